@@ -1,0 +1,98 @@
+/*
+ * Strict text to value; see parse.h.
+ */
+#include "base/parse.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+int ig_parse_u64(const char *s, uint64_t *ret)
+{
+	uint64_t value = 0;
+
+	if (!*s)
+		return -EINVAL;
+	for (; *s; s++) {
+		if (*s < '0' || *s > '9')
+			return -EINVAL;
+		if (__builtin_mul_overflow(value, 10ULL, &value) ||
+			__builtin_add_overflow(value, (uint64_t)(*s - '0'), &value))
+			return -ERANGE;
+	}
+	*ret = value;
+	return 0;
+}
+
+int ig_parse_u32(const char *s, uint32_t *ret)
+{
+	uint64_t value;
+	int r = ig_parse_u64(s, &value);
+
+	if (r < 0)
+		return r;
+	if (value > UINT32_MAX)
+		return -ERANGE;
+	*ret = (uint32_t)value;
+	return 0;
+}
+
+int ig_parse_u16(const char *s, uint16_t *ret)
+{
+	uint64_t value;
+	int r = ig_parse_u64(s, &value);
+
+	if (r < 0)
+		return r;
+	if (value > UINT16_MAX)
+		return -ERANGE;
+	*ret = (uint16_t)value;
+	return 0;
+}
+
+int ig_parse_hex_digit(char c)
+{
+	if (c >= '0' && c <= '9')
+		return c - '0';
+	if (c >= 'a' && c <= 'f')
+		return c - 'a' + 10;
+	if (c >= 'A' && c <= 'F')
+		return c - 'A' + 10;
+	return -1;
+}
+
+bool ig_parse_is_guid(const char *s)
+{
+	for (size_t i = 0; i < 36; i++) {
+		bool dash = i == 8 || i == 13 || i == 18 || i == 23;
+
+		if (dash ? s[i] != '-' : ig_parse_hex_digit(s[i]) < 0)
+			return false;
+	}
+	return s[36] == '\0';
+}
+
+static char lower(char c)
+{
+	return c >= 'A' && c <= 'Z' ? (char)(c + ('a' - 'A')) : c;
+}
+
+bool ig_str_equal_nocase(const char *a, const char *b)
+{
+	while (*a && lower(*a) == lower(*b)) {
+		a++;
+		b++;
+	}
+	return lower(*a) == lower(*b);
+}
+
+void ig_str_lower(char *s)
+{
+	for (; *s; s++)
+		*s = lower(*s);
+}
+
+bool ig_str_has_prefix(const char *s, const char *prefix)
+{
+	return strncmp(s, prefix, strlen(prefix)) == 0;
+}

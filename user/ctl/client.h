@@ -1,0 +1,21 @@
+/*
+ * The tool's end of the control socket: blocking, one request.
+ */
+#pragma once
+
+#include <jansson.h>
+#include <stdbool.h>
+
+#include "base/err.h"
+
+/* Sends the request and reads one reply. 0 with a new reference in *ret_result; -ECONNREFUSED,
+ * -ENOENT or -EACCES when the agent cannot be reached (reached stays false); otherwise the agent's
+ * own code and message. args may be NULL. */
+int ig_ctl_call(const char *socket_path, const char *noun, const char *verb, json_t *args,
+	json_t **ret_result, bool *ret_reached, struct ig_err *reterr_err);
+
+/* The same for streaming verbs: after the reply, `line` is called for each line (without its
+ * newline) until it returns non-zero (which is returned) or the agent hangs up (0). */
+int ig_ctl_stream(const char *socket_path, const char *noun, const char *verb, json_t *args,
+	int (*line)(const char *text, size_t len, void *userdata), void *userdata,
+	bool *ret_reached, struct ig_err *reterr_err);

@@ -1,0 +1,48 @@
+/*
+ * The manifest directory: *.yaml and *.yml files with any number of documents each, of the kinds in
+ * object.h, read once and followed with inotify. A file is one unit: if anything in it is wrong,
+ * the problem is reported with file, line and column and the file's last good content stays in
+ * force, while the other files go on. A file that disappears takes its objects with it. Hidden
+ * files and editors' leftovers (*~, #*#) are passed over, as are kinds of other API groups
+ * (reported, not an error, so that a mixed file works).
+ */
+#pragma once
+
+#include <stddef.h>
+
+#include "base/err.h"
+#include "objects/object.h"
+#include "objects/store.h"
+
+struct event_base;
+struct ig_manifest_dir;
+
+/* Parses one file's text. `name` is used in messages. 0, or -EINVAL / -E2BIG / -ENOMEM with
+ * *reterr_err. */
+int ig_manifest_parse(const char *name, const char *text, size_t len,
+	struct ig_object_set **ret_set, struct ig_err *reterr_err);
+
+struct ig_manifest_report {
+	const char *file; /* full path; the directory itself when that is what is wrong */
+	int error;	  /* 0: the file was applied (or removed) */
+	const struct ig_err *detail; /* NULL when error == 0 */
+	size_t objects;
+};
+typedef void ig_manifest_reported(const struct ig_manifest_report *report, void *userdata);
+
+/* Reads the directory now (so the store is filled when this returns) and follows it. Files that are
+ * wrong are reported, not an error; a directory that cannot be opened or read is. `reported` is
+ * called for every file that changed, from inside this function too. store outlives the result. */
+int ig_manifest_dir_new(struct event_base *base, const char *path, struct ig_store *store,
+	ig_manifest_reported *reported, void *userdata, struct ig_manifest_dir **ret,
+	struct ig_err *reterr_err);
+struct ig_manifest_dir *ig_manifest_dir_free(struct ig_manifest_dir *dir);
+
+/* Files whose last read failed. */
+size_t ig_manifest_dir_bad_files(const struct ig_manifest_dir *dir);
+
+/* For --check-config: reads every file, calls `reported` for each, keeps nothing. Returns how many
+ * files were wrong (clashes between files included), or a negative errno when the directory cannot
+ * be read. */
+int ig_manifest_dir_check(const char *path, ig_manifest_reported *reported, void *userdata,
+	struct ig_err *reterr_err);

@@ -1,0 +1,51 @@
+/*
+ * One store of what is declared, fed by any number of sources (a manifest file, a Kubernetes
+ * watch). A source replaces everything that it declared before, at once or not at all, so readers
+ * never see half a change. Every change that changes something raises the epoch and tells the
+ * listeners.
+ *
+ * Pointers handed out stay valid until the store changes next, so they are never kept across a turn
+ * of the event loop; keep names and look them up again.
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/err.h"
+#include "objects/object.h"
+
+struct ig_store;
+
+int ig_store_new(struct ig_store **ret);
+struct ig_store *ig_store_free(struct ig_store *store);
+
+/* Replaces what `source` (a path, a watch name; copied) declares. Takes `set` on success only; NULL
+ * removes the source. -EINVAL with *reterr_err when an object of the set has the kind, namespace
+ * and name (or, for pods, the uid or cgroup) of one that another source declares: nothing changes
+ * then. */
+int ig_store_replace(struct ig_store *store, const char *source, struct ig_object_set *set,
+	struct ig_err *reterr_err);
+
+uint64_t ig_store_epoch(const struct ig_store *store); /* starts at 0, never falls */
+
+typedef void ig_store_changed(uint64_t epoch, void *userdata);
+/* One listener is enough for the agent; a second call replaces it. Called after the change. */
+void ig_store_set_listener(struct ig_store *store, ig_store_changed *changed, void *userdata);
+
+const struct ig_pod *ig_store_pod_by_uid(const struct ig_store *store, const char *uid);
+const struct ig_pod *ig_store_pod_by_name(
+	const struct ig_store *store, const char *ns, const char *name);
+/* The pod whose declared cgroup is `path` or its nearest ancestor. path is canonical. */
+const struct ig_pod *ig_store_pod_by_cgroup(const struct ig_store *store, const char *path);
+
+/* Iteration in a stable order (source, then place in the source): start with *iter = 0; NULL at the
+ * end. */
+const struct ig_pod *ig_store_next_pod(const struct ig_store *store, size_t *iter);
+const struct ig_binding *ig_store_next_binding(const struct ig_store *store, size_t *iter);
+const struct ig_exception *ig_store_next_exception(const struct ig_store *store, size_t *iter);
+const struct ig_identity *ig_store_next_identity(const struct ig_store *store, size_t *iter);
+const struct ig_identity *ig_store_identity_by_name(
+	const struct ig_store *store, const char *ns, const char *name);
+
+size_t ig_store_count(const struct ig_store *store, enum ig_object_kind kind);

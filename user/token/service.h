@@ -1,0 +1,119 @@
+/*
+ * Tokens for identities: one cache with one upstream call at a time per key, behind a bounded
+ * upstream (concurrency and rate) that serves workloads in turn. Knows nothing of pods, HTTP
+ * servers or policy: who may have what was decided before.
+ *
+ * A cached token is handed out while at least IG_TOKEN_MIN_LIFE_SEC remain; it is refreshed in the
+ * background from half of its life (with jitter) on, and survives upstream errors until it expires.
+ * A token with less than IG_TOKEN_MIN_LIFE_SEC left is handed out only if upstream cannot give a
+ * better one. Failures are remembered for IG_TOKEN_NEGATIVE_SEC. Token memory is wiped and kept out
+ * of core dumps (the process is not dumpable).
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "policy/selector.h"
+
+struct event_base;
+struct ig_http_client;
+struct ig_token_service;
+struct ig_token_waiter;
+
+/* What is asked for. Strings are copied. Two requests with equal keys share one token; identity ids
+ * compare without regard to letter case, resources byte for byte. */
+struct ig_token_key {
+	/* How upstream is asked: by client id where the identity has one, else by resource id, or
+	 * with the caller's own selector for excepted workloads. NONE: the node's default identity.
+	 */
+	struct ig_selector upstream;
+	/* The client id that the answer must name; "" for excepted workloads. A reply with another
+	 * client_id is refused: it would be somebody else's token. */
+	const char *expect_client_id;
+	const char *resource;
+};
+
+#define IG_TOKEN_FINGERPRINT_BYTES 16 /* hex digits */
+
+/* A token. Reference-counted; valid while a reference is held, so a callback that keeps it takes
+ * one. */
+struct ig_token {
+	char *access_token; /* owned, wiped */
+	char *client_id;    /* from the reply; "" when it named none */
+	uint64_t expires_on_sec;
+	uint64_t not_before_sec;
+	uint64_t ext_expires_in_sec;
+	char object_id[37]; /* claim oid of the JWT, if it is one; "" otherwise. Not verified:
+			       display and selection among one's own identities only */
+	char fingerprint[IG_TOKEN_FINGERPRINT_BYTES +
+			 1]; /* first hex digits of SHA-256(access_token) */
+	char sha256[65];     /* lower-case hex of SHA-256(access_token) */
+};
+
+enum ig_token_failure_kind {
+	IG_TOKEN_REJECTED,    /* upstream said no: code and text are relayed (400) */
+	IG_TOKEN_NOT_FOUND,   /* upstream does not know the identity */
+	IG_TOKEN_UNAVAILABLE, /* unreachable, 5xx, 410, 429, time-out, queue full */
+	IG_TOKEN_BROKEN,      /* nonsense in the reply, another identity's token, out of memory */
+	_IG_TOKEN_FAILURE_MAX
+};
+
+struct ig_token_failure {
+	enum ig_token_failure_kind kind;
+	const char *code; /* upstream's error code, "" if none */
+	const char *text; /* upstream's description, or ours; no secret in it */
+};
+
+enum ig_token_cache_state {
+	IG_TOKEN_HIT,
+	IG_TOKEN_MISS,
+	IG_TOKEN_STALE,
+	_IG_TOKEN_CACHE_STATE_MAX
+};
+
+struct ig_token_result {
+	const struct ig_token *token;		/* NULL on failure; borrowed during the callback */
+	const struct ig_token_failure *failure; /* NULL on success; borrowed */
+	enum ig_token_cache_state cache;
+};
+
+typedef void ig_token_done(const struct ig_token_result *result, void *userdata);
+
+struct ig_token_service_options {
+	const char *imds_url; /* "http://169.254.169.254"; no path. Copied */
+};
+
+struct ig_token_stats {
+	uint64_t hits, misses, stale, upstream_calls, upstream_errors, cached, waiters, queued;
+};
+
+int ig_token_service_new(struct event_base *base, struct ig_http_client *client,
+	const struct ig_token_service_options *options, struct ig_token_service **ret);
+/* Waiters are dropped without their callback. */
+struct ig_token_service *ig_token_service_free(struct ig_token_service *service);
+
+enum {
+	IG_TOKEN_BYPASS_CACHE = 1 << 0, /* a fresh one, please; joins a call that is under way */
+};
+
+/* Looks up or fetches. `fairness` is an opaque number of the asking workload: queued upstream calls
+ * are served in turn between different numbers. `refresh_sha256` ("" or 64 hex digits): a cached
+ * token with that hash counts as absent.
+ *
+ * On a cache hit `done` is called before this returns and *ret_waiter becomes NULL. Otherwise it is
+ * called later, once, unless ig_token_cancel() comes first. Negative errno: nothing will be called.
+ */
+int ig_token_get(struct ig_token_service *service, const struct ig_token_key *key,
+	unsigned int flags, const char *refresh_sha256, uint64_t fairness, ig_token_done *done,
+	void *userdata, struct ig_token_waiter **ret_waiter);
+void ig_token_cancel(struct ig_token_waiter *waiter);
+
+/* Forgets every cached token for which `keep` returns false; calls under way for them are not
+ * cached and their waiters fail as UNAVAILABLE. For bindings that went away. */
+typedef bool ig_token_keep(const struct ig_token_key *key, void *userdata);
+size_t ig_token_service_purge(
+	struct ig_token_service *service, ig_token_keep *keep, void *userdata);
+
+struct ig_token_stats ig_token_service_stats(const struct ig_token_service *service);
