@@ -1,0 +1,127 @@
+/*
+ * The decision, apart from the hooks: plain structures in, plain values out, maps read but not
+ * written. BPF_PROG_TEST_RUN refuses cgroup/connect4 programs (errno 524), so tests/bpf runs
+ * exactly these functions from SEC("syscall") programs.
+ *
+ * Failing closed, in order of what may be missing: no settings → deny; no workload entry → the
+ * default of the caller's kind of namespace; an entry that was never filled in → deny (zero).
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include <linux/in.h>
+
+#include <bpf/bpf_endian.h>
+
+#include "maps.bpf.h"
+
+#ifndef IPPROTO_MPTCP
+#define IPPROTO_MPTCP 262
+#endif
+
+/* What a decision depends on. */
+struct ig_conn {
+	__u64 netns_cookie;
+	__u64 cgroup_ids[IG_CGROUP_DEPTH_MAX]; /* from the root down; 0 below the task's own */
+	__u32 endpoint;			       /* enum ig_endpoint */
+	__u32 protocol;
+	bool from_agent; /* the socket stands in `upstream` */
+	bool is_stream;
+};
+
+struct ig_decision {
+	enum ig_verdict verdict;
+	enum ig_event_reason reason;
+	__u64 workload_cgroup_id;
+	bool silent; /* the agent's own traffic: not an event */
+};
+
+/* The guarded endpoint at this address and port (network order), or _IG_ENDPOINT_MAX. Address
+ * first: almost every connection of a machine ends at this one comparison. */
+static __always_inline enum ig_endpoint ig_endpoint_find(__u32 daddr_be, __u16 dport_be)
+{
+	if (daddr_be == bpf_htonl(IG_ADDR_IMDS))
+		return dport_be == bpf_htons(IG_PORT_METADATA) ? IG_ENDPOINT_IMDS
+							       : _IG_ENDPOINT_MAX;
+	if (daddr_be != bpf_htonl(IG_ADDR_WIRESERVER))
+		return _IG_ENDPOINT_MAX;
+	if (dport_be == bpf_htons(IG_PORT_METADATA))
+		return IG_ENDPOINT_WIRESERVER;
+	if (dport_be == bpf_htons(IG_PORT_HOSTGAPLUGIN))
+		return IG_ENDPOINT_HOSTGAPLUGIN;
+	return _IG_ENDPOINT_MAX;
+}
+
+/* ::ffff:a.b.c.d, the only IPv6 form that reaches an IPv4 host without translation */
+static __always_inline bool ig_is_v4_mapped(const __u32 ip6[4])
+{
+	return ip6[0] == 0 && ip6[1] == 0 && ip6[2] == bpf_htonl(0xffff);
+}
+
+/* The deepest cgroup of the caller that is declared; its verdict covers everything below it. */
+static __always_inline const struct ig_workload_entry *ig_workload_find(
+	const struct ig_conn *conn, __u64 *ret_cgroup_id)
+{
+	const struct ig_workload_entry *found = NULL;
+
+	for (int i = 0; i < IG_CGROUP_DEPTH_MAX; i++) {
+		__u64 id = conn->cgroup_ids[i];
+		const struct ig_workload_entry *entry;
+
+		if (id == 0)
+			break;
+		entry = bpf_map_lookup_elem(&workloads, &id);
+		if (entry) {
+			found = entry;
+			*ret_cgroup_id = id;
+		}
+	}
+	return found;
+}
+
+static __always_inline enum ig_verdict ig_verdict_of(
+	const struct ig_conn *conn, __u64 *ret_cgroup_id)
+{
+	const struct ig_workload_entry *entry = ig_workload_find(conn, ret_cgroup_id);
+	__u32 endpoint = conn->endpoint;
+	const struct ig_settings *set;
+	__u32 zero = 0;
+	__u8 verdict;
+
+	if (endpoint >= _IG_ENDPOINT_MAX)
+		return IG_VERDICT_DENY;
+	if (entry)
+		verdict = entry->verdict[endpoint & 3];
+	else {
+		set = bpf_map_lookup_elem(&settings, &zero);
+		if (!set)
+			return IG_VERDICT_DENY;
+		verdict = conn->netns_cookie == set->host_netns_cookie
+				  ? set->host_verdict[endpoint & 3]
+				  : set->other_verdict[endpoint & 3];
+	}
+	return verdict < _IG_VERDICT_MAX ? (enum ig_verdict)verdict : IG_VERDICT_DENY;
+}
+
+static __always_inline struct ig_decision ig_decide(const struct ig_conn *conn)
+{
+	struct ig_decision d = {.verdict = IG_VERDICT_DENY, .reason = IG_EVENT_DENIED};
+
+	if (conn->from_agent && conn->endpoint == IG_ENDPOINT_IMDS) {
+		d.verdict = IG_VERDICT_PASS;
+		d.reason = IG_EVENT_PASSED;
+		d.silent = true;
+		return d;
+	}
+	d.verdict = ig_verdict_of(conn, &d.workload_cgroup_id);
+	if (d.verdict == IG_VERDICT_PASS) {
+		d.reason = IG_EVENT_PASSED;
+	} else if (d.verdict == IG_VERDICT_REDIRECT &&
+		   (!conn->is_stream ||
+			   (conn->protocol != IPPROTO_TCP && conn->protocol != IPPROTO_MPTCP))) {
+		d.verdict = IG_VERDICT_DENY;
+		d.reason = IG_EVENT_NOT_TCP;
+	}
+	return d;
+}

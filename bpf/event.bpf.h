@@ -1,0 +1,37 @@
+/*
+ * Telling the agent: audit events to the server, wake-ups to the monitor. A record that does not
+ * fit is counted, never waited for; the connection's fate does not depend on it.
+ */
+#pragma once
+
+#include "maps.bpf.h"
+
+static __always_inline void ig_event_emit(enum ig_event_reason reason, const struct ig_flow *flow)
+{
+	struct ig_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
+
+	if (!event) {
+		count(IG_COUNTER_EVENTS_LOST);
+		return;
+	}
+	event->reason = reason;
+	event->pad = 0;
+	event->flow = *flow;
+	bpf_ringbuf_submit(event, 0);
+}
+
+static __always_inline void ig_wakeup_emit(const struct ig_caller *caller)
+{
+	struct ig_wakeup *wakeup = bpf_ringbuf_reserve(&wakeups, sizeof(*wakeup), 0);
+
+	if (!wakeup) {
+		count(IG_COUNTER_WAKEUPS_LOST);
+		return;
+	}
+	wakeup->netns_cookie = caller->netns_cookie;
+	wakeup->cgroup_id = caller->cgroup_id;
+	wakeup->workload_cgroup_id = caller->workload_cgroup_id;
+	wakeup->tgid = caller->tgid;
+	wakeup->tid = caller->tid;
+	bpf_ringbuf_submit(wakeup, 0);
+}

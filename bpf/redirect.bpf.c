@@ -1,0 +1,263 @@
+/*
+ * The hooks of the data path: each translates its context, calls the decision, and writes the
+ *result.
+ *
+ *	connect4, connect6   any connect() to an endpoint (v4-mapped destinations run connect6 only)
+ *	sockops              publishes the flow of a redirected socket once its source port is known
+ *	getpeername4, 6      the application still sees the address that it asked for
+ *
+ * What happens when something is missing: no listener in the namespace, no memory for the socket's
+ * storage, a device binding that cannot be undone → the connect is refused, counted and recorded.
+ *Flow table full → counted and recorded here, and the agent refuses the connection that it cannot
+ *attribute. Rings full → counted; the decision stands. Agent gone → the maps stay; its closed
+ *listener refuses.
+ */
+#include <linux/bpf.h>
+
+#include <asm/socket.h>
+#include <linux/errno.h>
+
+#include "conn.bpf.h"
+#include "event.bpf.h"
+
+/* Does this kernel let connect hooks choose the errno (bpf_set_retval, in connect hooks since 6.1)?
+ * Found out by the loader. Without it a refusal is always EPERM. Remove when 5.15 is no longer
+ * served. */
+const volatile bool has_set_retval = false;
+
+#define ALLOW  1
+#define REFUSE 0
+
+/* Refusals that a retry may cure look like nobody listened; SDKs retry that. */
+static __always_inline int refuse_for_now(void)
+{
+	if (has_set_retval)
+		(void)bpf_set_retval(-ECONNREFUSED);
+	return REFUSE;
+}
+
+/* A socket that is bound to a device cannot reach lo: its SYN would go nowhere until it times out.
+ * Undoing the binding needs CAP_NET_RAW in the socket's user namespace, as the binding itself once
+ * did. */
+static __always_inline bool unbind_device(struct bpf_sock_addr *ctx)
+{
+	char none[4] = {};
+
+	if (!ctx->sk || ctx->sk->bound_dev_if == 0)
+		return true;
+	if (bpf_setsockopt(ctx, SOL_SOCKET, SO_BINDTODEVICE, none, sizeof(none)))
+		return false;
+	count(IG_COUNTER_DEVICE_UNBOUND);
+	return true;
+}
+
+/* Returns the port to go to (network order), or 0 when the connect has to be refused. */
+static __always_inline __u16 redirect(struct bpf_sock_addr *ctx, struct ig_flow *flow)
+{
+	const struct ig_listener_entry *listener;
+	struct ig_flow *stored;
+
+	listener = bpf_map_lookup_elem(&listeners, &flow->caller.netns_cookie);
+	if (!listener || listener->port_be == 0) {
+		count(IG_COUNTER_NO_LISTENER);
+		ig_wakeup_emit(&flow->caller);
+		ig_event_emit(IG_EVENT_NO_LISTENER, flow);
+		return 0;
+	}
+	if (!unbind_device(ctx)) {
+		count(IG_COUNTER_BOUND_TO_DEVICE);
+		ig_event_emit(IG_EVENT_BOUND_TO_DEVICE, flow);
+		return 0;
+	}
+	flow->gate_port_be = listener->port_be;
+	stored = ctx->sk ? bpf_sk_storage_get(
+				   &redirected, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE)
+			 : NULL;
+	if (!stored) {
+		count(IG_COUNTER_NO_STORAGE);
+		ig_event_emit(IG_EVENT_NO_STORAGE, flow);
+		return 0;
+	}
+	*stored = *flow;
+	count(IG_COUNTER_REDIRECTED);
+	return flow->gate_port_be;
+}
+
+/* *ret_port_be: where to go on 127.0.0.1, or 0 to leave the destination alone. */
+static __always_inline int handle_connect(struct bpf_sock_addr *ctx, enum ig_endpoint endpoint,
+	__u32 daddr_be, __u8 family, __u16 *ret_port_be)
+{
+	struct ig_flow flow = {};
+	struct ig_decision d;
+	struct ig_conn conn = {};
+
+	ig_conn_read(ctx, endpoint, &conn);
+	d = ig_decide(&conn);
+	if (d.silent) {
+		count(IG_COUNTER_UPSTREAM);
+		return ALLOW;
+	}
+	ig_caller_read(&flow.caller);
+	flow.caller.netns_cookie = conn.netns_cookie;
+	flow.caller.workload_cgroup_id = d.workload_cgroup_id;
+	flow.cookie = bpf_get_socket_cookie(ctx);
+	flow.connect_time_ns = bpf_ktime_get_ns();
+	flow.daddr_be = daddr_be;
+	flow.dport_be = (__u16)ctx->user_port;
+	flow.family = family;
+	flow.protocol = (__u8)conn.protocol;
+	flow.endpoint = (__u8)endpoint;
+	if (d.verdict == IG_VERDICT_REDIRECT) {
+		*ret_port_be = redirect(ctx, &flow);
+		return *ret_port_be ? ALLOW : refuse_for_now();
+	}
+	count(d.verdict == IG_VERDICT_PASS     ? IG_COUNTER_PASSED
+		: d.reason == IG_EVENT_NOT_TCP ? IG_COUNTER_NOT_TCP
+					       : IG_COUNTER_DENIED);
+	ig_event_emit(d.reason, &flow);
+	return d.verdict == IG_VERDICT_PASS ? ALLOW : REFUSE;
+}
+
+SEC("cgroup/connect4")
+int ig_connect4(struct bpf_sock_addr *ctx)
+{
+	enum ig_endpoint endpoint = ig_endpoint_find(ctx->user_ip4, (__u16)ctx->user_port);
+	__u16 port_be = 0;
+	int verdict;
+
+	if (endpoint == _IG_ENDPOINT_MAX)
+		return ALLOW;
+	verdict = handle_connect(ctx, endpoint, ctx->user_ip4, AF_INET, &port_be);
+	if (port_be) {
+		ctx->user_ip4 = bpf_htonl(IG_ADDR_LOOPBACK);
+		ctx->user_port = port_be;
+	}
+	return verdict;
+}
+
+SEC("cgroup/connect6")
+int ig_connect6(struct bpf_sock_addr *ctx)
+{
+	__u32 ip6[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
+	enum ig_endpoint endpoint;
+	__u16 port_be = 0;
+	int verdict;
+
+	if (!ig_is_v4_mapped(ip6))
+		return ALLOW;
+	endpoint = ig_endpoint_find(ip6[3], (__u16)ctx->user_port);
+	if (endpoint == _IG_ENDPOINT_MAX)
+		return ALLOW;
+	verdict = handle_connect(ctx, endpoint, ip6[3], AF_INET6, &port_be);
+	if (port_be) {
+		ctx->user_ip6[3] = bpf_htonl(IG_ADDR_LOOPBACK);
+		ctx->user_port = port_be;
+	}
+	return verdict;
+}
+
+/* The flow as the stored record describes it, if this socket was redirected and still goes where it
+ * was sent: a socket can be disconnected and connected again elsewhere. */
+static __always_inline struct ig_flow *redirected_flow(
+	struct bpf_sock *sk, __u32 raddr_be, __u16 rport_be)
+{
+	struct ig_flow *flow;
+
+	if (!sk || raddr_be != bpf_htonl(IG_ADDR_LOOPBACK))
+		return NULL;
+	flow = bpf_sk_storage_get(&redirected, sk, NULL, 0);
+	return flow && flow->gate_port_be == rport_be ? flow : NULL;
+}
+
+static __always_inline void flow_key_read(
+	struct bpf_sock_ops *ctx, __u64 netns_cookie, struct ig_flow_key *key)
+{
+	key->netns_cookie = netns_cookie;
+	key->saddr_be = ctx->local_ip4;
+	key->sport_be = bpf_htons((__u16)ctx->local_port);
+}
+
+static __always_inline void publish(struct bpf_sock_ops *ctx, struct ig_flow *flow)
+{
+	struct ig_flow_key key = {};
+
+	if (flow->published)
+		return;
+	flow->published = 1;
+	flow_key_read(ctx, flow->caller.netns_cookie, &key);
+	if (bpf_map_update_elem(&flows, &key, flow, BPF_ANY)) {
+		count(IG_COUNTER_FLOW_TABLE_FULL);
+		ig_event_emit(IG_EVENT_FLOW_TABLE_FULL, flow);
+		return;
+	}
+	count(IG_COUNTER_FLOW_PUBLISHED);
+	(void)bpf_sock_ops_cb_flags_set(
+		ctx, (int)ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+}
+
+/* The caller closed before the agent took the record out. The cookie tells this socket's record
+ * from that of a later one with the same port. */
+static __always_inline void unpublish(struct bpf_sock_ops *ctx, const struct ig_flow *flow)
+{
+	struct ig_flow_key key = {};
+	const struct ig_flow *current;
+
+	flow_key_read(ctx, flow->caller.netns_cookie, &key);
+	current = bpf_map_lookup_elem(&flows, &key);
+	if (!current || current->cookie != flow->cookie)
+		return;
+	if (bpf_map_delete_elem(&flows, &key) == 0)
+		count(IG_COUNTER_FLOW_CLOSED);
+}
+
+SEC("sockops")
+int ig_sockops(struct bpf_sock_ops *ctx)
+{
+	struct ig_flow *flow;
+	bool connecting = ctx->op == BPF_SOCK_OPS_TCP_CONNECT_CB;
+
+	if (!connecting && (ctx->op != BPF_SOCK_OPS_STATE_CB || ctx->args[1] != BPF_TCP_CLOSE))
+		return 1;
+	flow = redirected_flow(ctx->sk, ctx->remote_ip4, (__u16)(ctx->remote_port >> 16));
+	if (!flow)
+		return 1;
+	if (connecting)
+		publish(ctx, flow);
+	else
+		unpublish(ctx, flow);
+	return 1;
+}
+
+SEC("cgroup/getpeername4")
+int ig_getpeername4(struct bpf_sock_addr *ctx)
+{
+	const struct ig_flow *flow = redirected_flow(ctx->sk, ctx->user_ip4, (__u16)ctx->user_port);
+
+	if (flow) {
+		ctx->user_ip4 = flow->daddr_be;
+		ctx->user_port = flow->dport_be;
+		count(IG_COUNTER_PEERNAME);
+	}
+	return ALLOW;
+}
+
+SEC("cgroup/getpeername6")
+int ig_getpeername6(struct bpf_sock_addr *ctx)
+{
+	__u32 ip6[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
+	const struct ig_flow *flow;
+
+	if (!ig_is_v4_mapped(ip6))
+		return ALLOW;
+	flow = redirected_flow(ctx->sk, ip6[3], (__u16)ctx->user_port);
+	if (flow) {
+		ctx->user_ip6[3] = flow->daddr_be;
+		ctx->user_port = flow->dport_be;
+		count(IG_COUNTER_PEERNAME);
+	}
+	return ALLOW;
+}
+
+/* GPL is what the socket storage and probe-read helpers ask for; see LICENSE for the project's own.
+ */
+char _license[] SEC("license") = "Dual BSD/GPL";

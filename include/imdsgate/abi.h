@@ -1,0 +1,165 @@
+/*
+ * What the BPF programs and the agent share: map keys and values, ring records, verdicts. The only
+ * header that both sides include. Fixed-width types, explicit padding, no pointers. Addresses and
+ * ports whose name ends in _be are in network byte order; everything else is in host order.
+ *
+ * Maps are pinned and outlive the agent, so a change of any layout here raises IG_ABI_VERSION; a
+ * new agent then makes new maps instead of adopting the old ones.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+#define IG_ABI_VERSION 1
+
+/* The guarded addresses: one index per address:port. */
+enum ig_endpoint {
+	IG_ENDPOINT_IMDS,	  /* 169.254.169.254:80 */
+	IG_ENDPOINT_WIRESERVER,	  /* 168.63.129.16:80, which also serves /metadata */
+	IG_ENDPOINT_HOSTGAPLUGIN, /* 168.63.129.16:32526 */
+	_IG_ENDPOINT_MAX
+};
+
+#define IG_ADDR_IMDS	     0xa9fea9feU /* 169.254.169.254, host order */
+#define IG_ADDR_WIRESERVER   0xa83f8110U /* 168.63.129.16, host order */
+#define IG_PORT_METADATA     80
+#define IG_PORT_HOSTGAPLUGIN 32526
+#define IG_ADDR_LOOPBACK     0x7f000001U /* 127.0.0.1, host order: where gate listeners are */
+
+/* What happens to a connection. Zero is deny: an entry that nobody filled in refuses. */
+enum ig_verdict {
+	IG_VERDICT_DENY,     /* connect() fails with EPERM; recorded */
+	IG_VERDICT_REDIRECT, /* to the gate listener of the caller's network namespace */
+	IG_VERDICT_PASS,     /* untouched; recorded */
+	_IG_VERDICT_MAX
+};
+
+/* Value of map `settings` (array of one). All zero refuses everything. */
+struct ig_settings {
+	__u64 host_netns_cookie;
+	__u8 host_verdict[4];  /* by endpoint: callers in the host's namespace and in no workload */
+	__u8 other_verdict[4]; /* by endpoint: callers in other namespaces and in no workload */
+};
+
+/* Value of map `workloads`, keyed by cgroup id (__u64). */
+struct ig_workload_entry {
+	__u8 verdict[4]; /* by endpoint */
+	__u8 pad[4];
+};
+
+/* Value of map `listeners`, keyed by network namespace cookie (__u64). */
+struct ig_listener_entry {
+	__u16 port_be; /* on 127.0.0.1 of that namespace */
+	__u8 pad[6];
+};
+
+/* Key of map `flows`: the caller's end of a redirected connection. Another namespace can use the
+ * same address and port, so the namespace is part of it. */
+struct ig_flow_key {
+	__u64 netns_cookie;
+	__u32 saddr_be;
+	__u16 sport_be;
+	__u8 pad[2];
+};
+
+#define IG_COMM_BYTES 16
+
+/* Who called connect(), as the kernel knew it at that moment. */
+struct ig_caller {
+	__u64 netns_cookie;	  /* of the socket, which may differ from the task's */
+	__u64 cgroup_id;	  /* the task's own cgroup */
+	__u64 workload_cgroup_id; /* the ancestor (or itself) found in `workloads`; 0: none */
+	__u64 start_time_ns;	  /* of the process, since boot including suspend */
+	__u64 exe_inode;	  /* 0 when unknown (kernel threads, no access) */
+	__u32 exe_device;	  /* kernel encoding: major << 20 | minor */
+	__u32 tgid;		  /* process id in the initial pid namespace */
+	__u32 tid;
+	__u32 uid; /* in the initial user namespace */
+	__u32 gid;
+	__u32 pad;
+	char comm[IG_COMM_BYTES]; /* NUL-terminated; set by the caller, so untrusted */
+};
+
+/* A connection to an endpoint. Value of map `flows`, and part of every event. */
+struct ig_flow {
+	struct ig_caller caller;
+	__u64 cookie;	       /* of the socket: unique while the system is up */
+	__u64 connect_time_ns; /* CLOCK_MONOTONIC */
+	__u32 daddr_be;	       /* as the caller asked for it */
+	__u16 dport_be;
+	__u16 gate_port_be; /* where it was sent instead; 0 when it was not */
+	__u8 family;	    /* AF_INET, or AF_INET6 for a v4-mapped destination */
+	__u8 protocol;	    /* IPPROTO_TCP, IPPROTO_UDP, … */
+	__u8 endpoint;	    /* enum ig_endpoint */
+	__u8 published;	    /* the flow was handed over once; a second connect() needs its own */
+	__u8 pad[4];
+};
+
+/* Why the kernel side let something through or stopped it; closed list, also for the audit. */
+#define IG_EVENT_REASONS(X)                                                                        \
+	X(PASSED, "passed")		      /* verdict pass */                                   \
+	X(DENIED, "denied")		      /* verdict deny */                                   \
+	X(NOT_TCP, "not_tcp")		      /* UDP and others cannot be redirected */            \
+	X(NO_LISTENER, "no_listener")	      /* first contact from a namespace */                 \
+	X(NO_STORAGE, "no_socket_storage")    /* the kernel had no memory for the flow */          \
+	X(BOUND_TO_DEVICE, "bound_to_device") /* cannot reach lo and could not be undone */        \
+	X(FLOW_TABLE_FULL, "flow_table_full") /* the agent will refuse this one */
+
+enum ig_event_reason {
+#define X(id, text) IG_EVENT_##id,
+	IG_EVENT_REASONS(X)
+#undef X
+		_IG_EVENT_REASON_MAX
+};
+
+/* Record of ring `events`, read by the server. */
+struct ig_event {
+	__u32 reason; /* enum ig_event_reason */
+	__u32 pad;
+	struct ig_flow flow;
+};
+
+/* Record of ring `wakeups`, read by the monitor: a namespace without a listener was met. */
+struct ig_wakeup {
+	__u64 netns_cookie;
+	__u64 cgroup_id;
+	__u64 workload_cgroup_id;
+	__u32 tgid;
+	__u32 tid;
+};
+
+/* Index of map `counters` (per-CPU array of __u64). */
+#define IG_COUNTERS(X)                                                                             \
+	X(REDIRECTED, "redirected")                                                                \
+	X(PASSED, "passed")                                                                        \
+	X(DENIED, "denied")                                                                        \
+	X(NOT_TCP, "not_tcp")                                                                      \
+	X(UPSTREAM, "upstream")                                                                    \
+	X(NO_LISTENER, "no_listener")                                                              \
+	X(NO_STORAGE, "no_socket_storage")                                                         \
+	X(BOUND_TO_DEVICE, "bound_to_device")                                                      \
+	X(DEVICE_UNBOUND, "device_unbound")                                                        \
+	X(FLOW_PUBLISHED, "flow_published")                                                        \
+	X(FLOW_TABLE_FULL, "flow_table_full")                                                      \
+	X(FLOW_CLOSED, "flow_closed_early")                                                        \
+	X(PEERNAME, "peername_restored")                                                           \
+	X(EVENTS_LOST, "events_lost")                                                              \
+	X(WAKEUPS_LOST, "wakeups_lost")
+
+enum ig_counter {
+#define X(id, text) IG_COUNTER_##id,
+	IG_COUNTERS(X)
+#undef X
+		_IG_COUNTER_MAX
+};
+
+_Static_assert(sizeof(struct ig_settings) == 16, "abi");
+_Static_assert(sizeof(struct ig_workload_entry) == 8, "abi");
+_Static_assert(sizeof(struct ig_listener_entry) == 8, "abi");
+_Static_assert(sizeof(struct ig_flow_key) == 16, "abi");
+_Static_assert(sizeof(struct ig_caller) == 80, "abi");
+_Static_assert(sizeof(struct ig_flow) == 112, "abi");
+_Static_assert(sizeof(struct ig_event) == 120, "abi");
+_Static_assert(sizeof(struct ig_wakeup) == 32, "abi");
+_Static_assert(__builtin_offsetof(struct ig_flow, daddr_be) == 96, "abi");
+_Static_assert(__builtin_offsetof(struct ig_caller, comm) == 64, "abi");

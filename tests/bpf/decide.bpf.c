@@ -1,0 +1,43 @@
+/*
+ * Runs the decision functions of bpf/decide.bpf.h, compiled by the same compiler and checked by the
+ * same verifier, from a program type that can be run with given input (BPF_PROG_TEST_RUN refuses
+ * cgroup/connect4 programs).
+ */
+#include <linux/bpf.h>
+
+#include "decide.bpf.h"
+#include "decide_case.h"
+
+SEC("syscall")
+int run_decide(struct decide_case *c)
+{
+	struct ig_conn conn = {
+		.netns_cookie = c->netns_cookie,
+		.endpoint = c->endpoint,
+		.protocol = c->protocol,
+		.from_agent = c->from_agent,
+		.is_stream = c->is_stream,
+	};
+	struct ig_decision d;
+
+	for (int i = 0; i < IG_CGROUP_DEPTH_MAX; i++)
+		conn.cgroup_ids[i] = c->cgroup_ids[i];
+	d = ig_decide(&conn);
+	c->verdict = d.verdict;
+	c->reason = d.reason;
+	c->silent = d.silent;
+	c->workload_cgroup_id = d.workload_cgroup_id;
+	return 0;
+}
+
+SEC("syscall")
+int run_endpoint(struct endpoint_case *c)
+{
+	__u32 ip6[4] = {c->ip6_be[0], c->ip6_be[1], c->ip6_be[2], c->ip6_be[3]};
+
+	c->is_v4_mapped = ig_is_v4_mapped(ip6);
+	c->endpoint = ig_endpoint_find(ip6[3], (__u16)c->port_be);
+	return 0;
+}
+
+char _license[] SEC("license") = "Dual BSD/GPL";

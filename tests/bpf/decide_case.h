@@ -1,0 +1,34 @@
+/*
+ * Input and output of the test programs in decide.bpf.c.
+ */
+#pragma once
+
+#include <linux/types.h>
+
+#include <imdsgate/limits.h>
+
+struct decide_case {
+	/* in */
+	__u64 netns_cookie;
+	__u64 cgroup_ids[IG_CGROUP_DEPTH_MAX];
+	__u32 endpoint;
+	__u32 protocol;
+	__u32 from_agent;
+	__u32 is_stream;
+	/* out */
+	__u32 verdict;
+	__u32 reason;
+	__u32 silent;
+	__u32 pad;
+	__u64 workload_cgroup_id;
+};
+
+struct endpoint_case {
+	/* in */
+	__u32 ip6_be[4];
+	__u32 port_be;
+	/* out */
+	__u32 is_v4_mapped;
+	__u32 endpoint;
+	__u32 pad;
+};

@@ -1,0 +1,26 @@
+/*
+ * The pin directory in bpffs: making, locking, paths. Private to datapath.
+ */
+#pragma once
+
+#include "base/err.h"
+
+#define IG_PIN_PATH_BYTES 512
+
+struct ig_pins {
+	char dir[IG_PIN_PATH_BYTES];   /* <bpffs>/imdsgate */
+	char links[IG_PIN_PATH_BYTES]; /* <dir>/links */
+	char maps[IG_PIN_PATH_BYTES];  /* <dir>/v<abi> */
+	int lock_fd;		       /* flock held while open; -1 */
+};
+
+/* Mounts bpffs at `bpffs` if nothing of the kind is there, makes the directories (0700), takes the
+ * lock. -EBUSY when another process holds it. */
+int ig_pins_open(const char *bpffs, struct ig_pins *ret, struct ig_err *reterr_err);
+void ig_pins_close(struct ig_pins *pins);
+
+/* "<dir>/<name>"; -E2BIG when it does not fit. */
+int ig_pins_path(const char *dir, const char *name, char *ret, size_t len);
+
+/* Unlinks everything in the directory and the directory itself. Returns how many files went. */
+int ig_pins_remove_dir(const char *dir);
