@@ -53,8 +53,12 @@ static bool reserve(struct ig_buf *b, size_t more)
 	if (need < b->cap)
 		return true;
 	cap = b->cap ? b->cap : FIRST_CAP;
-	while (cap <= need)
-		cap *= 2;
+	while (cap <= need) {
+		if (__builtin_mul_overflow(cap, 2, &cap)) {
+			b->error = -E2BIG;
+			return false;
+		}
+	}
 	data = malloc(cap);
 	if (!data) {
 		b->error = -ENOMEM;
@@ -62,7 +66,8 @@ static bool reserve(struct ig_buf *b, size_t more)
 	}
 	if (b->data) {
 		memcpy(data, b->data, b->len + 1);
-		explicit_bzero(b->data, b->len);
+		/* all of it: a reset leaves what was there behind len */
+		explicit_bzero(b->data, b->cap);
 		free(b->data);
 	}
 	b->data = data;
@@ -98,6 +103,8 @@ void ig_buf_printf(struct ig_buf *b, const char *fmt, ...)
 	va_start(ap, fmt);
 	n = vsnprintf(NULL, 0, fmt, ap);
 	va_end(ap);
+	if (n < 0 && !b->error)
+		b->error = -E2BIG; /* longer than an int can say, or not representable */
 	if (n < 0 || !reserve(b, (size_t)n))
 		return;
 	va_start(ap, fmt);

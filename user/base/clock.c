@@ -6,6 +6,8 @@
 #include <stdio.h>
 #include <time.h>
 
+#define LAST_USEC 253402300799999999ULL /* 9999-12-31T23:59:59.999999Z */
+
 static uint64_t now_usec(clockid_t id)
 {
 	struct timespec ts = {};
@@ -31,10 +33,14 @@ uint64_t ig_clock_boot_usec(void)
 
 const char *ig_clock_format_rfc3339(uint64_t real_usec, char *buf)
 {
-	time_t sec = (time_t)(real_usec / IG_USEC_PER_SEC);
 	struct tm tm = {};
+	time_t sec;
 	size_t n;
 
+	/* RFC 3339 has four digits for the year, and so has the buffer */
+	if (real_usec > LAST_USEC)
+		real_usec = LAST_USEC;
+	sec = (time_t)(real_usec / IG_USEC_PER_SEC);
 	(void)gmtime_r(&sec, &tm);
 	n = strftime(buf, IG_RFC3339_BYTES, "%Y-%m-%dT%H:%M:%S", &tm);
 	(void)snprintf(buf + n, IG_RFC3339_BYTES - n, ".%06uZ",

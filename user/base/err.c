@@ -3,6 +3,7 @@
  */
 #include "base/err.h"
 
+#include <limits.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -54,7 +55,8 @@ int ig_err_wrap(struct ig_err *err, int code, const char *fmt, ...)
 	set_message(err, fmt, ap);
 	va_end(ap);
 	used = strlen(err->message);
-	(void)snprintf(err->message + used, sizeof(err->message) - used, ": %s", old);
+	if (old[0])
+		(void)snprintf(err->message + used, sizeof(err->message) - used, ": %s", old);
 	return code;
 }
 
@@ -74,7 +76,7 @@ const char *ig_err_format(const struct ig_err *err, char *buf, size_t len)
 
 const char *ig_err_name(int code)
 {
-	const char *name = strerrorname_np(code < 0 ? -code : code);
+	const char *name = code == INT_MIN ? NULL : strerrorname_np(code < 0 ? -code : code);
 
 	return name ? name : "EUNKNOWN";
 }

@@ -160,7 +160,9 @@ ssize_t ig_fd_recv(int sock, void *data, size_t len, int *fds, size_t max_fds, s
 	if (n < 0)
 		return -errno;
 	n_fds = take_fds(&msg, got);
-	if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || n_fds > max_fds) {
+	/* an empty datagram looks like the end of the file, and nobody takes descriptors from that
+	 */
+	if ((msg.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) || n_fds > max_fds || (n == 0 && n_fds)) {
 		while (n_fds)
 			(void)close(got[--n_fds]);
 		return -EBADMSG;

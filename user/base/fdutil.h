@@ -24,5 +24,6 @@ int ig_fd_send(int sock, const void *data, size_t len, const int *fds, size_t n_
 
 /* Receives one datagram. Returns its length, 0 at end of file, or a negative errno. On success
  * *ret_n_fds descriptors (close-on-exec, owned by the caller) stand in fds[]. A datagram that does
- * not fit in `len`, or more descriptors than max_fds, is -EBADMSG and leaves no descriptor open. */
+ * not fit in `len`, more descriptors than max_fds, or descriptors without data are -EBADMSG and
+ * leave no descriptor open. */
 ssize_t ig_fd_recv(int sock, void *data, size_t len, int *fds, size_t max_fds, size_t *ret_n_fds);
