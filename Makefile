@@ -51,7 +51,7 @@ LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN) $(LDFLAGS)
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 BPF_ARCH := $(patsubst x86_64,x86,$(patsubst aarch64,arm64,$(shell uname -m)))
 BPF_CFLAGS := -std=gnu17 -target bpf -O2 -g -mcpu=v2 -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf \
-	-idirafter /usr/include/$(MULTIARCH) $(WARN) -Wconversion
+	-idirafter /usr/include/$(MULTIARCH) $(filter-out -Wmissing-prototypes,$(WARN)) -Wconversion
 
 # ---- what there is -----------------------------------------------------------------------------
 
@@ -69,12 +69,12 @@ PROGRAMS := $(O)/imdsgated $(O)/imdsgate
 LAB := $(O)/tests/lab/imdsgate-lab
 UNIT_TESTS := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/unit/test_*.c)))
 BPF_TESTS := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/bpf/test_*.c)))
-NETNS_TOOLS := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/netns/*.c)))
+NETNS_TOOLS := $(patsubst %.c,$(O)/%,$(filter-out %.bpf.c,$(sort $(wildcard tests/netns/*.c))))
 
 # ---- rules -------------------------------------------------------------------------------------
 
 .PHONY: all
-all: $(PROGRAMS) compile_commands.json
+all: $(PROGRAMS) compile_commands.json ## build the programs
 
 # Changes when the flags do, so that objects built with other flags are built again.
 FLAGS := $(CC) $(CPPFLAGS_ALL) $(CFLAGS_ALL) $(LDFLAGS_ALL) $(CLANG) $(BPF_CFLAGS)
@@ -100,7 +100,7 @@ $(O)/user/%.o: user/%.c $(O)/.flags
 $(O)/tests/%.o: tests/%.c $(O)/.flags
 	$(call compile,$(CC) $(CPPFLAGS_ALL) -Itests -Ibpf $(CFLAGS_ALL))
 $(O)/llhttp/%.o: /usr/share/llhttp/%.c $(O)/.flags
-	$(call compile,$(CC) $(LLHTTP_INC) -std=gnu17 -w $(HARDEN) $(SAN) $(CFLAGS))
+	$(call compile,$(CC) $(LLHTTP_INC) -DLLHTTP_STRICT_MODE=1 -std=gnu17 -w $(HARDEN) $(SAN) $(CFLAGS))
 
 $(O)/bpf/%.bpf.o: bpf/%.bpf.c $(O)/.flags
 	$(call compile,$(CLANG) $(BPF_CFLAGS))
@@ -119,10 +119,11 @@ $(O)/gen/%.skel.h: $(O)/bpf/%.bpf.o
 $(O)/gen/%.skel.h: $(O)/tests/bpf/%.bpf.o
 	$(skeleton)
 
-# generated headers have to exist before the first compilation finds out who includes them
-$(O)/user/datapath/%.o: | $(SKELS)
-$(O)/user/%.o: | $(O)/gen/version.h
-$(O)/tests/bpf/%.o: | $(SKELS) $(BPF_TEST_SKELS)
+# generated headers have to exist before the first compilation finds out who includes them (a pattern
+# rule without a recipe would add no prerequisite, so these name their targets)
+$(LIB_OBJ) $(MAINS:%.c=$(O)/%.o) $(UNIT_TESTS:%=%.o): | $(O)/gen/version.h
+$(filter $(O)/user/datapath/%,$(LIB_OBJ)): | $(SKELS)
+$(BPF_TESTS:%=%.o): | $(SKELS) $(BPF_TEST_SKELS)
 
 $(LIB): $(LIB_OBJ) $(LLHTTP_OBJ)
 	$(call say,AR,$@)
@@ -141,16 +142,19 @@ $(O)/imdsgate: $(O)/user/cli/main.o $(LIB)
 $(LAB): $(patsubst %.c,$(O)/%.o,$(wildcard tests/lab/*.c)) $(LIB)
 	$(call link,$(shell $(PKG_CONFIG) --libs libevent_extra libevent_core))
 $(O)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(LIB)
-	$(call link,-lcmocka $(WRAP_test_$*))
+	$(call link,-lcmocka $(shell $(PKG_CONFIG) --libs libevent_extra) $(WRAP_test_$*))
 $(O)/tests/bpf/test_%: $(O)/tests/bpf/test_%.o $(LIB)
 	$(call link,-lcmocka)
 $(O)/tests/netns/%: $(O)/tests/netns/%.o $(LIB)
 	$(call link,$(shell $(PKG_CONFIG) --libs liburing 2>/dev/null))
 
-compile_commands.json: $(PROGRAMS)
-	@{ echo '['; find $(O) -name '*.o.json' | sort | xargs cat | sed '$$!s/$$/,/'; echo ']'; } > $@.new && mv $@.new $@
+# `make unit` and `make clang-build` have their own output directories below this one
+OTHER_BUILDS := '(' -path $(O)/asan -o -path $(O)/clang ')' -prune -o
 
--include $(shell find $(O) -name '*.o.d' 2>/dev/null)
+compile_commands.json: $(PROGRAMS)
+	@{ echo '['; find $(O) $(OTHER_BUILDS) -name '*.o.json' -print | sort | xargs cat | sed '$$!s/$$/,/'; echo ']'; } > $@.new && mv $@.new $@
+
+-include $(shell find $(O) $(OTHER_BUILDS) -name '*.o.d' -print 2>/dev/null)
 
 # ---- tests, demo, install: see the fragments ------------------------------------------------------
 
@@ -158,9 +162,9 @@ compile_commands.json: $(PROGRAMS)
 -include deploy/install.mk
 
 .PHONY: clean
-clean:
+clean: ## remove what was built
 	rm -rf $(O) compile_commands.json
 
 .PHONY: format
-format:
+format: ## put every C file into the house format
 	clang-format -i $$(git ls-files --cached --others --exclude-standard '*.c' '*.h')

@@ -1,0 +1,118 @@
+#!/bin/bash
+# Installs the Debian packages that a job needs and that are missing: build, demo (which includes
+# build) or test (which includes demo). Quick and without network when everything is there. Must
+# never replace a Node.js or a JDK that came from somewhere else. Called by `make demo`, `make test`.
+set -euo pipefail
+
+# An entry is a package, or first|second for whichever the release has, or COMMAND:package for a
+# tool that is fine from any source.
+build=(gcc make libc6-dev linux-libc-dev pkg-config clang llvm bpftool
+	libbpf-dev libelf-dev zlib1g-dev libevent-dev libjansson-dev libyaml-dev
+	libcurl4-openssl-dev libssl-dev uthash-dev libcap-ng-dev 'node-llhttp|libllhttp-dev')
+demo=(iproute2 curl util-linux)
+tests=(libcmocka-dev liburing-dev python3 python3-jsonschema python3-yaml openssl procps
+	shellcheck clang-format node:nodejs npm:npm javac:default-jdk-headless)
+
+apt_get() {
+	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null
+}
+
+is_installed() { # PACKAGE
+	[ "$(dpkg-query -W -f '${db:Status-Status}' "$1" 2>/dev/null)" = installed ]
+}
+
+has_candidate() { # PACKAGE
+	apt-cache policy "$1" 2>/dev/null | grep -q '^  Candidate: [^(]'
+}
+
+is_satisfied() { # ENTRY
+	local name names
+	[[ $1 == *:* ]] && command -v "${1%%:*}" >/dev/null && return 0
+	IFS='|' read -ra names <<<"${1##*:}"
+	for name in "${names[@]}"; do
+		is_installed "$name" && return 0
+	done
+	return 1
+}
+
+# the package to install for an entry; the first name when the release seems to have none of them
+package_of() { # ENTRY
+	local name names
+	IFS='|' read -ra names <<<"${1##*:}"
+	for name in "${names[@]}"; do
+		if has_candidate "$name"; then
+			echo "$name"
+			return
+		fi
+	done
+	echo "${names[0]}"
+}
+
+packages_of() { # ENTRY...
+	local entry
+	for entry in "$@"; do
+		package_of "$entry"
+	done
+}
+
+# what apt says is of interest only when it fails
+try_install() { # LOG ENTRY...
+	local log=$1 packages
+	shift
+	mapfile -t packages < <(packages_of "$@")
+	apt_get install -y --no-install-recommends "${packages[@]}" >"$log" 2>&1
+}
+
+install() { # ENTRY...
+	local log
+	log=$(mktemp)
+	# the package lists may be absent (a fresh container) or name versions that are gone
+	if ! try_install "$log" "$@"; then
+		echo "packages: updating the package lists first"
+		apt_get update
+		if ! try_install "$log" "$@"; then
+			cat "$log" >&2
+			rm -f "$log"
+			echo "packages: apt-get failed, see above" >&2
+			return 1
+		fi
+	fi
+	rm -f "$log"
+}
+
+case "${1-}" in
+build) wanted=("${build[@]}") ;;
+demo) wanted=("${build[@]}" "${demo[@]}") ;;
+test) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}") ;;
+*)
+	echo "usage: $0 build|demo|test" >&2
+	exit 2
+	;;
+esac
+
+missing=()
+for entry in "${wanted[@]}"; do
+	is_satisfied "$entry" || missing+=("$entry")
+done
+if [ ${#missing[@]} -eq 0 ]; then
+	echo "packages: everything for $1 is installed"
+	exit 0
+fi
+if ! command -v apt-get >/dev/null; then
+	echo "packages: this is not Debian; install what provides: ${missing[*]}" >&2
+	exit 1
+fi
+if [ "$(id -u)" -ne 0 ]; then
+	mapfile -t packages < <(packages_of "${missing[@]}")
+	echo "packages: not root, so install these yourself:" >&2
+	echo "    sudo apt-get install -y --no-install-recommends ${packages[*]}" >&2
+	exit 1
+fi
+echo "packages: installing ${missing[*]##*:}"
+install "${missing[@]}"
+for entry in "${missing[@]}"; do
+	if ! is_satisfied "$entry"; then
+		echo "packages: ${entry##*:} is still missing" >&2
+		exit 1
+	fi
+done

@@ -1,0 +1,129 @@
+#!/bin/bash
+# Checks that the checks can fail: builds small trees with one fault each and expects the right
+# complaint about it. Run by tests/run like any other check.
+set -u
+
+here=$(cd "$(dirname "$0")" && pwd)
+tmp=$(mktemp -d) || exit 1
+trap 'rm -rf "$tmp"' EXIT
+tree=$tmp/tree
+count=0
+failed=0
+
+point() { # NAME STATUS
+	count=$((count + 1))
+	if [ "$2" -eq 0 ]; then
+		echo "ok $count - $1"
+	else
+		echo "not ok $count - $1"
+		failed=1
+		sed 's/^/# /' "$tmp/output"
+	fi
+}
+
+# a tree in which every check is content
+good_tree() {
+	rm -rf "$tree"
+	mkdir -p "$tree"/user/{base,policy,datapath,cli} "$tree"/include/imdsgate "$tree"/tests/check "$tree"/deploy
+	cp "$here/../../.clang-format" "$tree/"
+	printf '%s\n' 'base:' 'policy: base' 'datapath: base' '?metrics: base' \
+		'cli: base policy/a.h' >"$tree/tests/check/deps.txt"
+	printf '#pragma once\n\nint ig_base(void);\n' >"$tree/user/base/b.h"
+	printf '#pragma once\n\n#include "base/b.h"\n' >"$tree/user/policy/a.h"
+	printf '#pragma once\n' >"$tree/include/imdsgate/limits.h"
+	printf '#include <bpf/bpf.h>\n\n#include "redirect.skel.h"\n' >"$tree/user/datapath/d.c"
+	printf '#include <imdsgate/limits.h>\n\n#include "policy/a.h"\n' >"$tree/user/cli/main.c"
+	printf '#!/bin/sh\necho hello\n' >"$tree/deploy/hello.sh"
+	chmod +x "$tree/deploy/hello.sh"
+}
+
+# NAME CHECK TEXT: the check fails and says the text; the empty text: it is content
+expect() {
+	local status
+	"$here/$2" --root "$tree" >"$tmp/output" 2>&1
+	status=$?
+	if [ -z "$3" ]; then
+		[ $status -eq 0 ] && ! grep -q '^not ok' "$tmp/output"
+	else
+		[ $status -eq 1 ] && grep -q '^not ok' "$tmp/output" && grep -qF -- "$3" "$tmp/output"
+	fi
+	point "$2: $1" $?
+}
+
+# NAME CHECK TEXT FILE LINE: the same after adding the line to the file
+with() {
+	good_tree
+	printf '%s\n' "$5" >>"$tree/$4"
+	expect "$1" "$2" "$3"
+}
+
+for check in arrows forbidden headers format scripts; do
+	good_tree
+	expect "content with a good tree" "$check" ""
+done
+
+with "forbidden include" arrows 'user/base/b.h:4: base may not include policy/a.h' user/base/b.h '#include "policy/a.h"'
+with "other header of a module of which one is allowed" arrows 'cli may not include policy/z.h' user/cli/main.c '#include "policy/z.h"'
+with "libbpf outside datapath" arrows 'bpf/libbpf.h is for datapath only' user/policy/a.h '#  include <bpf/libbpf.h>'
+with "skeleton outside datapath" arrows 'redirect.skel.h is for datapath only' user/cli/main.c '#include "redirect.skel.h"'
+with "way round the rule" arrows 'is not written as "module/header.h"' user/base/b.h '#include "../policy/a.h"'
+with "shared include through a macro" arrows 'is not written as "module/header.h"' user/base/b.h '#include HEADER'
+with "commented include is none" arrows '' user/base/b.h '/* #include "policy/a.h" */'
+with "row without a module" arrows 'the row of token has no module' tests/check/deps.txt 'token: base'
+with "unknown module in a row" arrows 'names nobody, which has no row' tests/check/deps.txt '?metrics2: nobody'
+with "two rows" arrows 'a second row for base' tests/check/deps.txt 'base: cli'
+with "no row at all" arrows 'not a row' tests/check/deps.txt 'nonsense'
+
+good_tree
+mkdir "$tree/user/stray"
+touch "$tree/user/stray/s.c"
+expect "module without a row" arrows 'user/stray has no row'
+
+good_tree
+printf '#include "base/b.h"\n' >"$tree/user/cli/main.c"
+expect "stale exception" arrows 'nobody in cli includes policy/a.h any more'
+
+good_tree
+sed -i 's/^base:.*/base: cli/' "$tree/tests/check/deps.txt"
+expect "circle" arrows 'base -> cli -> base'
+
+good_tree
+rm "$tree/tests/check/deps.txt"
+! "$here/arrows" --root "$tree" >"$tmp/output" 2>&1 && ! grep -q '^1\.\.' "$tmp/output"
+point "arrows: no deps.txt" $?
+
+with "strcpy" forbidden 'user/cli/main.c:4: strcpy' user/cli/main.c 'static void f(char *a) { strcpy (a, ""); }'
+with "sprintf" forbidden 'user/base/b.h:4: sprintf' user/base/b.h 'static void f(char *a) { sprintf(a, "x"); }'
+with "snprintf is fine" forbidden '' user/cli/main.c 'static void f(char *a) { snprintf(a, 1, "x"); }'
+with "atoi" forbidden 'main.c:4: atoi' user/cli/main.c 'int x = atoi("1");'
+with "strtoul outside base" forbidden 'main.c:4: strtoul' user/cli/main.c 'int x = strtoul("1", 0, 0);'
+with "strtoul in base" forbidden '' user/base/b.h '#define X strtoul("1", 0, 0)'
+with "exit outside main.c" forbidden 'a.h:4: exit' user/policy/a.h '#define DIE() exit(1)'
+with "exit in main.c" forbidden '' user/cli/main.c '#define DIE() exit(1)'
+with "_exit and atexit are fine" forbidden '' user/policy/a.h '#define DIE() (atexit(f), _exit(1))'
+with "abort" forbidden 'a.h:4: abort' user/policy/a.h '#define DIE() abort()'
+with "bpf_printk" forbidden 'd.c:4: bpf_printk' user/datapath/d.c '#define P() bpf_printk("x")'
+with "alloca" forbidden 'd.c:4: alloca' user/datapath/d.c '#define P() alloca(4)'
+with "names in comments and text are fine" forbidden '' user/cli/main.c '/* strcpy() */ const char *s = "exit(1) /* \" abort()"; // atoi("1")'
+with "code behind a quote that is a character" forbidden 'a.h:4: abort' user/policy/a.h "int c = '\"'; void f(void) { abort(); } char d = '\"';"
+note=FIX
+with "note to self" forbidden 'deploy/hello.sh:3' deploy/hello.sh "# ${note}ME later"
+with "template of mktemp is no note" forbidden '' deploy/hello.sh 'mktemp -d /tmp/a.XXXXXX'
+
+with "needs another header" headers 'user/policy/a.h: does not compile alone' user/policy/a.h 'size_t ig_policy(void);'
+with "does not compile" headers 'include/imdsgate/limits.h: does not compile alone' include/imdsgate/limits.h 'int'
+good_tree
+sed -i 1d "$tree/user/base/b.h"
+expect "no #pragma once" headers 'user/base/b.h: no #pragma once'
+
+with "badly indented" format 'user/base/b.h' user/base/b.h 'static inline  int f( void ) { return 1 ; }'
+with "shell syntax" scripts 'deploy/hello.sh' deploy/hello.sh 'if then'
+with "unknown interpreter" scripts 'unknown interpreter' deploy/other '#!/usr/bin/perl'
+with "python syntax" scripts 'line 2' deploy/other.py $'#!/usr/bin/python3\nimport'
+with "another python" scripts 'another interpreter' deploy/other.py '#!/usr/bin/env python3'
+good_tree
+chmod -x "$tree/deploy/hello.sh"
+expect "not executable" scripts 'is not executable'
+
+echo "1..$count"
+exit $failed

@@ -1,0 +1,91 @@
+# Tests and the demo. What the suites are and how they are judged: tests/run.
+#
+#   make test SUITES="unit netns"      some suites only
+#   make test RUN_FLAGS=--require-no-skip
+#
+# test and demo install packages and then start make anew: the flags that pkg-config gives are
+# computed when a makefile is read, which on a fresh machine is before the packages are there.
+
+comma := ,
+
+SUITES ?=
+RUN_FLAGS ?=
+JOBS ?= $(shell nproc 2>/dev/null || echo 1)
+
+# keeps the job server of an outer -j, else uses every processor; make does not see the $(MAKE) in a
+# variable, so the lines that use this start with +
+SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
+RUN = tests/run --build $(abspath $(O)) $(RUN_FLAGS)
+
+# system calls that a unit test stands in front of
+WRAP_test_ctl := -Wl,--wrap=getsockopt
+WRAP_test_fdutil := $(addprefix -Wl$(comma)--wrap=,read write sendmsg recvmsg)
+
+LAB_IF_ANY := $(if $(wildcard tests/lab/*.c),$(LAB))
+
+.PHONY: test
+test: need-root ## install what is missing, build, run every suite (sudo)
+	@deploy/packages.sh test
+	+@$(SUBMAKE) test-programs
+	@$(RUN) $(SUITES)
+
+.PHONY: test-programs
+test-programs: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) unit-programs
+
+.PHONY: unit-programs
+unit-programs:
+	+@$(SUBMAKE) O=$(O)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' unit-programs-here
+.PHONY: unit-programs-here
+unit-programs-here: $(UNIT_TESTS)
+
+.PHONY: check
+check: ## static checks: arrows, headers, formatting, forbidden calls, scripts
+	@$(RUN) check
+# the checks compile every header, and some headers include generated ones
+check: $(O)/gen/version.h $(SKELS)
+
+.PHONY: unit
+unit: unit-programs ## unit tests under AddressSanitizer and UBSan (no root)
+	@$(RUN) unit
+
+.PHONY: bpf
+bpf: need-root $(BPF_TESTS) ## BPF decision tests (sudo)
+	@$(RUN) bpf
+
+.PHONY: lab
+lab: $(LAB_IF_ANY) ## tests of the stand-in for Azure
+	@$(RUN) lab
+
+.PHONY: netns
+netns: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## system tests in network namespaces (sudo)
+	@$(RUN) netns
+
+.PHONY: clients
+clients: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## real Azure clients (sudo)
+	@$(RUN) clients
+
+.PHONY: clang-build
+clang-build: ## compile everything with clang, for its warnings
+	+@$(SUBMAKE) O=$(O)/clang CC=$(CLANG) clang-build-here
+.PHONY: clang-build-here
+clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(UNIT_TESTS)
+
+.PHONY: demo
+demo: need-root ## install what is missing, build, show the gate at work (sudo)
+	@deploy/packages.sh demo
+	+@$(SUBMAKE) demo-programs
+	@IG_BUILD=$(abspath $(O)) tests/demo/demo
+.PHONY: demo-programs
+demo-programs: $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS)
+
+.PHONY: need-root
+need-root:
+	@test "$$(id -u)" -eq 0 || { \
+		echo 'This needs root (packages, network namespaces, cgroups, BPF): sudo make $(MAKECMDGOALS)' >&2; \
+		exit 1; }
+
+.PHONY: help
+help: ## this list
+	@printf 'imdsgate $(VERSION)\n\n'
+	@sed -n 's/^\([a-z][a-z-]*\):.* ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 22
+	@printf '\nVariables: O= PREFIX= DESTDIR= SANITIZE= V=1 SUITES= RUN_FLAGS= JOBS=\n'
