@@ -42,3 +42,6 @@ const char *ig_http_header_find(
 /* The standard reason phrase ("Bad Request"), which legacy azure-cli matches on; "" when unknown.
  */
 const char *ig_http_reason(unsigned int status);
+
+/* "GET", …; "OTHER" for what has no name here. */
+const char *ig_http_method_name(enum ig_http_method method);

@@ -8,8 +8,11 @@
  * the end of the headers, idle time between requests, connections in all. One that is exceeded is
  * answered (414, 431, 413, 408) where the connection still allows it, counted, and the connection
  * closed. A malformed request (smuggling forms, bare CR or LF, obs-fold, control characters in
- * headers, two or no Host in HTTP/1.1, invalid Content-Length, any Transfer-Encoding) is answered
- * 400 and closed.
+ * headers, two or no Host in HTTP/1.1, invalid Content-Length, any Transfer-Encoding,
+ * CONNECT) is answered 400 and closed.
+ *
+ * A client that is reset or gone while its request waits ends the connection at once. One that only
+ * finished sending (FIN) still gets its answer: close() and shutdown() look the same from here.
  */
 #pragma once
 
@@ -25,7 +28,7 @@ struct ig_http_conn;
 enum ig_http_counter {
 	IG_HTTP_CONNECTIONS,	   /* accepted so far */
 	IG_HTTP_REQUESTS,	   /* handed up */
-	IG_HTTP_MALFORMED,	   /* answered 400 here */
+	IG_HTTP_MALFORMED,	   /* answered 400 here (or 417: a body behind Expect) */
 	IG_HTTP_LIMIT_TARGET,	   /* 414 */
 	IG_HTTP_LIMIT_HEADERS,	   /* 431 */
 	IG_HTTP_LIMIT_BODY,	   /* 413 */
@@ -61,7 +64,8 @@ int ig_http_server_add(
 /* Answers the request that is under way. Writes the status line, Content-Type (unless NULL),
  * Content-Length, Date, Server ("IMDS/…", see server.c), the extra headers, and the body, which is
  * copied (and its copy wiped after sending: it may be a token). HEAD gets no body. HTTP/1.0 and
- * "Connection: close" requests close afterwards. Does nothing if no request is under way. */
+ * "Connection: close" requests close afterwards. Does nothing if no request is under way. Never
+ * calls on_close or on_request before it returns: what follows comes from the event loop. */
 void ig_http_conn_respond(struct ig_http_conn *conn, unsigned int status, const char *content_type,
 	const struct ig_http_header *extra, size_t n_extra, const void *body, size_t body_len);
 

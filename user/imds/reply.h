@@ -4,8 +4,11 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#include <imdsgate/limits.h>
 
 #include "base/buf.h"
 #include "http/message.h"
@@ -68,6 +71,9 @@ struct ig_imds_token_view {
 };
 
 int ig_imds_reply_token(const struct ig_imds_token_view *view, struct ig_imds_reply *ret);
+
+/* Whether the token path exists in that api-version: one of the list below, 2018-02-01 or later. */
+bool ig_imds_api_version_has_token(const char *version);
 
 /* {"apiVersions":[…]} of /metadata/versions. */
 int ig_imds_reply_versions(struct ig_imds_reply *ret);

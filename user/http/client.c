@@ -1,0 +1,363 @@
+/*
+ * HTTP client: libcurl's multi interface driven by libevent; see client.h. Used for IMDS, Entra and
+ * the Kubernetes API server.
+ *
+ * It must never follow a redirect, read a proxy, cookie or netrc setting from its surroundings, or
+ * call `done` from inside a function of the caller. Nothing here is logged: errors go up as codes
+ * and text.
+ *
+ * Replies and posted bodies hold credentials. Our copies are wiped when the call ends, and libcurl
+ * gets an allocator that wipes what it frees, because its own buffers see the same bytes.
+ *
+ * From a `done` callback everything may be called: starting and cancelling calls, and freeing the
+ * client. From open_socket nothing of this file may be called (libcurl is not re-entrant there).
+ * The process has to ignore SIGPIPE: OpenSSL writes without MSG_NOSIGNAL.
+ */
+#include "http/client.h"
+
+#include <errno.h>
+#include <malloc.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/queue.h>
+
+#include <curl/curl.h>
+#include <event2/event.h>
+
+#include "base/buf.h"
+#include "base/cleanup.h"
+#include "http/transfer.h"
+
+#define CACHED_CONNECTIONS_MAX 8L
+#define RETRY_USEC	       20000
+
+/* One descriptor that libcurl wants to be told about. */
+struct watch {
+	LIST_ENTRY(watch) link;
+	struct event *event; /* owned; NULL until libcurl named the direction */
+};
+
+struct ig_http_client {
+	struct event_base *base; /* the caller's */
+	CURLM *multi;		 /* owned */
+	struct event *timer;	 /* owned */
+	LIST_HEAD(, ig_http_call) calls;
+	LIST_HEAD(, watch) watches;
+	struct ig_http_client_options options; /* user_agent is the one below */
+	char *user_agent;		       /* owned; may be NULL */
+	bool curl_ready;
+	bool dispatching; /* inside finish_calls() */
+	bool gone;	  /* freed while dispatching: only the shell is left */
+};
+
+/* ---- wiping allocator ---------------------------------------------------------------------- */
+
+static void wiping_free(void *p)
+{
+	if (p)
+		explicit_bzero(p, malloc_usable_size(p));
+	free(p);
+}
+
+static void *wiping_realloc(void *p, size_t size)
+{
+	size_t old = p ? malloc_usable_size(p) : 0;
+	void *copy = malloc(size);
+
+	if (!copy)
+		return NULL;
+	if (p)
+		memcpy(copy, p, old < size ? old : size);
+	wiping_free(p);
+	return copy;
+}
+
+/* ---- end of a call --------------------------------------------------------------------------- */
+
+static struct ig_http_call *call_free(struct ig_http_call *call)
+{
+	if (!call)
+		return NULL;
+	if (call->client)
+		LIST_REMOVE(call, link);
+	if (call->easy) {
+		if (call->client)
+			(void)curl_multi_remove_handle(call->client->multi, call->easy);
+		curl_easy_cleanup(call->easy);
+	}
+	curl_slist_free_all(call->headers);
+	ig_buf_wipe(&call->post);
+	ig_buf_wipe(&call->body);
+	free(call);
+	return NULL;
+}
+IG_DEFINE_CLEANUP(struct ig_http_call *, call_free);
+
+static void finish_call(struct ig_http_call *finished, CURLcode code)
+{
+	_cleanup_(call_freep) struct ig_http_call *call = finished;
+	struct ig_http_response response = {
+		.error = ig_http_transfer_errno(call, code),
+		.body = "",
+		.retry_after_sec = -1,
+	};
+	long status = 0;
+
+	if (response.error == 0) {
+		(void)curl_easy_getinfo(call->easy, CURLINFO_RESPONSE_CODE, &status);
+		response.status = (unsigned int)status;
+		response.retry_after_sec = call->retry_after_sec;
+		response.body = call->body.data ? call->body.data : "";
+		response.body_len = call->body.len;
+	} else {
+		ig_http_transfer_explain(call, response.error, code);
+		response.error_text = call->error_text;
+	}
+	/* Out of libcurl's and the client's hands first: `done` may free the client. */
+	(void)curl_multi_remove_handle(call->client->multi, call->easy);
+	curl_easy_cleanup(TAKE_PTR(call->easy));
+	curl_slist_free_all(TAKE_PTR(call->headers));
+	LIST_REMOVE(call, link);
+	call->client = NULL;
+	call->done(&response, call->userdata);
+}
+
+static void finish_calls(struct ig_http_client *client)
+{
+	client->dispatching = true;
+	while (!client->gone) {
+		int left = 0;
+		CURLMsg *msg = curl_multi_info_read(client->multi, &left);
+		char *call = NULL;
+
+		if (!msg)
+			break;
+		if (msg->msg != CURLMSG_DONE)
+			continue;
+		(void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &call);
+		finish_call((struct ig_http_call *)(void *)call, msg->data.result);
+	}
+	client->dispatching = false;
+	if (client->gone)
+		free(client);
+}
+
+/* ---- libcurl and libevent -------------------------------------------------------------------- */
+
+/* When libcurl runs out of memory in here it forgets to tell its next deadline, and without one the
+ * calls under way would never end: look in again by ourselves. */
+static void act(struct ig_http_client *client, curl_socket_t fd, int flags)
+{
+	const struct timeval soon = {.tv_usec = RETRY_USEC};
+	int running;
+
+	if (curl_multi_socket_action(client->multi, fd, flags, &running) != CURLM_OK)
+		(void)event_add(client->timer, &soon);
+	finish_calls(client);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	act(arg, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+	int flags =
+		(what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
+
+	act(arg, fd, flags);
+}
+
+static int set_timer(CURLM *multi, long timeout_msec, void *arg)
+{
+	struct ig_http_client *client = arg;
+	struct timeval after = {
+		.tv_sec = timeout_msec / 1000,
+		.tv_usec = timeout_msec % 1000 * 1000,
+	};
+
+	(void)multi;
+	if (timeout_msec < 0)
+		(void)event_del(client->timer);
+	else
+		(void)event_add(client->timer, &after);
+	return 0;
+}
+
+static void watch_free(struct watch *watch)
+{
+	if (watch->event)
+		event_free(watch->event);
+	LIST_REMOVE(watch, link);
+	free(watch);
+}
+
+/* Always says 0: after any other answer libcurl would refuse to use this handle ever again. A
+ * transfer whose descriptor cannot be watched for want of memory ends by its deadline. */
+static int set_watch(CURL *easy, curl_socket_t fd, int wanted, void *arg, void *socket_data)
+{
+	struct ig_http_client *client = arg;
+	struct watch *watch = socket_data;
+	short events = EV_PERSIST;
+
+	(void)easy;
+	if (wanted == CURL_POLL_REMOVE) {
+		if (watch)
+			watch_free(watch);
+		(void)curl_multi_assign(client->multi, fd, NULL);
+		return 0;
+	}
+	if (!watch) {
+		watch = calloc(1, sizeof(*watch));
+		if (!watch)
+			return 0;
+		LIST_INSERT_HEAD(&client->watches, watch, link);
+		(void)curl_multi_assign(client->multi, fd, watch);
+	}
+	if (wanted & CURL_POLL_IN)
+		events |= EV_READ;
+	if (wanted & CURL_POLL_OUT)
+		events |= EV_WRITE;
+	if (watch->event)
+		event_free(watch->event);
+	watch->event = event_new(client->base, fd, events, on_ready, client);
+	if (watch->event)
+		(void)event_add(watch->event, NULL);
+	return 0;
+}
+
+/* ---- start of a call ------------------------------------------------------------------------- */
+
+/* A call that is not known to libcurl yet; `client` is set, so that freeing it is call_free(). */
+static int call_new(struct ig_http_client *client, const struct ig_http_call_options *options,
+	struct ig_http_call **ret)
+{
+	_cleanup_(call_freep) struct ig_http_call *call = calloc(1, sizeof(*call));
+	int r;
+
+	if (!call)
+		return -ENOMEM;
+	LIST_INSERT_HEAD(&client->calls, call, link);
+	call->client = client;
+	call->client_options = &client->options;
+	call->retry_after_sec = -1;
+	ig_buf_init(&call->body, options->response_limit_bytes);
+	ig_buf_init(&call->post, options->post_body_len);
+	if (options->post_body)
+		ig_buf_append(&call->post, options->post_body, options->post_body_len);
+	r = ig_buf_finish(&call->post);
+	if (r == 0)
+		r = ig_http_transfer_headers(call, options);
+	if (r < 0)
+		return r;
+	call->easy = curl_easy_init();
+	if (!call->easy)
+		return -ENOMEM;
+	r = ig_http_transfer_setup(call, options);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(call);
+	return 0;
+}
+
+int ig_http_client_start(struct ig_http_client *client, const struct ig_http_call_options *options,
+	ig_http_done *done, void *userdata, struct ig_http_call **ret_call)
+{
+	_cleanup_(call_freep) struct ig_http_call *call = NULL;
+	CURLMcode code;
+	int r;
+
+	/* libcurl takes 0 for "no limit" in both */
+	if (!options->timeout_usec || !options->response_limit_bytes ||
+		options->response_limit_bytes > INT64_MAX)
+		return -EINVAL;
+	r = call_new(client, options, &call);
+	if (r < 0)
+		return r;
+	call->done = done;
+	call->userdata = userdata;
+	code = curl_multi_add_handle(client->multi, call->easy);
+	if (code != CURLM_OK)
+		return code == CURLM_OUT_OF_MEMORY ? -ENOMEM : -EIO;
+	if (ret_call)
+		*ret_call = call;
+	(void)TAKE_PTR(call); /* the client's list owns it */
+	return 0;
+}
+
+void ig_http_call_cancel(struct ig_http_call *call)
+{
+	(void)call_free(call);
+}
+
+/* ---- the client ------------------------------------------------------------------------------ */
+
+struct ig_http_client *ig_http_client_free(struct ig_http_client *client)
+{
+	if (!client)
+		return NULL;
+	while (!LIST_EMPTY(&client->calls))
+		(void)call_free(LIST_FIRST(&client->calls));
+	/* may call set_watch() and set_timer() once more */
+	if (client->multi)
+		(void)curl_multi_cleanup(client->multi);
+	while (!LIST_EMPTY(&client->watches))
+		watch_free(LIST_FIRST(&client->watches));
+	if (client->timer)
+		event_free(client->timer);
+	if (client->curl_ready)
+		curl_global_cleanup();
+	free(client->user_agent);
+	client->gone = true;
+	if (!client->dispatching)
+		free(client);
+	return NULL;
+}
+IG_DEFINE_CLEANUP(struct ig_http_client *, ig_http_client_free);
+
+static int set_multi(struct ig_http_client *client)
+{
+	CURLM *multi = client->multi;
+
+	if (curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, set_watch) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) != CURLM_OK ||
+		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, CACHED_CONNECTIONS_MAX) != CURLM_OK)
+		return -EOPNOTSUPP;
+	return 0;
+}
+
+int ig_http_client_new(struct event_base *base, const struct ig_http_client_options *options,
+	struct ig_http_client **ret)
+{
+	_cleanup_(ig_http_client_freep) struct ig_http_client *client = calloc(1, sizeof(*client));
+	int r;
+
+	if (!client)
+		return -ENOMEM;
+	client->base = base;
+	client->options = *options;
+	client->user_agent = options->user_agent ? strdup(options->user_agent) : NULL;
+	if (options->user_agent && !client->user_agent)
+		return -ENOMEM;
+	client->options.user_agent = client->user_agent;
+	if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup,
+		    calloc) != CURLE_OK)
+		return -ENOMEM;
+	client->curl_ready = true;
+	client->timer = evtimer_new(base, on_timer, client);
+	client->multi = client->timer ? curl_multi_init() : NULL;
+	if (!client->multi)
+		return -ENOMEM;
+	r = set_multi(client);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(client);
+	return 0;
+}

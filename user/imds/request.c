@@ -1,0 +1,310 @@
+/*
+ * From an HTTP request to a token request or the error that answers it; see request.h. Called by
+ * the request handler of the server process; everything that comes in is hostile.
+ *
+ * Pure, without allocation other than the body of an error. Must never let an attribute of the
+ * caller matter: a request without the Metadata header gets the same answer from every workload.
+ */
+#include "imds/request.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/parse.h"
+
+/* ---- query ------------------------------------------------------------------------------- */
+
+struct param {
+	const char *name;
+	const char *value;
+	size_t value_len;
+};
+
+/* A decoded query. Decoding never makes text longer; every name and value gets a NUL. */
+struct query {
+	struct param params[IG_QUERY_PARAMS_MAX];
+	size_t n_params;
+	char text[IG_HTTP_TARGET_BYTES + 2 * IG_QUERY_PARAMS_MAX + 1];
+	size_t text_len;
+};
+
+/* Length of the UTF-8 sequence at s, or 0: overlong forms, surrogates (RFC 3629) and control
+ * characters, U+0080 to U+009F among them, are not wanted here. */
+static size_t text_sequence(const unsigned char *s, size_t left)
+{
+	unsigned char first = s[0];
+	size_t n = first < 0x80			    ? 1
+		   : first >= 0xc2 && first <= 0xdf ? 2
+		   : (first & 0xf0) == 0xe0	    ? 3
+		   : first >= 0xf0 && first <= 0xf4 ? 4
+						    : 0;
+
+	if (n == 0 || n > left || first < 0x20 || first == 0x7f)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((first == 0xc2 && s[1] < 0xa0) || (first == 0xe0 && s[1] < 0xa0) ||
+		(first == 0xed && s[1] > 0x9f) || (first == 0xf0 && s[1] < 0x90) ||
+		(first == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return n;
+}
+
+static bool is_text(const char *s, size_t len)
+{
+	const unsigned char *p = (const unsigned char *)s;
+
+	while (len) {
+		size_t n = text_sequence(p, len);
+
+		if (n == 0)
+			return false;
+		p += n;
+		len -= n;
+	}
+	return true;
+}
+
+/* Appends the decoded s to the query's text. 0 or -EBADMSG. */
+static int decode(
+	struct query *q, const char *s, size_t len, const char **ret_text, size_t *ret_len)
+{
+	char *start = q->text + q->text_len, *p = start;
+
+	if (len >= sizeof(q->text) - q->text_len)
+		return -EBADMSG;
+	for (size_t i = 0; i < len; i++) {
+		int high, low;
+
+		if (s[i] != '%') {
+			*p++ = s[i] == '+' ? ' ' : s[i];
+			continue;
+		}
+		if (len - i < 3)
+			return -EBADMSG;
+		high = ig_parse_hex_digit(s[i + 1]);
+		low = ig_parse_hex_digit(s[i + 2]);
+		if (high < 0 || low < 0)
+			return -EBADMSG;
+		*p++ = (char)(high << 4 | low);
+		i += 2;
+	}
+	*ret_text = start;
+	*ret_len = (size_t)(p - start);
+	*p++ = '\0';
+	q->text_len = (size_t)(p - q->text);
+	return is_text(start, *ret_len) ? 0 : -EBADMSG;
+}
+
+static const struct param *find(const struct query *q, const char *name)
+{
+	for (size_t i = 0; i < q->n_params; i++)
+		if (strcmp(q->params[i].name, name) == 0)
+			return &q->params[i];
+	return NULL;
+}
+
+/* "name=value" or "name"; a name may come once. */
+static int add_param(struct query *q, const char *s, size_t len)
+{
+	const char *equals = memchr(s, '=', len);
+	size_t name_len = equals ? (size_t)(equals - s) : len;
+	struct param param = {.value = ""};
+	int r;
+
+	if (q->n_params == IG_QUERY_PARAMS_MAX)
+		return -EBADMSG;
+	r = decode(q, s, name_len, &param.name, &name_len);
+	if (r == 0 && equals)
+		r = decode(q, equals + 1, len - (size_t)(equals - s) - 1, &param.value,
+			&param.value_len);
+	if (r < 0)
+		return r;
+	if (find(q, param.name))
+		return -EBADMSG;
+	q->params[q->n_params++] = param;
+	return 0;
+}
+
+static int parse_query(const char *s, struct query *q)
+{
+	q->n_params = 0;
+	q->text_len = 0;
+	while (*s) {
+		size_t len = strcspn(s, "&");
+		int r = len ? add_param(q, s, len) : 0;
+
+		if (r < 0)
+			return r;
+		s += len + (s[len] == '&');
+	}
+	return 0;
+}
+
+/* An empty value counts as an absent one. */
+static const struct param *find_value(const struct query *q, const char *name)
+{
+	const struct param *param = find(q, name);
+
+	return param && param->value_len ? param : NULL;
+}
+
+/* ---- headers ----------------------------------------------------------------------------- */
+
+static void copy_fact(const struct ig_http_request *req, const char *name,
+	char ret[static IG_CLIENT_FACT_BYTES + 1])
+{
+	const char *value = ig_http_header_find(req, name, NULL);
+	size_t len = value ? strnlen(value, IG_CLIENT_FACT_BYTES) : 0;
+
+	if (len)
+		memcpy(ret, value, len);
+	ret[len] = '\0';
+}
+
+void ig_imds_client_facts(const struct ig_http_request *req, struct ig_imds_client_facts *ret)
+{
+	copy_fact(req, "User-Agent", ret->user_agent);
+	copy_fact(req, "x-ms-client-request-id", ret->request_id);
+	copy_fact(req, "x-client-SKU", ret->sdk);
+	copy_fact(req, "x-client-Ver", ret->sdk_version);
+}
+
+/* Fills the reply; should memory fail, it is still a valid one without a body. */
+static int fail(enum ig_imds_error error, struct ig_imds_reply *reterr_reply)
+{
+	(void)ig_imds_reply_error(error, NULL, NULL, reterr_reply);
+	return -EBADMSG;
+}
+
+static enum ig_imds_error check_headers(const struct ig_http_request *req)
+{
+	size_t n_metadata = 0, n_forwarded = 0;
+	const char *metadata = ig_http_header_find(req, "Metadata", &n_metadata);
+
+	/* documented as lower case; cloud providers send "True", too */
+	if (n_metadata != 1 || !ig_str_equal_nocase(metadata, "true"))
+		return IG_IMDS_ERROR_NO_METADATA_HEADER;
+	(void)ig_http_header_find(req, "X-Forwarded-For", &n_forwarded);
+	return n_forwarded ? IG_IMDS_ERROR_FORWARDED : IG_IMDS_ERROR_NONE;
+}
+
+int ig_imds_check_headers(const struct ig_http_request *req, struct ig_imds_reply *reterr_reply)
+{
+	enum ig_imds_error error = check_headers(req);
+
+	return error == IG_IMDS_ERROR_NONE ? 0 : fail(error, reterr_reply);
+}
+
+/* ---- the token request ------------------------------------------------------------------- */
+
+static enum ig_imds_error check_target(
+	const struct ig_http_request *req, const struct ig_imds_target *target)
+{
+	if (target->route == IG_IMDS_ROUTE_INVALID)
+		return IG_IMDS_ERROR_MALFORMED;
+	if (target->route != IG_IMDS_ROUTE_TOKEN)
+		return IG_IMDS_ERROR_NOT_FOUND;
+	if (req->method != IG_HTTP_GET)
+		return IG_IMDS_ERROR_METHOD;
+	return check_headers(req);
+}
+
+static enum ig_imds_error read_resource(const struct query *q, struct ig_imds_token_request *ret)
+{
+	const struct param *resource = find_value(q, "resource");
+
+	if (!resource)
+		return IG_IMDS_ERROR_NO_RESOURCE;
+	if (resource->value_len > IG_RESOURCE_BYTES)
+		return IG_IMDS_ERROR_BAD_QUERY;
+	memcpy(ret->resource, resource->value, resource->value_len + 1);
+	return IG_IMDS_ERROR_NONE;
+}
+
+/* One selector at most. Two names of the same kind are one selector if their values agree. */
+static enum ig_imds_error read_selector(const struct query *q, struct ig_selector *ret)
+{
+	static const struct {
+		const char *name;
+		enum ig_selector_kind kind;
+	} selectors[] = {
+		{"client_id", IG_SELECTOR_CLIENT_ID},
+		{"object_id", IG_SELECTOR_OBJECT_ID},
+		{"principal_id", IG_SELECTOR_OBJECT_ID},
+		{"msi_res_id", IG_SELECTOR_RESOURCE_ID},
+		{"mi_res_id", IG_SELECTOR_RESOURCE_ID},
+	};
+
+	for (size_t i = 0; i < IG_ARRAY_SIZE(selectors); i++) {
+		const struct param *param = find_value(q, selectors[i].name);
+
+		if (!param)
+			continue;
+		if (param->value_len > IG_SELECTOR_BYTES)
+			return IG_IMDS_ERROR_BAD_QUERY;
+		if (ret->kind == IG_SELECTOR_NONE) {
+			ret->kind = selectors[i].kind;
+			memcpy(ret->value, param->value, param->value_len + 1);
+		} else if (ret->kind != selectors[i].kind ||
+			   !ig_str_equal_nocase(ret->value, param->value)) {
+			return IG_IMDS_ERROR_CONFLICTING_SELECTOR;
+		}
+	}
+	return IG_IMDS_ERROR_NONE;
+}
+
+static enum ig_imds_error read_cache_control(
+	const struct query *q, struct ig_imds_token_request *ret)
+{
+	const struct param *bypass = find(q, "bypass_cache");
+	const struct param *refresh = find(q, "token_sha256_to_refresh");
+
+	if (bypass && strcmp(bypass->value, "true") != 0)
+		return IG_IMDS_ERROR_BAD_QUERY;
+	ret->bypass_cache = bypass != NULL;
+	if (!refresh || refresh->value_len != sizeof(ret->token_sha256) - 1)
+		return IG_IMDS_ERROR_NONE;
+	for (size_t i = 0; i < refresh->value_len; i++)
+		if (ig_parse_hex_digit(refresh->value[i]) < 0)
+			return IG_IMDS_ERROR_NONE;
+	memcpy(ret->token_sha256, refresh->value, sizeof(ret->token_sha256));
+	ig_str_lower(ret->token_sha256);
+	return IG_IMDS_ERROR_NONE;
+}
+
+static enum ig_imds_error read_query(const char *text, struct ig_imds_token_request *ret)
+{
+	const struct param *version;
+	enum ig_imds_error error;
+	struct query q;
+
+	if (parse_query(text, &q) < 0)
+		return IG_IMDS_ERROR_BAD_QUERY;
+	version = find(&q, "api-version");
+	if (!version || !ig_imds_api_version_has_token(version->value))
+		return IG_IMDS_ERROR_BAD_API_VERSION;
+	error = read_resource(&q, ret);
+	if (error == IG_IMDS_ERROR_NONE)
+		error = read_selector(&q, &ret->selector);
+	if (error == IG_IMDS_ERROR_NONE)
+		error = read_cache_control(&q, ret);
+	return error;
+}
+
+int ig_imds_token_request_parse(const struct ig_http_request *req,
+	const struct ig_imds_target *target, struct ig_imds_token_request *ret,
+	struct ig_imds_reply *reterr_reply)
+{
+	struct ig_imds_token_request parsed = {};
+	enum ig_imds_error error = check_target(req, target);
+
+	if (error == IG_IMDS_ERROR_NONE)
+		error = read_query(target->query, &parsed);
+	if (error != IG_IMDS_ERROR_NONE)
+		return fail(error, reterr_reply);
+	*ret = parsed;
+	return 0;
+}
