@@ -110,9 +110,18 @@ struct ig_audit_record {
 	const struct ig_audit_token *token;
 };
 
-/* Appends one line ending in '\n' to `b`. Untrusted text is escaped and cut (8 members of at most 1
- * KiB each at worst), so a line always fits IG_AUDIT_LINE_BYTES. boot_id and node are borrowed. */
-void ig_audit_encode(const struct ig_audit_record *record, uint64_t seq, const char *boot_id,
-	const char *node, struct ig_buf *b);
+/* Where records come from; borrowed. node may be "" or NULL, the other two may not. */
+struct ig_audit_origin {
+	const char *boot_id; /* the kernel's, as a GUID */
+	const char *run_id;  /* 16 hex digits of this start of the agent: seq counts from 1 in each
+				run */
+	const char *node;
+};
+
+/* Appends one line ending in '\n' to `b`. Every text is escaped and cut at a limit of its own (a
+ * cut one ends in U+2026), so a line always fits IG_AUDIT_LINE_BYTES. Words of closed lists
+ * (protocol, endpoint, family, cache) that are not in them become "unknown". */
+void ig_audit_encode(const struct ig_audit_record *record, uint64_t seq,
+	const struct ig_audit_origin *origin, struct ig_buf *b);
 
 const char *ig_audit_kind_name(enum ig_audit_kind kind);

@@ -9,13 +9,15 @@
 #include "base/err.h"
 
 /* Sends the request and reads one reply. 0 with a new reference in *ret_result; -ECONNREFUSED,
- * -ENOENT or -EACCES when the agent cannot be reached (reached stays false); otherwise the agent's
- * own code and message. args may be NULL. */
+ * -ENOENT, -EACCES, -ETIMEDOUT, -ECONNRESET, … when the agent cannot be reached or hangs up or
+ * stays silent for 5 s before it has answered (*ret_reached is false); otherwise the agent's own
+ * code and message. args may be NULL. */
 int ig_ctl_call(const char *socket_path, const char *noun, const char *verb, json_t *args,
 	json_t **ret_result, bool *ret_reached, struct ig_err *reterr_err);
 
-/* The same for streaming verbs: after the reply, `line` is called for each line (without its
- * newline) until it returns non-zero (which is returned) or the agent hangs up (0). */
+/* The same for streaming verbs, which may take their time between lines: after the reply, `line` is
+ * called for each line (without its newline) until it returns non-zero (which is returned) or the
+ * agent hangs up (0). */
 int ig_ctl_stream(const char *socket_path, const char *noun, const char *verb, json_t *args,
 	int (*line)(const char *text, size_t len, void *userdata), void *userdata,
 	bool *ret_reached, struct ig_err *reterr_err);

@@ -16,7 +16,8 @@ struct ig_ctl_server;
 struct ig_ctl_conn;
 
 struct ig_ctl_verb {
-	const char *noun, *verb;
+	const char *noun;
+	const char *verb; /* NULL: the noun stands alone */
 	/* Fills *ret_result (a new reference) or returns a negative errno and *reterr_err. `args`
 	 * is an object, borrowed. A verb that streams leaves *ret_result NULL, returns 0 and goes
 	 * on with ig_ctl_conn_send(). */
@@ -24,13 +25,15 @@ struct ig_ctl_verb {
 		struct ig_err *reterr_err);
 };
 
-/* listen_fd: bound and listening; becomes the server's. verbs: ends with an empty entry; borrowed.
- */
+/* listen_fd: bound and listening; becomes the server's on success. verbs: ends with an empty entry;
+ * borrowed. The process must ignore SIGPIPE. */
 int ig_ctl_server_new(struct event_base *base, int listen_fd, const struct ig_ctl_verb *verbs,
 	void *userdata, struct ig_ctl_server **ret);
+/* Ends every connection (their on_close is called). */
 struct ig_ctl_server *ig_ctl_server_free(struct ig_ctl_server *server);
 
-/* For streaming verbs: queues a line. -EAGAIN when the peer's queue is full (nothing was queued).
+/* For streaming verbs: queues a line, adding its newline if it has none. -EAGAIN when the peer's
+ * queue is full (nothing was queued). Never calls on_close: a connection ends from the loop only.
  */
 int ig_ctl_conn_send(struct ig_ctl_conn *conn, const char *line, size_t len);
 /* Called once when the connection ends, however it ends. */

@@ -1,0 +1,129 @@
+/*
+ * `imdsgate status`: one look at the agent. Called by args.c through the table.
+ *
+ * Prints what it knows how to print: members it does not know are left out, members that are
+ * missing are "-", so that tool and agent may differ in version.
+ */
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "cli/cmd.h"
+#include "cli/out.h"
+
+#define SEC_PER_MINUTE 60
+#define SEC_PER_HOUR   3600
+#define SEC_PER_DAY    86400
+
+/* Rows with one value. */
+static const struct {
+	const char *label, *path;
+} singles[] = {
+	{"version", "version"},
+	{"node", "node"},
+	{"monitor pid", "monitor_pid"},
+	{"server pid", "server_pid"},
+	{"started", "started"},
+};
+
+static const struct {
+	const char *label, *path;
+} places[] = {
+	{"cgroup root", "cgroup_root"},
+	{"pin directory", "pin_dir"},
+	{"IMDS", "imds_url"},
+	{"host verdict", "host_verdict"},
+	{"policy epoch", "policy_epoch"},
+	{"listeners", "listeners"},
+	{"connections", "connections"},
+};
+
+#define GROUP_MAX 6
+
+/* Rows with several: the members of an object. */
+static const struct {
+	const char *label, *path;
+	struct {
+		const char *label, *key;
+	} members[GROUP_MAX + 1];
+} groups[] = {
+	{"objects", "objects",
+		{{"identities", "identities"}, {"bindings", "bindings"},
+			{"exceptions", "exceptions"}, {"pods", "pods"}}},
+	{"manifests", "manifests", {{"directory", "dir"}, {"bad files", "bad_files"}}},
+	{"tokens", "tokens",
+		{{"cached", "cached"}, {"hits", "hits"}, {"misses", "misses"}, {"stale", "stale"},
+			{"upstream calls", "upstream_calls"},
+			{"upstream errors", "upstream_errors"}}},
+	{"audit", "audit",
+		{{"emitted", "emitted"}, {"lost by file", "lost_file"},
+			{"by subscribers", "lost_subscribers"}, {"by kernel", "lost_kernel"}}},
+};
+
+static void put_uptime(struct ig_out_table *table, const json_t *value)
+{
+	long long sec = json_integer_value(value);
+
+	ig_out_cell_text(table, "up");
+	if (!json_is_integer(value) || sec < 0)
+		ig_buf_putc(&table->cell, '-');
+	else if (sec >= SEC_PER_DAY)
+		ig_buf_printf(&table->cell, "%lldd %lldh", sec / SEC_PER_DAY,
+			sec % SEC_PER_DAY / SEC_PER_HOUR);
+	else if (sec >= SEC_PER_HOUR)
+		ig_buf_printf(&table->cell, "%lldh %lldm", sec / SEC_PER_HOUR,
+			sec % SEC_PER_HOUR / SEC_PER_MINUTE);
+	else
+		ig_buf_printf(
+			&table->cell, "%lldm %llds", sec / SEC_PER_MINUTE, sec % SEC_PER_MINUTE);
+	ig_out_cell(table);
+}
+
+static void put_group(struct ig_out_table *table, const json_t *status, size_t i)
+{
+	const json_t *object = ig_out_get(status, groups[i].path);
+
+	ig_out_cell_text(table, groups[i].label);
+	for (size_t m = 0; groups[i].members[m].key; m++) {
+		ig_buf_printf(&table->cell, "%s%s ", m ? ", " : "", groups[i].members[m].label);
+		ig_out_value(&table->cell, json_object_get(object, groups[i].members[m].key));
+	}
+	ig_out_cell(table);
+}
+
+static void put_counters(struct ig_out_table *table, const json_t *counters)
+{
+	const char *name;
+	json_t *value;
+
+	json_object_foreach ((json_t *)counters, name, value) {
+		ig_buf_puts(&table->cell, "counter ");
+		ig_out_text(&table->cell, name, strlen(name));
+		ig_out_cell(table);
+		ig_out_cell_value(table, value);
+	}
+}
+
+void ig_cli_format_status(const json_t *status, struct ig_buf *b)
+{
+	_cleanup_(ig_out_table_done) struct ig_out_table table = IG_OUT_TABLE(2);
+
+	for (size_t i = 0; i < IG_ARRAY_SIZE(singles); i++) {
+		ig_out_cell_text(&table, singles[i].label);
+		ig_out_cell_value(&table, ig_out_get(status, singles[i].path));
+	}
+	put_uptime(&table, ig_out_get(status, "uptime_sec"));
+	for (size_t i = 0; i < IG_ARRAY_SIZE(places); i++) {
+		ig_out_cell_text(&table, places[i].label);
+		ig_out_cell_value(&table, ig_out_get(status, places[i].path));
+	}
+	for (size_t i = 0; i < IG_ARRAY_SIZE(groups); i++)
+		put_group(&table, status, i);
+	put_counters(&table, ig_out_get(status, "counters"));
+	ig_out_table_format(&table, b);
+}
+
+int ig_cli_cmd_status(const struct ig_cli *cli, const struct ig_cli_args *args)
+{
+	(void)args;
+	return ig_cli_ask(cli, "status", NULL, NULL, ig_cli_format_status);
+}

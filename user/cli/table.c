@@ -1,0 +1,225 @@
+/*
+ * The table of commands and the help that is made from it. Called by args.c.
+ *
+ * A command that is not in the table does not exist; its help, the manual page, the completion and
+ * the tests are compared with what `imdsgate --json help` prints from here.
+ */
+#include <errno.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "cli/cmd.h"
+#include "cli/out.h"
+#include "ctl/proto.h"
+#include "version.h"
+
+#define PROGRAM "imdsgate"
+
+static int cmd_help(const struct ig_cli *cli, const struct ig_cli_args *args);
+static int cmd_version(const struct ig_cli *cli, const struct ig_cli_args *args);
+
+const struct ig_cli_option ig_cli_globals[] = {
+	{"json", NULL, "print one JSON value (JSON lines for tail), errors included"},
+	{"socket", "PATH", "the agent's control socket (default " IG_CTL_DEFAULT_SOCKET ")"},
+	{"help", NULL, "print help; also behind a noun and behind a verb"},
+	{},
+};
+
+const struct ig_cli_verb ig_cli_verbs[] = {
+	{.noun = "status",
+		.args = "",
+		.summary = "what the agent is doing, and its counters",
+		.run = ig_cli_cmd_status},
+	{.noun = "workload",
+		.verb = "list",
+		.args = "",
+		.summary = "the workloads of this node and the identities each may use",
+		.run = ig_cli_cmd_workload_list},
+	{.noun = "workload",
+		.verb = "show",
+		.args = "NAMESPACE/NAME",
+		.min_args = 1,
+		.max_args = 1,
+		.summary = "everything the agent knows about one workload",
+		.run = ig_cli_cmd_workload_show},
+	{.noun = "audit",
+		.verb = "tail",
+		.args = "",
+		.summary = "audit events as they happen",
+		.details =
+			"Goes on until it is stopped or has printed --count of them. An event\nis printed when it fits every filter that is given. One that does not name a pod fits no\n--namespace and no --pod.",
+		.options = ig_cli_audit_tail_options,
+		.run = ig_cli_cmd_audit_tail},
+	{.noun = "version", .args = "", .summary = "the version of this tool", .run = cmd_version},
+	{.noun = "help",
+		.args = "[NOUN [VERB]]",
+		.max_args = 2,
+		.summary = "this help, or that of a noun or a verb",
+		.run = cmd_help},
+	{},
+};
+
+const struct ig_cli_verb *ig_cli_find_noun(const char *noun)
+{
+	for (const struct ig_cli_verb *v = ig_cli_verbs; v->noun; v++)
+		if (strcmp(v->noun, noun) == 0)
+			return v;
+	return NULL;
+}
+
+const struct ig_cli_verb *ig_cli_find(const char *noun, const char *verb)
+{
+	for (const struct ig_cli_verb *v = ig_cli_verbs; v->noun; v++)
+		if (strcmp(v->noun, noun) == 0 &&
+			strcmp(v->verb ? v->verb : "", verb ? verb : "") == 0)
+			return v;
+	return NULL;
+}
+
+static void put_name(struct ig_buf *b, const struct ig_cli_verb *v)
+{
+	ig_buf_printf(b, "%s%s%s", v->noun, v->verb ? " " : "", v->verb ? v->verb : "");
+}
+
+static void put_options(struct ig_buf *b, const struct ig_cli_option *options)
+{
+	_cleanup_(ig_out_table_done) struct ig_out_table table = IG_OUT_TABLE(2);
+
+	for (const struct ig_cli_option *o = options; o->name; o++) {
+		ig_buf_printf(&table.cell, "  --%s%s%s", o->name, o->value ? " " : "",
+			o->value ? o->value : "");
+		ig_out_cell(&table);
+		ig_out_cell_text(&table, o->help);
+	}
+	ig_out_table_format(&table, b);
+}
+
+static void help_verb(const struct ig_cli_verb *v, struct ig_buf *b)
+{
+	ig_buf_puts(b, "Usage: " PROGRAM " [GLOBAL OPTIONS] ");
+	put_name(b, v);
+	ig_buf_printf(
+		b, "%s%s%s\n\n", v->options ? " [OPTIONS]" : "", v->args[0] ? " " : "", v->args);
+	ig_buf_printf(b, "Prints %s.\n", v->summary);
+	if (v->details)
+		ig_buf_printf(b, "\n%s\n", v->details);
+	if (v->options) {
+		ig_buf_puts(b, "\nOptions (behind the verb):\n");
+		put_options(b, v->options);
+	}
+	ig_buf_puts(b, "\nGlobal options (before the noun): see " PROGRAM " --help.\n");
+}
+
+static void put_verbs(struct ig_buf *b, const char *noun)
+{
+	_cleanup_(ig_out_table_done) struct ig_out_table table = IG_OUT_TABLE(2);
+
+	for (const struct ig_cli_verb *v = ig_cli_verbs; v->noun; v++) {
+		if (noun && strcmp(v->noun, noun) != 0)
+			continue;
+		ig_buf_puts(&table.cell, "  ");
+		put_name(&table.cell, v);
+		ig_buf_printf(&table.cell, "%s%s", v->args[0] ? " " : "", v->args);
+		ig_out_cell(&table);
+		ig_out_cell_text(&table, v->summary);
+	}
+	ig_out_table_format(&table, b);
+}
+
+static void help_many(const char *noun, struct ig_buf *b)
+{
+	if (noun)
+		ig_buf_printf(
+			b, "Usage: " PROGRAM " [GLOBAL OPTIONS] %s VERB [OPTIONS] [ARGS]\n", noun);
+	else
+		ig_buf_puts(b,
+			"Usage: " PROGRAM
+			" [GLOBAL OPTIONS] NOUN [VERB] [OPTIONS] [ARGS]\n\nAsks the imdsgate agent of this node.\n");
+	ig_buf_puts(b, "\nCommands:\n");
+	put_verbs(b, noun);
+	if (noun)
+		return;
+	ig_buf_puts(b,
+		"\nGlobal options, which stand before the noun (a verb's own stand behind it):\n");
+	put_options(b, ig_cli_globals);
+	ig_buf_puts(b,
+		"\nExit status: 0 ok, 1 failed, 2 wrong usage, 3 the agent does not answer, 4 not found or denied, 5 a check found problems.\n");
+}
+
+/* NULL when out of memory. */
+static json_t *options_to_json(const struct ig_cli_option *options)
+{
+	_cleanup_(json_decrefp) json_t *list = json_array();
+
+	for (const struct ig_cli_option *o = options; o && o->name; o++)
+		if (json_array_append_new(list, json_pack("{s:s,s:s?,s:s}", "name", o->name,
+							"value", o->value, "help", o->help)) < 0)
+			return NULL;
+	return TAKE_PTR(list);
+}
+
+static json_t *verb_to_json(const struct ig_cli_verb *v)
+{
+	return json_pack("{s:s,s:s?,s:s,s:s,s:o}", "noun", v->noun, "verb", v->verb, "args",
+		v->args, "summary", v->summary, "options", options_to_json(v->options));
+}
+
+static int help_json(const char *noun, const struct ig_cli_verb *only, struct ig_buf *b)
+{
+	_cleanup_(json_decrefp) json_t *list = json_array();
+	_cleanup_(json_decrefp) json_t *all = NULL;
+
+	for (const struct ig_cli_verb *v = ig_cli_verbs; v->noun; v++) {
+		if ((only && v != only) || (noun && strcmp(v->noun, noun) != 0))
+			continue;
+		if (json_array_append_new(list, verb_to_json(v)) < 0)
+			return -ENOMEM;
+	}
+	all = json_pack(
+		"{s:o,s:O}", "global_options", options_to_json(ig_cli_globals), "commands", list);
+	return all ? ig_out_json(b, all) : -ENOMEM;
+}
+
+int ig_cli_help(const char *noun, const char *verb, bool json, struct ig_buf *b)
+{
+	const struct ig_cli_verb *only = noun ? ig_cli_find(noun, verb) : NULL;
+
+	if (noun && !only && (verb || !ig_cli_find_noun(noun)))
+		return -ENOENT;
+	if (json)
+		return help_json(noun, only, b);
+	if (only)
+		help_verb(only, b);
+	else
+		help_many(noun, b);
+	return ig_buf_finish(b);
+}
+
+static int cmd_help(const struct ig_cli *cli, const struct ig_cli_args *args)
+{
+	const char *noun = args->n_args > 0 ? args->arg[0] : NULL;
+	const char *verb = args->n_args > 1 ? args->arg[1] : NULL;
+	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = IG_OUT_BYTES};
+	int r;
+
+	r = ig_cli_help(noun, verb, cli->json, &b);
+	if (r == -ENOENT)
+		return ig_cli_usage(cli, NULL, "there is no command '%s%s%s'", noun,
+			verb ? " " : "", verb ? verb : "");
+	return r < 0 ? ig_cli_fail(cli, r, true, strerror(-r)) : ig_cli_print(cli, &b);
+}
+
+static int cmd_version(const struct ig_cli *cli, const struct ig_cli_args *args)
+{
+	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = IG_OUT_BYTES};
+
+	(void)args;
+	if (cli->json) {
+		ig_buf_putc(&b, '{');
+		ig_buf_json_member_str(&b, "version", IG_VERSION);
+		ig_buf_puts(&b, "}\n");
+	} else {
+		ig_buf_puts(&b, PROGRAM " " IG_VERSION "\n");
+	}
+	return ig_cli_print(cli, &b);
+}
