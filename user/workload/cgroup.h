@@ -13,6 +13,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #define IG_POD_UID_BYTES      36
 #define IG_CONTAINER_ID_BYTES 64
@@ -38,3 +39,10 @@ int ig_cgroup_path_check(const char *path);
 
 /* Is `path` equal to `ancestor` or below it? Both canonical. "/" is everything's ancestor. */
 bool ig_cgroup_path_is_below(const char *path, const char *ancestor);
+
+/* Where kubelet keeps pods below the cgroup root, by driver and nesting; ends with NULL. */
+extern const char *const ig_cgroup_pods_roots[];
+
+/* The i-th of the paths that the cgroup of a pod with this UID can have (roots × QoS classes): 0,
+ * or -ENOENT when there are no more, or -EINVAL when the UID is none. */
+int ig_cgroup_pod_path(const char *uid, unsigned int i, char *ret, size_t len);

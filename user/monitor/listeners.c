@@ -1,0 +1,255 @@
+/*
+ * The gate listeners; see listeners.h. Called by the monitor only, on one thread. Never reads from
+ * a socket: what a workload sends is the server's affair.
+ */
+#include "monitor/listeners.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include <imdsgate/limits.h>
+
+#include "base/cleanup.h"
+#include "datapath/datapath.h"
+#include "workload/netns.h"
+
+struct entry {
+	struct ig_listener listener;
+	char *name; /* owned */
+	UT_hash_handle hh;
+};
+
+struct ig_listeners {
+	struct ig_datapath *dp; /* outlives the table */
+	const struct ig_listeners_ops *ops;
+	void *userdata;
+	struct entry *by_cookie;
+	int home_fd; /* the agent's own namespace */
+	uint16_t preferred_port;
+	uint64_t seq;
+};
+
+static void entry_free(struct entry *entry)
+{
+	(void)ig_close(entry->listener.sock);
+	free(entry->name);
+	free(entry);
+}
+
+IG_DEFINE_CLEANUP(struct entry *, entry_free);
+IG_DEFINE_CLEANUP(struct ig_listeners *, ig_listeners_free);
+
+int ig_listeners_new(struct ig_datapath *dp, uint16_t preferred_port,
+	const struct ig_listeners_ops *ops, void *userdata, struct ig_listeners **ret)
+{
+	_cleanup_(ig_listeners_freep) struct ig_listeners *t = calloc(1, sizeof(*t));
+
+	if (!t)
+		return -ENOMEM;
+	t->dp = dp;
+	t->ops = ops;
+	t->userdata = userdata;
+	t->preferred_port = preferred_port;
+	t->home_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	if (t->home_fd < 0)
+		return -errno;
+	*ret = TAKE_PTR(t);
+	return 0;
+}
+
+struct ig_listeners *ig_listeners_free(struct ig_listeners *t)
+{
+	struct entry *entry, *next;
+
+	if (!t)
+		return NULL;
+	HASH_ITER (hh, t->by_cookie, entry, next) {
+		HASH_DEL(t->by_cookie, entry);
+		entry_free(entry);
+	}
+	(void)ig_close(t->home_fd);
+	free(t);
+	return NULL;
+}
+
+static struct entry *find(const struct ig_listeners *t, uint64_t cookie)
+{
+	struct entry *entry;
+
+	HASH_FIND(hh, t->by_cookie, &cookie, sizeof(cookie), entry);
+	return entry;
+}
+
+/* The map entry goes first: from then on connects are refused instead of sent to a closed port. */
+static void close_entry(struct ig_listeners *t, struct entry *entry)
+{
+	(void)ig_datapath_listener_delete(t->dp, entry->listener.netns_cookie);
+	HASH_DEL(t->by_cookie, entry);
+	t->ops->closed(&entry->listener, t->userdata);
+	entry_free(entry);
+}
+
+/* Opens a socket in the namespace; the entry is not in the table yet. */
+static int open_entry(struct ig_listeners *t, int netns_fd, const char *name, struct entry **ret)
+{
+	_cleanup_(entry_freep) struct entry *entry = calloc(1, sizeof(*entry));
+	int r;
+
+	if (!entry)
+		return -ENOMEM;
+	entry->listener.sock = -1;
+	entry->name = strdup(name);
+	if (!entry->name)
+		return -ENOMEM;
+	entry->listener.name = entry->name;
+	r = ig_netns_listen(netns_fd, t->home_fd, t->preferred_port, &entry->listener.sock,
+		&entry->listener.netns_cookie, &entry->listener.port);
+	if (r < 0)
+		return r;
+	entry->listener.opened_seq = ++t->seq;
+	*ret = TAKE_PTR(entry);
+	return 0;
+}
+
+/* The socket listens already: a connection that comes before the server hears of it waits in the
+ * backlog. */
+static int insert(struct ig_listeners *t, struct entry *entry)
+{
+	uint64_t cookie = entry->listener.netns_cookie;
+	int r = ig_datapath_listener_set(t->dp, cookie, htons(entry->listener.port));
+
+	if (r < 0) {
+		entry_free(entry);
+		return r;
+	}
+	HASH_ADD(hh, t->by_cookie, listener.netns_cookie, sizeof(cookie), entry);
+	t->ops->opened(&entry->listener, t->userdata);
+	return 0;
+}
+
+int ig_listeners_add_host(struct ig_listeners *t, uint64_t *ret_cookie)
+{
+	struct entry *entry = NULL;
+	int r = open_entry(t, t->home_fd, "host", &entry);
+
+	if (r < 0)
+		return r;
+	entry->listener.is_host = true;
+	*ret_cookie = entry->listener.netns_cookie;
+	return insert(t, entry);
+}
+
+int ig_listeners_add_named(
+	struct ig_listeners *t, int netns_fd, const char *name, uint64_t *ret_cookie)
+{
+	struct entry *entry = NULL, *known;
+	int r;
+
+	if (HASH_COUNT(t->by_cookie) >= IG_LISTENERS_MAX)
+		return -E2BIG;
+	r = open_entry(t, netns_fd, name, &entry);
+	if (r < 0)
+		return r;
+	*ret_cookie = entry->listener.netns_cookie;
+	known = find(t, entry->listener.netns_cookie);
+	if (known) {
+		/* two names for one namespace, or a name for one that was anonymous until now */
+		known->listener.names++;
+		known->listener.owner = 0;
+		entry_free(entry);
+		return 0;
+	}
+	entry->listener.names = 1;
+	return insert(t, entry);
+}
+
+void ig_listeners_drop_name(struct ig_listeners *t, uint64_t cookie)
+{
+	struct entry *entry = find(t, cookie);
+
+	if (!entry || entry->listener.names == 0)
+		return;
+	if (--entry->listener.names == 0 && !entry->listener.is_host)
+		close_entry(t, entry);
+}
+
+static bool is_anonymous(const struct entry *entry)
+{
+	return entry->listener.owner != 0;
+}
+
+static void make_room(struct ig_listeners *t, uint64_t owner)
+{
+	struct entry *entry, *next, *oldest = NULL;
+	size_t n = 0;
+
+	HASH_ITER (hh, t->by_cookie, entry, next) {
+		if (entry->listener.owner != owner)
+			continue;
+		n++;
+		if (!oldest || entry->listener.opened_seq < oldest->listener.opened_seq)
+			oldest = entry;
+	}
+	if (n >= IG_LISTENERS_WORKLOAD_MAX)
+		close_entry(t, oldest);
+}
+
+int ig_listeners_add_anonymous(
+	struct ig_listeners *t, int netns_fd, uint64_t expected_cookie, uint64_t owner_cgroup_id)
+{
+	_cleanup_(entry_freep) struct entry *entry = NULL;
+	int r;
+
+	if (find(t, expected_cookie))
+		return 0;
+	if (HASH_COUNT(t->by_cookie) >= IG_LISTENERS_MAX)
+		return -E2BIG;
+	r = open_entry(t, netns_fd, "", &entry);
+	if (r < 0)
+		return r;
+	if (entry->listener.netns_cookie != expected_cookie)
+		return -ESTALE;
+	make_room(t, owner_cgroup_id);
+	entry->listener.owner = owner_cgroup_id;
+	return insert(t, TAKE_PTR(entry));
+}
+
+size_t ig_listeners_sweep(struct ig_listeners *t,
+	bool (*owner_exists)(uint64_t cgroup_id, void *userdata), void *userdata)
+{
+	struct entry *entry, *next;
+	size_t left = 0;
+
+	HASH_ITER (hh, t->by_cookie, entry, next) {
+		if (!is_anonymous(entry))
+			continue;
+		if (owner_exists(entry->listener.owner, userdata))
+			left++;
+		else
+			close_entry(t, entry);
+	}
+	return left;
+}
+
+bool ig_listeners_has(const struct ig_listeners *t, uint64_t cookie)
+{
+	return find(t, cookie) != NULL;
+}
+
+size_t ig_listeners_count(const struct ig_listeners *t)
+{
+	return HASH_COUNT(t->by_cookie);
+}
+
+void ig_listeners_each(const struct ig_listeners *t,
+	void (*each)(const struct ig_listener *listener, void *userdata), void *userdata)
+{
+	struct entry *entry, *next;
+
+	HASH_ITER (hh, t->by_cookie, entry, next)
+		each(&entry->listener, userdata);
+}

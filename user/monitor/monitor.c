@@ -1,0 +1,557 @@
+/*
+ * The privileged process; see monitor.h. Start-up in one place, top to bottom: data path,
+ * listeners, namespaces, attach, server. From then on it waits for namespaces, wake-ups, requests
+ * and signals.
+ */
+#include "monitor/monitor.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/fdutil.h"
+#include "base/log.h"
+#include "datapath/datapath.h"
+#include "monitor/channel.h"
+#include "monitor/listeners.h"
+#include "monitor/netns_watch.h"
+#include "monitor/requests.h"
+#include "workload/netns.h"
+#include "workload/process.h"
+
+#define RESTART_FIRST_MSEC   20
+#define RESTART_LONGEST_MSEC 5000
+#define HEALTHY_AFTER_USEC   (2 * IG_USEC_PER_SEC)
+#define STOP_TIMEOUT_SEC     3
+#define SWEEP_SEC	     5
+
+struct monitor {
+	const struct ig_monitor_options *options;
+	struct event_base *base;
+	struct ig_datapath *dp;
+	struct ig_listeners *listeners;
+	struct ig_netns_watch *watch;
+	struct ig_requests *requests;
+	struct ig_channel *channel; /* NULL while there is no server */
+	struct ig_ring *wakeups;
+	struct event *on_term, *on_int, *on_child, *on_wakeup, *restart, *sweep, *kill_server;
+	uint64_t host_cookie;
+	pid_t server_pid; /* 0: none */
+	uint64_t server_started_usec;
+	unsigned int restart_msec;
+	int ready_fd;
+	bool attached, stopping;
+	int result;	    /* of the run, once the loop ended early */
+	struct ig_err *err; /* the caller's; why it ended early */
+};
+
+static void monitor_done(struct monitor *m)
+{
+	struct event *events[] = {m->on_term, m->on_int, m->on_child, m->on_wakeup, m->restart,
+		m->sweep, m->kill_server};
+
+	m->channel = ig_channel_free(m->channel);
+	m->watch = ig_netns_watch_free(m->watch);
+	m->requests = ig_requests_free(m->requests);
+	m->listeners = ig_listeners_free(m->listeners);
+	m->wakeups = ig_ring_free(m->wakeups);
+	for (size_t i = 0; i < IG_ARRAY_SIZE(events); i++)
+		if (events[i])
+			event_free(events[i]);
+	m->dp = ig_datapath_free(m->dp);
+	if (m->base)
+		event_base_free(m->base);
+	m->ready_fd = ig_close(m->ready_fd);
+}
+
+/* ---- listeners ---- */
+
+static void announce(const struct ig_listener *listener, uint32_t kind, struct monitor *m)
+{
+	struct ig_monitor_message message = {
+		.kind = kind,
+		.listener = {.netns_cookie = listener->netns_cookie,
+			.is_host = listener->is_host,
+			.port = listener->port},
+	};
+	int r;
+
+	if (!m->channel)
+		return;
+	strncpy(message.listener.name, listener->name, sizeof(message.listener.name) - 1);
+	r = ig_channel_send(
+		m->channel, &message, &listener->sock, kind == IG_MONITOR_LISTENER_OPENED ? 1 : 0);
+	if (r < 0) {
+		/* a server that missed a notice serves wrong: let the next one start afresh */
+		(void)ig_log_errno(r, "cannot tell the server of a listener, restarting it");
+		(void)kill(m->server_pid, SIGKILL);
+	}
+}
+
+static void on_opened(const struct ig_listener *listener, void *userdata)
+{
+	ig_log_info("listener opened", IG_KV_U64(NETNS, listener->netns_cookie),
+		IG_KV_STR(NAME, listener->name), IG_KV_U64(PORT, listener->port));
+	announce(listener, IG_MONITOR_LISTENER_OPENED, userdata);
+}
+
+static void on_closed(const struct ig_listener *listener, void *userdata)
+{
+	ig_log_info("listener closed", IG_KV_U64(NETNS, listener->netns_cookie),
+		IG_KV_STR(NAME, listener->name));
+	announce(listener, IG_MONITOR_LISTENER_CLOSED, userdata);
+}
+
+static void announce_existing(const struct ig_listener *listener, void *userdata)
+{
+	announce(listener, IG_MONITOR_LISTENER_OPENED, userdata);
+}
+
+static int on_netns_added(int netns_fd, const char *name, uint64_t *ret_cookie, void *userdata)
+{
+	struct monitor *m = userdata;
+	int r = ig_listeners_add_named(m->listeners, netns_fd, name, ret_cookie);
+
+	if (r < 0)
+		(void)ig_log_errno(r,
+			"cannot open a listener in this namespace, its connections are refused",
+			IG_KV_STR(NAME, name));
+	return r;
+}
+
+static void on_netns_removed(uint64_t cookie, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	ig_listeners_drop_name(m->listeners, cookie);
+}
+
+static void on_netns_given_up(const char *path, int error, void *userdata)
+{
+	(void)userdata;
+	(void)ig_log_warning_errno(
+		error, "not a network namespace, ignoring", IG_KV_STR(PATH, path));
+}
+
+static bool owner_exists(uint64_t cgroup_id, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	return ig_cgroup_id_exists(ig_datapath_cgroup_fd(m->dp), cgroup_id);
+}
+
+/* The timer runs only while there are listeners that nobody else tells us the end of. */
+static void sweep_later(struct monitor *m)
+{
+	struct timeval tv = {.tv_sec = SWEEP_SEC};
+
+	if (!evtimer_pending(m->sweep, NULL))
+		(void)evtimer_add(m->sweep, &tv);
+}
+
+static void on_sweep(evutil_socket_t fd, short what, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	(void)fd;
+	(void)what;
+	if (ig_listeners_sweep(m->listeners, owner_exists, m) > 0)
+		sweep_later(m);
+}
+
+static void on_wakeup_record(const void *record, void *userdata)
+{
+	const struct ig_wakeup *wakeup = record;
+	struct monitor *m = userdata;
+	uint64_t owner =
+		wakeup->workload_cgroup_id ? wakeup->workload_cgroup_id : wakeup->cgroup_id;
+	_cleanup_close_ int netns_fd = -1;
+	int r;
+
+	if (ig_listeners_has(m->listeners, wakeup->netns_cookie))
+		return;
+	r = ig_netns_open_task(wakeup->tgid, wakeup->tid, &netns_fd);
+	if (r == 0)
+		r = ig_listeners_add_anonymous(m->listeners, netns_fd, wakeup->netns_cookie, owner);
+	if (r == 0)
+		sweep_later(m);
+	else
+		ig_log_debug("no listener for a namespace that was met",
+			IG_KV_U64(NETNS, wakeup->netns_cookie), IG_KV_U64(PID, wakeup->tgid),
+			IG_KV_STR(ERROR, strerror(-r)));
+}
+
+static void on_wakeup(evutil_socket_t fd, short what, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	(void)fd;
+	(void)what;
+	(void)ig_ring_consume(m->wakeups);
+}
+
+/* ---- the server process ---- */
+
+/* Attaching waits for the first server that serves: a mistake in the configuration then leaves the
+ * machine as it was. Links of an earlier agent have been in force all along. */
+static int ready(struct monitor *m)
+{
+	unsigned int adopted = 0;
+	int r;
+
+	m->restart_msec = RESTART_FIRST_MSEC;
+	if (!m->attached) {
+		r = ig_datapath_attach(m->dp, &adopted, m->err);
+		if (r < 0) {
+			m->result = r;
+			(void)event_base_loopbreak(m->base);
+			return r;
+		}
+		m->attached = true;
+		ig_log_info("enforcing", IG_KV_STR(CGROUP, m->options->cgroup_root),
+			IG_KV_U64(COUNT, adopted));
+	}
+	ig_log_info("serving", IG_KV_U64(COUNT, ig_listeners_count(m->listeners)));
+	if (m->ready_fd >= 0) {
+		(void)ig_fd_write_all(m->ready_fd, "ready\n", 6);
+		m->ready_fd = ig_close(m->ready_fd);
+	}
+	return 0;
+}
+
+static int on_request(const struct ig_monitor_request *request, struct ig_monitor_message *reply,
+	int *ret_fd, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	if (request->kind == IG_MONITOR_READY)
+		return ready(m);
+	return ig_requests_serve(m->requests, request, reply, ret_fd);
+}
+
+static void kill_server_later(struct monitor *m)
+{
+	struct timeval tv = {.tv_sec = STOP_TIMEOUT_SEC};
+
+	(void)evtimer_add(m->kill_server, &tv);
+}
+
+/* Whatever broke, the process behind the channel has to go; SIGCHLD then starts the next one. One
+ * that merely closed is on its way out and may finish its records. */
+static void on_channel_broken(int error, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	if (!m->server_pid)
+		return;
+	if (error == -EPIPE) {
+		kill_server_later(m);
+		return;
+	}
+	(void)ig_log_errno(
+		error, "the server broke the protocol, killing it", IG_KV_U64(PID, m->server_pid));
+	(void)kill(m->server_pid, SIGKILL);
+}
+
+static const struct ig_channel_ops channel_ops = {
+	.request = on_request,
+	.broken = on_channel_broken,
+};
+
+/* In the child, before exec: its ends to the agreed places. They are above 4, so nothing collides.
+ */
+static void exec_server(const struct monitor *m, int async_fd, int sync_fd)
+{
+	sigset_t none;
+
+	(void)sigemptyset(&none);
+	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	if (dup2(async_fd, IG_SERVER_ASYNC_FD) < 0 || dup2(sync_fd, IG_SERVER_SYNC_FD) < 0)
+		_exit(127);
+	(void)execv("/proc/self/exe", m->options->server_argv);
+	_exit(127);
+}
+
+static int hello(struct monitor *m)
+{
+	struct ig_monitor_message message = {
+		.kind = IG_MONITOR_HELLO,
+		.hello = {.host_netns_cookie = m->host_cookie,
+			.abi_version = IG_ABI_VERSION,
+			.monitor_pid = (uint32_t)getpid()},
+	};
+	int fds[] = {ig_datapath_flows_fd(m->dp), ig_datapath_events_fd(m->dp)};
+
+	return ig_channel_send(m->channel, &message, fds, IG_ARRAY_SIZE(fds));
+}
+
+/* Both ends close-on-exec and above the two numbers that the child uses. */
+static int make_pair(int pair[2])
+{
+	int raw[2];
+
+	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, raw) < 0)
+		return -errno;
+	pair[0] = fcntl(raw[0], F_DUPFD_CLOEXEC, IG_SERVER_SYNC_FD + 1);
+	pair[1] = fcntl(raw[1], F_DUPFD_CLOEXEC, IG_SERVER_SYNC_FD + 1);
+	(void)ig_close(raw[0]);
+	(void)ig_close(raw[1]);
+	return pair[0] < 0 || pair[1] < 0 ? -EMFILE : 0;
+}
+
+static int spawn_server(struct monitor *m)
+{
+	int async_pair[2] = {-1, -1}, sync_pair[2] = {-1, -1};
+	pid_t pid = -1;
+	int r = make_pair(async_pair);
+
+	if (r == 0)
+		r = make_pair(sync_pair);
+	if (r == 0) {
+		pid = fork();
+		if (pid == 0)
+			exec_server(m, async_pair[1], sync_pair[1]);
+		r = pid < 0 ? -errno : 0;
+	}
+	(void)ig_close(async_pair[1]);
+	(void)ig_close(sync_pair[1]);
+	if (r < 0) {
+		(void)ig_close(async_pair[0]);
+		(void)ig_close(sync_pair[0]);
+		return r;
+	}
+	m->server_pid = pid;
+	m->server_started_usec = ig_clock_mono_usec();
+	ig_requests_new_session(m->requests);
+	r = ig_channel_new(m->base, async_pair[0], sync_pair[0], &channel_ops, m, &m->channel);
+	if (r == 0)
+		r = hello(m);
+	if (r == 0)
+		ig_listeners_each(m->listeners, announce_existing, m);
+	return r;
+}
+
+static void restart_later(struct monitor *m)
+{
+	struct timeval tv = {.tv_sec = m->restart_msec / 1000,
+		.tv_usec = (suseconds_t)(m->restart_msec % 1000) * 1000};
+
+	(void)evtimer_add(m->restart, &tv);
+	m->restart_msec *= 2;
+	if (m->restart_msec > RESTART_LONGEST_MSEC)
+		m->restart_msec = RESTART_LONGEST_MSEC;
+}
+
+static void on_restart(evutil_socket_t fd, short what, void *userdata)
+{
+	struct monitor *m = userdata;
+	int r;
+
+	(void)fd;
+	(void)what;
+	r = spawn_server(m);
+	if (r < 0) {
+		(void)ig_log_errno(r, "cannot start the server, trying again");
+		if (m->server_pid)
+			(void)kill(m->server_pid, SIGKILL);
+		else
+			restart_later(m);
+	}
+}
+
+static void server_ended(struct monitor *m, int status)
+{
+	bool healthy = ig_clock_mono_usec() - m->server_started_usec > HEALTHY_AFTER_USEC;
+
+	m->server_pid = 0;
+	m->channel = ig_channel_free(m->channel);
+	(void)event_del(m->kill_server);
+	if (m->stopping) {
+		(void)event_base_loopbreak(m->base);
+		return;
+	}
+	ig_log_err("server ended, connections wait in the backlog until the next one serves",
+		IG_KV_U64(STATUS, WIFEXITED(status) ? WEXITSTATUS(status) : 0),
+		IG_KV_U64(SIGNAL, WIFSIGNALED(status) ? WTERMSIG(status) : 0));
+	/* A server that gives up the first time has said why: a mistake in the configuration. */
+	if (!m->attached && WIFEXITED(status) && WEXITSTATUS(status) == 1) {
+		m->result = ig_err_set(m->err, -ECHILD, "the server could not start, see above");
+		(void)event_base_loopbreak(m->base);
+		return;
+	}
+	if (healthy)
+		m->restart_msec = RESTART_FIRST_MSEC;
+	restart_later(m);
+}
+
+static void on_child(evutil_socket_t fd, short what, void *userdata)
+{
+	struct monitor *m = userdata;
+	int status;
+	pid_t pid;
+
+	(void)fd;
+	(void)what;
+	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
+		if (pid == m->server_pid)
+			server_ended(m, status);
+}
+
+static void on_stop(evutil_socket_t signo, short what, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	(void)what;
+	ig_log_info(
+		"stopping; the programs stay attached and refuse (imdsgated --detach takes them off)",
+		IG_KV_U64(SIGNAL, signo));
+	m->stopping = true;
+	if (!m->server_pid) {
+		(void)event_base_loopbreak(m->base);
+		return;
+	}
+	(void)kill(m->server_pid, SIGTERM);
+	kill_server_later(m);
+}
+
+static void on_kill_server(evutil_socket_t fd, short what, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	(void)fd;
+	(void)what;
+	if (m->server_pid)
+		(void)kill(m->server_pid, SIGKILL);
+}
+
+/* ---- start-up ---- */
+
+static int make_events(struct monitor *m)
+{
+	m->on_term = evsignal_new(m->base, SIGTERM, on_stop, m);
+	m->on_int = evsignal_new(m->base, SIGINT, on_stop, m);
+	m->on_child = evsignal_new(m->base, SIGCHLD, on_child, m);
+	m->restart = evtimer_new(m->base, on_restart, m);
+	m->sweep = evtimer_new(m->base, on_sweep, m);
+	m->kill_server = evtimer_new(m->base, on_kill_server, m);
+	if (!m->on_term || !m->on_int || !m->on_child || !m->restart || !m->sweep ||
+		!m->kill_server || event_add(m->on_term, NULL) < 0 ||
+		event_add(m->on_int, NULL) < 0 || event_add(m->on_child, NULL) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static int start_listeners(struct monitor *m, struct ig_err *reterr_err)
+{
+	static const struct ig_listeners_ops ops = {.opened = on_opened, .closed = on_closed};
+	static const struct ig_netns_watch_ops watch_ops = {.added = on_netns_added,
+		.removed = on_netns_removed,
+		.given_up = on_netns_given_up};
+	int r = ig_listeners_new(m->dp, m->options->gate_port, &ops, m, &m->listeners);
+
+	/* What an earlier agent left points to closed sockets; without an entry a connect wakes us.
+	 */
+	if (r == 0)
+		r = ig_datapath_listeners_clear(m->dp);
+	if (r == 0)
+		r = ig_listeners_add_host(m->listeners, &m->host_cookie);
+	if (r < 0)
+		return ig_err_set(reterr_err, r,
+			"cannot open the gate listener of this network namespace: %s",
+			strerror(-r));
+	r = ig_netns_watch_new(m->base, m->options->netns_dirs, &watch_ops, m, &m->watch);
+	if (r < 0)
+		return ig_err_set(
+			reterr_err, r, "cannot follow the network namespaces: %s", strerror(-r));
+	return 0;
+}
+
+static int start_wakeups(struct monitor *m)
+{
+	int r = ig_ring_new(ig_datapath_wakeups_fd(m->dp), sizeof(struct ig_wakeup),
+		on_wakeup_record, m, &m->wakeups);
+
+	if (r < 0)
+		return r;
+	m->on_wakeup = event_new(
+		m->base, ig_ring_epoll_fd(m->wakeups), EV_READ | EV_PERSIST, on_wakeup, m);
+	return m->on_wakeup && event_add(m->on_wakeup, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+static int set_settings(struct monitor *m, struct ig_err *reterr_err)
+{
+	struct ig_settings settings = m->options->settings;
+	uint64_t cookie;
+	int r = ig_netns_own_cookie(&cookie);
+
+	if (r < 0)
+		return ig_err_set(reterr_err, -EOPNOTSUPP,
+			"the kernel does not tell network namespace cookies (SO_NETNS_COOKIE, Linux 5.14): %s",
+			strerror(-r));
+	settings.host_netns_cookie = cookie;
+	r = ig_datapath_settings_set(m->dp, &settings);
+	return r < 0 ? ig_err_set(reterr_err, r, "cannot write the settings map: %s", strerror(-r))
+		     : 0;
+}
+
+static int start(struct monitor *m, struct ig_err *reterr_err)
+{
+	struct ig_datapath_options dp_options = {
+		.bpffs = m->options->bpffs,
+		.cgroup_root = m->options->cgroup_root,
+	};
+	int r = ig_datapath_open(&dp_options, &m->dp, reterr_err);
+
+	if (r < 0)
+		return r;
+	m->base = event_base_new();
+	if (!m->base)
+		return -ENOMEM;
+	r = make_events(m);
+	if (r == 0)
+		r = ig_requests_new(m->dp, &m->requests);
+	if (r == 0)
+		r = start_wakeups(m);
+	if (r < 0)
+		return ig_err_set(reterr_err, r, "cannot set up the event loop: %s", strerror(-r));
+	r = set_settings(m, reterr_err);
+	if (r == 0)
+		r = start_listeners(m, reterr_err);
+	if (r < 0)
+		return r;
+	r = spawn_server(m);
+	return r < 0 ? ig_err_set(reterr_err, r, "cannot start the server: %s", strerror(-r)) : 0;
+}
+
+int ig_monitor_run(const struct ig_monitor_options *options, struct ig_err *reterr_err)
+{
+	struct monitor m = {
+		.options = options,
+		.ready_fd = options->ready_fd,
+		.err = reterr_err,
+		.restart_msec = RESTART_FIRST_MSEC,
+	};
+	int r;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	r = start(&m, reterr_err);
+	if (r == 0) {
+		(void)event_base_dispatch(m.base);
+		r = m.result;
+	}
+	if (m.server_pid) {
+		(void)kill(m.server_pid, SIGKILL);
+		(void)waitpid(m.server_pid, NULL, 0);
+	}
+	monitor_done(&m);
+	return r;
+}

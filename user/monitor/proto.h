@@ -1,0 +1,95 @@
+/*
+ * What the two processes say to each other over SOCK_SEQPACKET socket pairs: fixed structures, one
+ * a datagram, same build on both ends. The server is unprivileged and talks to the world, so the
+ * monitor treats it as hostile: requests carry numbers, never paths, and each is checked as if a
+ * stranger sent it.
+ *
+ * Two channels: `async` (requests answered in order, and the monitor's notices) and `sync` (one
+ * request at a time, the server waits).
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include <imdsgate/abi.h>
+#include <imdsgate/limits.h>
+
+/* where the server finds its ends after exec */
+#define IG_SERVER_ASYNC_FD 3
+#define IG_SERVER_SYNC_FD  4
+
+enum ig_monitor_request_kind {
+	IG_MONITOR_CGROUP_PATH = 1,  /* id → path below the cgroup root. -ENOENT: it is gone */
+	IG_MONITOR_PROCESS,	     /* process, start time, inode → path of the executable */
+	IG_MONITOR_UPSTREAM_SOCKET,  /* a TCP socket that passes the gate (descriptor in the reply)
+				      */
+	IG_MONITOR_WORKLOAD_SET,     /* cgroup id, verdicts */
+	IG_MONITOR_WORKLOAD_DELETE,  /* cgroup id */
+	IG_MONITOR_WORKLOADS_SYNCED, /* the server has set all it knows: drop what it did not set */
+	IG_MONITOR_FLOW_TAKE,	     /* for kernels where the server cannot use the map itself */
+	IG_MONITOR_COUNTERS,
+	IG_MONITOR_READY, /* the server serves */
+	_IG_MONITOR_REQUEST_MAX
+};
+
+struct ig_monitor_request {
+	uint32_t kind;
+	uint32_t seq; /* echoed */
+	union {
+		uint64_t cgroup_id; /* CGROUP_PATH, WORKLOAD_DELETE */
+		struct {
+			uint64_t start_time_ns;
+			uint64_t exe_inode;
+			uint32_t tgid;
+			uint32_t pad;
+		} process;
+		struct {
+			uint32_t family; /* AF_INET or AF_INET6 */
+			uint32_t pad;
+		} upstream;
+		struct {
+			uint64_t cgroup_id;
+			struct ig_workload_entry entry;
+		} workload;
+		struct ig_flow_key flow;
+	};
+};
+
+enum ig_monitor_message_kind {
+	IG_MONITOR_REPLY = 1,
+	IG_MONITOR_HELLO,	    /* first message; descriptors: flows map, events ring */
+	IG_MONITOR_LISTENER_OPENED, /* descriptor: the listening socket */
+	IG_MONITOR_LISTENER_CLOSED,
+};
+
+#define IG_LISTENER_NAME_BYTES 128
+
+struct ig_monitor_message {
+	uint32_t kind;
+	uint32_t seq;	  /* REPLY: of the request */
+	int32_t result;	  /* REPLY: 0 or a negative errno */
+	uint32_t request; /* REPLY: enum ig_monitor_request_kind it answers */
+	union {
+		struct {
+			uint64_t host_netns_cookie;
+			uint32_t abi_version;
+			uint32_t monitor_pid;
+		} hello;
+		struct {
+			uint64_t netns_cookie; /* also the listener's id: one per namespace */
+			uint32_t is_host;
+			uint16_t port;
+			uint16_t pad;
+			char name[IG_LISTENER_NAME_BYTES]; /* file name of the namespace; "" without
+							    */
+		} listener;
+		struct {
+			uint32_t deleted; /* the executable's file was removed */
+			uint32_t pad;
+			char path[IG_EXE_PATH_BYTES]; /* NUL-terminated */
+		} process;
+		char cgroup_path[IG_CGROUP_PATH_BYTES]; /* NUL-terminated */
+		struct ig_flow flow;
+		uint64_t counters[_IG_COUNTER_MAX];
+	};
+};

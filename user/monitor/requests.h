@@ -1,0 +1,22 @@
+/*
+ * The request table: what the server may ask for, and the checks before it gets it. Private to
+ * monitor.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "monitor/proto.h"
+
+struct ig_datapath;
+struct ig_requests;
+
+int ig_requests_new(struct ig_datapath *dp, struct ig_requests **ret);
+struct ig_requests *ig_requests_free(struct ig_requests *requests);
+
+/* A new server process starts with an empty notion of what it has set. */
+void ig_requests_new_session(struct ig_requests *requests);
+
+/* Serves every kind but IG_MONITOR_READY (-EINVAL). Returns the reply's result. */
+int ig_requests_serve(struct ig_requests *requests, const struct ig_monitor_request *request,
+	struct ig_monitor_message *reply, int *ret_fd);

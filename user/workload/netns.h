@@ -1,0 +1,25 @@
+/*
+ * Network namespaces: telling one by its cookie, and opening a gate listener inside one.
+ * Privileged.
+ */
+#pragma once
+
+#include <stdint.h>
+
+/* Opens the namespace that a file is bound to. -EAGAIN when the file is there but no namespace is
+ * mounted on it yet (whoever makes it has not finished), -ENXIO when it is a namespace of another
+ * kind. */
+int ig_netns_open(const char *path, int *ret_fd);
+
+/* The namespace of thread tid of process tgid. */
+int ig_netns_open_task(uint32_t tgid, uint32_t tid, int *ret_fd);
+
+/* Cookie of the calling process's own network namespace (SO_NETNS_COOKIE, Linux 5.14). */
+int ig_netns_own_cookie(uint64_t *ret);
+
+/* Enters netns_fd, opens a listening socket on 127.0.0.1 there (preferred_port, or any other if
+ * that one is taken), and comes back to home_fd. The socket has no SO_REUSEPORT: a process of the
+ * workload could otherwise join it. If the way back fails the process ends: nothing may run in a
+ * workload's namespace. */
+int ig_netns_listen(int netns_fd, int home_fd, uint16_t preferred_port, int *ret_sock,
+	uint64_t *ret_cookie, uint16_t *ret_port);
