@@ -384,13 +384,16 @@ static void test_target_limit(void **state)
 
 static char *many_headers(size_t n)
 {
-	char *s = calloc(1, 64 + 8 * n), *p = s;
+	size_t len;
+	char *s = NULL;
+	FILE *f = open_memstream(&s, &len);
 
-	assert_non_null(s);
-	p += sprintf(p, "GET / HTTP/1.1\r\nHost: a\r\n");
+	assert_non_null(f);
+	(void)fputs("GET / HTTP/1.1\r\nHost: a\r\n", f);
 	for (size_t i = 1; i < n; i++)
-		p += sprintf(p, "X: y\r\n");
-	(void)sprintf(p, "\r\n");
+		(void)fputs("X: y\r\n", f);
+	(void)fputs("\r\n", f);
+	(void)fclose(f);
 	return s;
 }
 
