@@ -26,13 +26,19 @@ struct ig_manifest_report {
 	const char *file; /* full path; the directory itself when that is what is wrong */
 	int error;	  /* 0: the file was applied (or removed) */
 	const struct ig_err *detail; /* NULL when error == 0 */
-	size_t objects;
+	size_t objects;		     /* now in force from this file; 0 when error != 0 */
+	size_t ignored;		     /* objects of other API groups that were passed over */
 };
 typedef void ig_manifest_reported(const struct ig_manifest_report *report, void *userdata);
 
 /* Reads the directory now (so the store is filled when this returns) and follows it. Files that are
  * wrong are reported, not an error; a directory that cannot be opened or read is. `reported` is
- * called for every file that changed, from inside this function too. store outlives the result. */
+ * called for every file that changed, from inside this function too; it must not free the result.
+ * store outlives the result, and what was declared stays declared after ig_manifest_dir_free().
+ *
+ * Symbolic links are followed as long as they stay inside the directory (as a mounted ConfigMap's
+ * do). A directory that goes away is reported, its objects stay in force, and it is read again when
+ * a directory of that path appears. */
 int ig_manifest_dir_new(struct event_base *base, const char *path, struct ig_store *store,
 	ig_manifest_reported *reported, void *userdata, struct ig_manifest_dir **ret,
 	struct ig_err *reterr_err);

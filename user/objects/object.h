@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include <imdsgate/limits.h>
+
 enum ig_object_kind {
 	IG_OBJECT_IDENTITY,
 	IG_OBJECT_BINDING,
@@ -22,6 +24,13 @@ enum ig_identity_type {
 	IG_IDENTITY_USER_ASSIGNED = 0, /* managed identity, asked from IMDS */
 	IG_IDENTITY_SECRET = 1,	       /* service principal with a secret */
 	IG_IDENTITY_CERTIFICATE = 2,   /* service principal with a certificate */
+};
+
+/* Where its feeder found an object, for messages; 0, 0 when there is no such place. Not part of the
+ * object's content. */
+struct ig_object_place {
+	unsigned int line;
+	unsigned int column;
 };
 
 struct ig_label {
@@ -39,6 +48,7 @@ struct ig_identity {
 	char *tenant_id;
 	char *ad_endpoint;
 	bool behavior_namespaced; /* annotation aadpodidentity.k8s.io/Behavior: namespaced */
+	struct ig_object_place place;
 };
 
 struct ig_binding {
@@ -46,6 +56,7 @@ struct ig_binding {
 	char *name;
 	char *azure_identity; /* name of an AzureIdentity in the same namespace */
 	char *selector; /* value of the pod label aadpodidbinding; never "" (refused on load) */
+	struct ig_object_place place;
 };
 
 enum ig_exception_mode {
@@ -59,6 +70,7 @@ struct ig_exception {
 	enum ig_exception_mode mode;
 	struct ig_label *labels; /* a pod with any one of these pairs is excepted */
 	size_t n_labels;
+	struct ig_object_place place;
 };
 
 struct ig_pod {
@@ -71,6 +83,7 @@ struct ig_pod {
 	bool host_network;
 	struct ig_label *labels;
 	size_t n_labels;
+	struct ig_object_place place;
 };
 
 /* Value of a label, or NULL. */
@@ -86,8 +99,38 @@ struct ig_object_set {
 	size_t n_exceptions;
 	struct ig_pod *pods;
 	size_t n_pods;
+	size_t n_ignored; /* objects of other API groups that were passed over */
 };
 
 struct ig_object_set *ig_object_set_new(void); /* empty; NULL when out of memory */
 struct ig_object_set *ig_object_set_free(struct ig_object_set *set);
 size_t ig_object_set_count(const struct ig_object_set *set);
+/* The n objects of one kind as an array; NULL when there are none. */
+const void *ig_object_set_items(
+	const struct ig_object_set *set, enum ig_object_kind kind, size_t *ret_n);
+/* Same objects with the same content in the same order. n_ignored does not count. */
+bool ig_object_set_equal(const struct ig_object_set *a, const struct ig_object_set *b);
+
+/* Moves *object (a struct of that kind, all strings set) into the set. On success *object is empty
+ * again; on -ENOMEM it still owns what it owned. */
+int ig_object_set_add(struct ig_object_set *set, enum ig_object_kind kind, void *object);
+
+/* Bytes of one object of a kind, to walk the array of ig_object_set_items(). */
+size_t ig_object_size(enum ig_object_kind kind);
+const char *ig_object_kind_name(enum ig_object_kind kind); /* "AzureIdentity", "Pod", … */
+
+struct ig_object_place ig_object_place(enum ig_object_kind kind, const void *object);
+
+/* What no two objects may share, as text for people and as key for tables: "Pod default/a", and for
+ * pods also "pod uid …" and "cgroup /demo". i runs from 0 to IG_OBJECT_CLAIMS_MAX - 1; false when
+ * this object has no claim with that number. */
+#define IG_OBJECT_CLAIMS_MAX  3
+#define IG_OBJECT_CLAIM_BYTES (IG_CGROUP_PATH_BYTES + 32)
+bool ig_object_claim(enum ig_object_kind kind, const void *object, size_t i, char *buf, size_t len);
+
+/* Free what a (possibly half-built) object owns and empty it. */
+void ig_identity_done(struct ig_identity *identity);
+void ig_binding_done(struct ig_binding *binding);
+void ig_exception_done(struct ig_exception *exception);
+void ig_pod_done(struct ig_pod *pod);
+void ig_labels_free(struct ig_label *labels, size_t n);

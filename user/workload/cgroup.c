@@ -12,9 +12,10 @@
 #include "workload/cgroup.h"
 
 #include <errno.h>
-#include <imdsgate/limits.h>
 #include <stddef.h>
 #include <string.h>
+
+#include <imdsgate/limits.h>
 
 #include "base/parse.h"
 

@@ -1,0 +1,609 @@
+/*
+ * The store: all or nothing, clashes, what counts as a change, look-ups, order of iteration. And
+ * the object sets below it.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <imdsgate/limits.h>
+
+#include "base/cleanup.h"
+#include "objects/manifest.h"
+#include "objects/store.h"
+
+#define UID_A "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+#define UID_B "1a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+
+struct fixture {
+	struct ig_store *store;
+	unsigned int told;
+	uint64_t told_epoch;
+};
+
+static void on_change(uint64_t epoch, void *userdata)
+{
+	struct fixture *f = userdata;
+
+	f->told++;
+	f->told_epoch = epoch;
+}
+
+/* How many allocations succeed yet; negative: all. */
+static long allocations_left = -1;
+
+static bool out_of_memory(void)
+{
+	if (allocations_left == 0)
+		return true;
+	if (allocations_left > 0)
+		allocations_left--;
+	return false;
+}
+
+void *__real_malloc(size_t n);
+void *__real_calloc(size_t n, size_t size);
+void *__real_reallocarray(void *p, size_t n, size_t size);
+char *__real_strdup(const char *s);
+void *__wrap_malloc(size_t n);
+void *__wrap_calloc(size_t n, size_t size);
+void *__wrap_reallocarray(void *p, size_t n, size_t size);
+char *__wrap_strdup(const char *s);
+
+void *__wrap_malloc(size_t n)
+{
+	return out_of_memory() ? NULL : __real_malloc(n);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return out_of_memory() ? NULL : __real_calloc(n, size);
+}
+
+void *__wrap_reallocarray(void *p, size_t n, size_t size)
+{
+	return out_of_memory() ? NULL : __real_reallocarray(p, n, size);
+}
+
+char *__wrap_strdup(const char *s)
+{
+	return out_of_memory() ? NULL : __real_strdup(s);
+}
+
+static int setup(void **state)
+{
+	struct fixture *f = calloc(1, sizeof(*f));
+
+	assert_non_null(f);
+	assert_int_equal(ig_store_new(&f->store), 0);
+	ig_store_set_listener(f->store, on_change, f);
+	*state = f;
+	return 0;
+}
+
+static int teardown(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_null(ig_store_free(f->store));
+	free(f);
+	return 0;
+}
+
+static char *copy(const char *s)
+{
+	char *c = strdup(s);
+
+	assert_non_null(c);
+	return c;
+}
+
+static struct ig_object_set *new_set(void)
+{
+	struct ig_object_set *set = ig_object_set_new();
+
+	assert_non_null(set);
+	return set;
+}
+
+static void add_pod(
+	struct ig_object_set *set, const char *name, const char *uid, const char *cgroup)
+{
+	struct ig_pod pod = {.namespace = copy("default"),
+		.name = copy(name),
+		.uid = copy(uid),
+		.cgroup = copy(cgroup),
+		.service_account = copy(""),
+		.labels = calloc(1, sizeof(struct ig_label)),
+		.n_labels = 1};
+
+	assert_non_null(pod.labels);
+	pod.labels[0] = (struct ig_label){.key = copy("k"), .value = copy("v")};
+	assert_int_equal(ig_object_set_add(set, IG_OBJECT_POD, &pod), 0);
+	assert_null(pod.name);
+}
+
+static void add_identity(struct ig_object_set *set, const char *ns, const char *name)
+{
+	struct ig_identity id = {.namespace = copy(ns),
+		.name = copy(name),
+		.client_id = copy(UID_A),
+		.resource_id = copy(""),
+		.object_id = copy(""),
+		.tenant_id = copy(""),
+		.ad_endpoint = copy("")};
+
+	assert_int_equal(ig_object_set_add(set, IG_OBJECT_IDENTITY, &id), 0);
+}
+
+static void add_binding(struct ig_object_set *set, const char *name, const char *selector)
+{
+	struct ig_binding b = {.namespace = copy("default"),
+		.name = copy(name),
+		.azure_identity = copy("id"),
+		.selector = copy(selector)};
+
+	assert_int_equal(ig_object_set_add(set, IG_OBJECT_BINDING, &b), 0);
+}
+
+static void add_exception(struct ig_object_set *set, const char *name)
+{
+	struct ig_exception e = {.namespace = copy("default"),
+		.name = copy(name),
+		.labels = calloc(1, sizeof(struct ig_label)),
+		.n_labels = 1};
+
+	assert_non_null(e.labels);
+	e.labels[0] = (struct ig_label){.key = copy("k"), .value = copy("v")};
+	assert_int_equal(ig_object_set_add(set, IG_OBJECT_EXCEPTION, &e), 0);
+}
+
+static struct ig_object_set *one_pod(const char *name, const char *uid, const char *cgroup)
+{
+	struct ig_object_set *set = new_set();
+
+	add_pod(set, name, uid, cgroup);
+	return set;
+}
+
+static struct ig_object_set *one_of_each(void)
+{
+	struct ig_object_set *set = new_set();
+
+	add_pod(set, "p", UID_A, "/p");
+	add_identity(set, "default", "id");
+	add_binding(set, "b", "sel");
+	add_exception(set, "e");
+	return set;
+}
+
+static void put(struct fixture *f, const char *source, struct ig_object_set *set)
+{
+	struct ig_err err = {};
+
+	if (ig_store_replace(f->store, source, set, &err) != 0)
+		fail_msg("%s", err.message);
+}
+
+/* Expects the store to refuse the set, which it must not have taken. */
+static void refuse(
+	struct fixture *f, const char *source, struct ig_object_set *set, const char *why)
+{
+	struct ig_err err = {};
+	uint64_t epoch = ig_store_epoch(f->store);
+	unsigned int told = f->told;
+
+	assert_int_equal(ig_store_replace(f->store, source, set, &err), -EINVAL);
+	assert_string_equal(err.message, why);
+	assert_string_equal(err.file, source);
+	assert_int_equal(ig_store_epoch(f->store), epoch);
+	assert_int_equal(f->told, told);
+	assert_null(ig_object_set_free(set));
+}
+
+static void test_empty(void **state)
+{
+	struct fixture *f = *state;
+	size_t iter = 0;
+
+	assert_int_equal(ig_store_epoch(f->store), 0);
+	assert_null(ig_store_pod_by_uid(f->store, UID_A));
+	assert_null(ig_store_pod_by_name(f->store, "default", "p"));
+	assert_null(ig_store_pod_by_cgroup(f->store, "/p"));
+	assert_null(ig_store_identity_by_name(f->store, "default", "id"));
+	assert_null(ig_store_next_pod(f->store, &iter));
+	put(f, "nobody", NULL);
+	put(f, "nobody", new_set());
+	assert_int_equal(ig_store_epoch(f->store), 0);
+	assert_int_equal(f->told, 0);
+	assert_null(ig_store_free(NULL));
+}
+
+static void test_lookup(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_pod *pod;
+
+	put(f, "a", one_of_each());
+	assert_int_equal(ig_store_epoch(f->store), 1);
+	assert_int_equal(f->told, 1);
+	assert_int_equal(f->told_epoch, 1);
+	pod = ig_store_pod_by_uid(f->store, UID_A);
+	assert_non_null(pod);
+	assert_string_equal(pod->name, "p");
+	assert_ptr_equal(ig_store_pod_by_name(f->store, "default", "p"), pod);
+	assert_ptr_equal(ig_store_pod_by_cgroup(f->store, "/p"), pod);
+	assert_non_null(ig_store_identity_by_name(f->store, "default", "id"));
+	assert_null(ig_store_identity_by_name(f->store, "default", "p"));
+	assert_null(ig_store_identity_by_name(f->store, "other", "id"));
+	assert_null(ig_store_pod_by_uid(f->store, ""));
+	assert_null(ig_store_pod_by_uid(f->store, UID_B));
+	for (int kind = 0; kind < _IG_OBJECT_KIND_MAX; kind++)
+		assert_int_equal(ig_store_count(f->store, (enum ig_object_kind)kind), 1);
+}
+
+static void test_cgroup_ancestors(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_object_set *set = new_set();
+	char path[3 * IG_CGROUP_PATH_BYTES];
+
+	add_pod(set, "outer", "", "/a");
+	add_pod(set, "inner", "", "/a/b/c");
+	put(f, "s", set);
+	assert_string_equal(ig_store_pod_by_cgroup(f->store, "/a")->name, "outer");
+	assert_string_equal(ig_store_pod_by_cgroup(f->store, "/a/b")->name, "outer");
+	assert_string_equal(ig_store_pod_by_cgroup(f->store, "/a/b/c")->name, "inner");
+	assert_string_equal(ig_store_pod_by_cgroup(f->store, "/a/b/c/d/e")->name, "inner");
+	assert_string_equal(ig_store_pod_by_cgroup(f->store, "/a/b/cc")->name, "outer");
+	assert_null(ig_store_pod_by_cgroup(f->store, "/ab"));
+	assert_null(ig_store_pod_by_cgroup(f->store, "/"));
+	assert_null(ig_store_pod_by_cgroup(f->store, ""));
+	assert_null(ig_store_pod_by_cgroup(f->store, "/b/a"));
+	/* deeper than a declared path may be long */
+	memset(path, 'x', sizeof(path));
+	for (size_t i = 0; i < sizeof(path); i += 10)
+		path[i] = '/';
+	memcpy(path, "/a/b/c/", strlen("/a/b/c/"));
+	path[sizeof(path) - 1] = '\0';
+	assert_string_equal(ig_store_pod_by_cgroup(f->store, path)->name, "inner");
+	memset(path, 'x', sizeof(path) - 1);
+	path[0] = '/';
+	assert_null(ig_store_pod_by_cgroup(f->store, path));
+}
+
+/* The longest path that may be declared is found and not mixed up with one that is cut. */
+static void test_longest_cgroup(void **state)
+{
+	struct fixture *f = *state;
+	char path[IG_CGROUP_PATH_BYTES + 2];
+
+	memset(path, 'x', sizeof(path));
+	path[0] = '/';
+	path[IG_CGROUP_PATH_BYTES] = '\0';
+	put(f, "s", one_pod("p", "", path));
+	assert_non_null(ig_store_pod_by_cgroup(f->store, path));
+	path[IG_CGROUP_PATH_BYTES] = 'x';
+	path[IG_CGROUP_PATH_BYTES + 1] = '\0';
+	assert_null(ig_store_pod_by_cgroup(f->store, path));
+}
+
+static void test_clashes(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_object_set *set;
+
+	put(f, "a", one_of_each());
+	refuse(f, "b", one_pod("p", "", ""), "Pod default/p is already declared by a");
+	refuse(f, "b", one_pod("q", UID_A, ""), "pod uid " UID_A " is already declared by a");
+	refuse(f, "b", one_pod("q", "", "/p"), "cgroup /p is already declared by a");
+	set = new_set();
+	add_binding(set, "b", "other");
+	refuse(f, "b", set, "AzureIdentityBinding default/b is already declared by a");
+	set = new_set();
+	add_exception(set, "e");
+	refuse(f, "b", set, "AzurePodIdentityException default/e is already declared by a");
+	/* all or nothing: the good half of a set does not get in */
+	set = new_set();
+	add_identity(set, "default", "new");
+	add_identity(set, "default", "id");
+	refuse(f, "b", set, "AzureIdentity default/id is already declared by a");
+	assert_null(ig_store_identity_by_name(f->store, "default", "new"));
+	/* same name, other namespace or other kind, is another object */
+	set = new_set();
+	add_identity(set, "other", "id");
+	add_binding(set, "p", "sel");
+	put(f, "b", set);
+	/* what a gave up, b may take */
+	put(f, "a", NULL);
+	put(f, "b", one_of_each());
+	assert_int_equal(ig_store_count(f->store, IG_OBJECT_IDENTITY), 1);
+}
+
+static void test_twice_in_one_set(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_object_set *set = new_set();
+
+	add_pod(set, "p", "", "/x");
+	add_pod(set, "q", "", "/x");
+	refuse(f, "a", set, "cgroup /x is declared twice");
+	assert_null(ig_store_pod_by_cgroup(f->store, "/x"));
+}
+
+/* A refused replacement leaves what the source declared before. */
+static void test_refused_keeps_old(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_pod *pod;
+
+	put(f, "a", one_pod("p", UID_A, ""));
+	put(f, "b", one_pod("q", UID_B, "/q"));
+	pod = ig_store_pod_by_uid(f->store, UID_B);
+	refuse(f, "b", one_pod("q", UID_A, "/q"), "pod uid " UID_A " is already declared by a");
+	assert_ptr_equal(ig_store_pod_by_uid(f->store, UID_B), pod);
+	assert_ptr_equal(ig_store_pod_by_cgroup(f->store, "/q"), pod);
+	assert_string_equal(pod->name, "q");
+}
+
+static void test_epoch(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_object_set *set;
+	const struct ig_pod *pod;
+
+	put(f, "a", one_of_each());
+	pod = ig_store_pod_by_uid(f->store, UID_A);
+	set = one_of_each();
+	set->n_ignored = 7;
+	set->pods[0].place.line = 99;
+	put(f, "a", set);
+	assert_int_equal(ig_store_epoch(f->store), 1);
+	assert_int_equal(f->told, 1);
+	/* what was handed out is still valid then */
+	assert_ptr_equal(ig_store_pod_by_uid(f->store, UID_A), pod);
+	put(f, "a", one_pod("p", UID_A, "/p"));
+	assert_int_equal(ig_store_epoch(f->store), 2);
+	assert_null(ig_store_identity_by_name(f->store, "default", "id"));
+	put(f, "a", new_set());
+	assert_int_equal(ig_store_epoch(f->store), 3);
+	assert_null(ig_store_pod_by_uid(f->store, UID_A));
+	put(f, "a", NULL);
+	assert_int_equal(ig_store_epoch(f->store), 3);
+	assert_int_equal(f->told, 3);
+	assert_int_equal(f->told_epoch, 3);
+}
+
+static void change_string(char **field)
+{
+	free(*field);
+	*field = copy("changed");
+}
+
+/* Each field by itself makes sets differ. */
+static void test_every_field_counts(void **state)
+{
+	struct ig_object_set *base = one_of_each();
+
+	(void)state;
+	for (int i = 0;; i++) {
+		struct ig_object_set *set = one_of_each();
+		struct ig_identity *id = &set->identities[0];
+		struct ig_exception *e = &set->exceptions[0];
+		struct ig_binding *b = &set->bindings[0];
+		struct ig_pod *pod = &set->pods[0];
+		char **strings[] = {&id->namespace, &id->name, &id->client_id, &id->resource_id,
+			&id->object_id, &id->tenant_id, &id->ad_endpoint, &b->namespace, &b->name,
+			&b->azure_identity, &b->selector, &e->namespace, &e->name,
+			&e->labels[0].key, &e->labels[0].value, &pod->namespace, &pod->name,
+			&pod->uid, &pod->cgroup, &pod->service_account, &pod->labels[0].key,
+			&pod->labels[0].value};
+		int rest = i - (int)IG_ARRAY_SIZE(strings);
+
+		assert_true(ig_object_set_equal(base, set));
+		if (rest < 0)
+			change_string(strings[i]);
+		else if (rest == 0)
+			id->type = IG_IDENTITY_SECRET;
+		else if (rest == 1)
+			id->behavior_namespaced = true;
+		else if (rest == 2)
+			e->mode = IG_EXCEPTION_DIRECT;
+		else if (rest == 3)
+			pod->host_network = true;
+		else if (rest == 4)
+			add_binding(set, "more", "sel");
+		if (ig_object_set_equal(base, set) != (rest > 4))
+			fail_msg("field %d", i);
+		ig_object_set_free(set);
+		if (rest > 4)
+			break;
+	}
+	ig_object_set_free(base);
+}
+
+static void test_iteration_order(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_object_set *set = new_set();
+	static const char *const want[] = {"p3", "p1", "p2", "p0"};
+	const struct ig_pod *pod;
+	size_t iter = 0, n = 0;
+
+	put(f, "z", one_pod("p0", "", ""));
+	add_pod(set, "p1", "", "");
+	add_pod(set, "p2", "", "");
+	put(f, "m", set);
+	put(f, "a", one_pod("p3", "", ""));
+	while ((pod = ig_store_next_pod(f->store, &iter)))
+		assert_string_equal(pod->name, want[n++]);
+	assert_int_equal(n, 4);
+	assert_int_equal(ig_store_count(f->store, IG_OBJECT_POD), 4);
+	/* taking the middle out leaves the rest in order and in place */
+	put(f, "m", NULL);
+	iter = 0;
+	assert_string_equal(ig_store_next_pod(f->store, &iter)->name, "p3");
+	assert_string_equal(ig_store_next_pod(f->store, &iter)->name, "p0");
+	assert_null(ig_store_next_pod(f->store, &iter));
+	assert_null(ig_store_next_pod(f->store, &iter));
+	iter = 0;
+	assert_null(ig_store_next_binding(f->store, &iter));
+	assert_null(ig_store_next_exception(f->store, &iter));
+	assert_null(ig_store_next_identity(f->store, &iter));
+}
+
+/* Many sources and many objects, added, replaced and removed: the table grows and shrinks. */
+static void test_many(void **state)
+{
+	struct fixture *f = *state;
+	char source[48], name[48], uid[48];
+
+	for (int round = 0; round < 2; round++)
+		for (int i = 0; i < 100; i++) {
+			struct ig_object_set *set = new_set();
+
+			(void)snprintf(source, sizeof(source), "s%02d", i);
+			for (int j = 0; j < 20; j++) {
+				(void)snprintf(name, sizeof(name), "p-%d-%d-%d", i, j, round);
+				(void)snprintf(uid, sizeof(uid), "u-%d-%d", i, j);
+				add_pod(set, name, uid, "");
+			}
+			put(f, source, set);
+		}
+	assert_int_equal(ig_store_count(f->store, IG_OBJECT_POD), 2000);
+	assert_string_equal(ig_store_pod_by_uid(f->store, "u-57-13")->name, "p-57-13-1");
+	assert_null(ig_store_pod_by_name(f->store, "default", "p-57-13-0"));
+	for (int i = 0; i < 100; i += 2) {
+		(void)snprintf(source, sizeof(source), "s%02d", i);
+		put(f, source, NULL);
+	}
+	assert_int_equal(ig_store_count(f->store, IG_OBJECT_POD), 1000);
+	assert_null(ig_store_pod_by_uid(f->store, "u-56-13"));
+	assert_non_null(ig_store_pod_by_uid(f->store, "u-57-13"));
+	assert_int_equal(ig_store_epoch(f->store), 250);
+}
+
+/* Whichever allocation of a replacement fails: nothing has changed, nothing is lost. */
+static void test_replace_out_of_memory(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_object_set *set = one_of_each();
+	const struct ig_pod *old;
+	struct ig_err err = {};
+	size_t iter = 0;
+	long n = 0;
+	int r;
+
+	/* so many that the hash table has to grow, and fails in the middle */
+	for (int i = 0; i < 400; i++) {
+		char name[16];
+
+		(void)snprintf(name, sizeof(name), "q%d", i);
+		add_pod(set, name, "", "");
+	}
+	put(f, "a", one_pod("p", UID_A, "/old"));
+	put(f, "b", one_pod("x", "", ""));
+	old = ig_store_pod_by_uid(f->store, UID_A);
+	do {
+		allocations_left = n++;
+		r = ig_store_replace(f->store, "a", set, &err);
+		allocations_left = -1;
+		if (r == 0)
+			break;
+		assert_int_equal(r, -ENOMEM);
+		assert_int_equal(ig_store_epoch(f->store), 2);
+		assert_int_equal(ig_store_count(f->store, IG_OBJECT_POD), 2);
+		assert_ptr_equal(ig_store_pod_by_uid(f->store, UID_A), old);
+		assert_ptr_equal(ig_store_pod_by_cgroup(f->store, "/old"), old);
+		iter = 0;
+		assert_ptr_equal(ig_store_next_pod(f->store, &iter), old);
+		assert_null(ig_store_pod_by_name(f->store, "default", "q0"));
+	} while (n < 10000);
+	assert_int_equal(r, 0);
+	/* each claim takes one at least */
+	assert_true(n > 400);
+	assert_non_null(ig_store_pod_by_name(f->store, "default", "q399"));
+	assert_null(ig_store_pod_by_cgroup(f->store, "/old"));
+	/* taking away must work without any memory */
+	allocations_left = 0;
+	r = ig_store_replace(f->store, "a", NULL, &err);
+	allocations_left = -1;
+	assert_int_equal(r, 0);
+	assert_null(ig_store_pod_by_uid(f->store, UID_A));
+	assert_int_equal(ig_store_count(f->store, IG_OBJECT_POD), 1);
+}
+
+static void test_parse_out_of_memory(void **state)
+{
+	static const char text[] =
+		"apiVersion: v1\nkind: List\nitems:\n"
+		"- apiVersion: aadpodidentity.k8s.io/v1\n  kind: AzureIdentity\n"
+		"  metadata: {name: id}\n  spec: {clientID: " UID_A "}\n"
+		"- apiVersion: aadpodidentity.k8s.io/v1\n  kind: AzureIdentityBinding\n"
+		"  metadata: {name: b}\n  spec: {azureIdentity: id, selector: sel}\n"
+		"- apiVersion: aadpodidentity.k8s.io/v1\n  kind: AzurePodIdentityException\n"
+		"  metadata: {name: e}\n  spec: {podLabels: {a: b, c: d}}\n"
+		"- apiVersion: v1\n  kind: Pod\n"
+		"  metadata: {name: p, uid: " UID_A ", labels: {a: b, c: d}}\n";
+	struct ig_object_set *set = NULL;
+	struct ig_err err = {};
+	long n = 0;
+	int r;
+
+	(void)state;
+	do {
+		allocations_left = n++;
+		r = ig_manifest_parse("f", text, strlen(text), &set, &err);
+		allocations_left = -1;
+		assert_true(r == 0 || r == -ENOMEM);
+		assert_true(r == 0 || !set);
+	} while (r < 0 && n < 10000);
+	assert_int_equal(r, 0);
+	assert_true(n > 20);
+	assert_int_equal(ig_object_set_count(set), 4);
+	ig_object_set_free(set);
+}
+
+static void test_label_get(void **state)
+{
+	struct ig_label labels[] = {{.key = (char *)"a", .value = (char *)"1"},
+		{.key = (char *)"b", .value = (char *)""}};
+
+	(void)state;
+	assert_string_equal(ig_label_get(labels, 2, "a"), "1");
+	assert_string_equal(ig_label_get(labels, 2, "b"), "");
+	assert_null(ig_label_get(labels, 2, "A"));
+	assert_null(ig_label_get(labels, 1, "b"));
+	assert_null(ig_label_get(NULL, 0, "a"));
+}
+
+#define STORE_TEST(f) cmocka_unit_test_setup_teardown(f, setup, teardown)
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		STORE_TEST(test_empty),
+		STORE_TEST(test_lookup),
+		STORE_TEST(test_cgroup_ancestors),
+		STORE_TEST(test_longest_cgroup),
+		STORE_TEST(test_clashes),
+		STORE_TEST(test_twice_in_one_set),
+		STORE_TEST(test_refused_keeps_old),
+		STORE_TEST(test_epoch),
+		cmocka_unit_test(test_every_field_counts),
+		STORE_TEST(test_iteration_order),
+		STORE_TEST(test_many),
+		STORE_TEST(test_replace_out_of_memory),
+		cmocka_unit_test(test_parse_out_of_memory),
+		cmocka_unit_test(test_label_get),
+	};
+
+	return cmocka_run_group_tests_name("store", tests, NULL, NULL);
+}

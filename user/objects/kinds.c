@@ -1,0 +1,315 @@
+/*
+ * The kinds of declared objects; see kinds.h. Each has a table of its fields; everything that a
+ * table cannot say (what depends on what, formats) stands in the kind's function. Fields that the
+ * old system documented but never used are checked for their shape and dropped. Nothing is
+ * repaired, cut or defaulted beyond what the shapes in object.h say. Called by validate.c.
+ */
+#include "objects/kinds.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include <imdsgate/limits.h>
+
+#include "base/cleanup.h"
+#include "base/parse.h"
+#include "objects/names.h"
+#include "workload/cgroup.h"
+
+#define ANNOTATION_BEHAVIOR  "aadpodidentity.k8s.io/Behavior"
+#define ANNOTATION_OBJECT_ID "imdsgate.dev/object-id"
+#define ANNOTATION_EXCEPTION "imdsgate.dev/exception-mode"
+#define ANNOTATION_CGROUP    "imdsgate.dev/cgroup"
+
+static const struct ig_field identity_fields[] = {
+	{.name = "type", .shape = IG_FIELD_INTEGER},
+	{.name = "resourceID", .shape = IG_FIELD_STRING},
+	{.name = "clientID", .shape = IG_FIELD_STRING},
+	{.name = "clientPassword", .shape = IG_FIELD_MAPPING, .nullable = true},
+	{.name = "tenantID", .shape = IG_FIELD_STRING},
+	{.name = "auxiliaryTenantIDs", .shape = IG_FIELD_STRINGS, .nullable = true},
+	{.name = "adResourceID", .shape = IG_FIELD_STRING},
+	{.name = "adEndpoint", .shape = IG_FIELD_STRING},
+	{.name = "replicas", .shape = IG_FIELD_INTEGER, .nullable = true},
+	{.name = "metadata", .shape = IG_FIELD_MAPPING, .nullable = true},
+};
+
+static const struct ig_field password_fields[] = {
+	{.name = "name", .shape = IG_FIELD_STRING},
+	{.name = "namespace", .shape = IG_FIELD_STRING},
+};
+
+static const struct ig_field binding_fields[] = {
+	{.name = "azureIdentity", .shape = IG_FIELD_STRING},
+	{.name = "selector", .shape = IG_FIELD_STRING},
+	{.name = "weight", .shape = IG_FIELD_INTEGER},
+	{.name = "metadata", .shape = IG_FIELD_MAPPING, .nullable = true},
+};
+
+static const struct ig_field exception_fields[] = {
+	{.name = "podLabels", .shape = IG_FIELD_MAPPING},
+	{.name = "metadata", .shape = IG_FIELD_MAPPING, .nullable = true},
+};
+
+static const struct ig_field pod_fields[] = {
+	{.name = "hostNetwork", .shape = IG_FIELD_BOOLEAN},
+	{.name = "serviceAccountName", .shape = IG_FIELD_STRING},
+};
+
+static int copy_text(const struct ig_input *in, const char *text, char **ret)
+{
+	char *copy = strdup(text);
+
+	if (!copy)
+		return ig_err_set(in->top.err, -ENOMEM, "out of memory");
+	*ret = copy;
+	return 0;
+}
+
+static int copy_names(const struct ig_input *in, char **ret_namespace, char **ret_name)
+{
+	int r = copy_text(in, in->namespace, ret_namespace);
+
+	return r < 0 ? r : copy_text(in, in->name, ret_name);
+}
+
+/* The annotation's value; NULL when it is absent. */
+static int annotation(const struct ig_input *in, const char *key, const char **ret)
+{
+	*ret = NULL;
+	return in->annotations.node ? ig_fields_string(&in->annotations, key, ret) : 0;
+}
+
+static int identity_type(const struct ig_input *in, enum ig_identity_type *ret)
+{
+	const json_t *value = json_object_get(in->spec.node, "type");
+	json_int_t type = value ? json_integer_value(value) : 0;
+
+	if (type < 0 || type > 2)
+		return ig_fields_fail(&in->spec, "type",
+			"expected 0 (user-assigned identity), 1 (service principal) or 2 (service principal with certificate), found %lld",
+			(long long)type);
+	*ret = (enum ig_identity_type)type;
+	return 0;
+}
+
+/* What goes by the type; formats are checked in identity_formats(). */
+static int identity_required(const struct ig_input *in, const struct ig_identity *id)
+{
+	if (id->type == IG_IDENTITY_USER_ASSIGNED) {
+		if (!id->client_id[0] && !id->resource_id[0])
+			return ig_fields_fail(
+				&in->spec, NULL, "type 0 needs a clientID or a resourceID");
+		if (id->client_id[0] && !ig_parse_is_guid(id->client_id))
+			return ig_fields_fail(&in->spec, "clientID",
+				"expected a GUID (8-4-4-4-12 hexadecimal digits), found \"%s\"",
+				id->client_id);
+		return 0;
+	}
+	if (!id->client_id[0])
+		return ig_fields_fail(&in->spec, NULL, "type %d needs a clientID", (int)id->type);
+	if (!id->tenant_id[0])
+		return ig_fields_fail(&in->spec, NULL, "type %d needs a tenantID", (int)id->type);
+	return 0;
+}
+
+static int identity_formats(const struct ig_input *in, const struct ig_identity *id)
+{
+	struct ig_fields password;
+
+	if (id->resource_id[0] && !ig_name_is_identity_resource_id(id->resource_id))
+		return ig_fields_fail(&in->spec, "resourceID",
+			"expected /subscriptions/SUBSCRIPTION/resourcegroups/GROUP/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME, found \"%s\"",
+			id->resource_id);
+	if (id->tenant_id[0] && !ig_name_is_tenant(id->tenant_id))
+		return ig_fields_fail(&in->spec, "tenantID",
+			"expected a GUID or a domain name, found \"%s\"", id->tenant_id);
+	if (id->ad_endpoint[0] && !ig_name_is_authority_url(id->ad_endpoint))
+		return ig_fields_fail(&in->spec, "adEndpoint",
+			"expected an https:// URL without query (http:// only for the loopback host), found \"%s\"",
+			id->ad_endpoint);
+	if (ig_fields_enter(&in->spec, "clientPassword", "spec.clientPassword", &password))
+		return IG_FIELDS_CHECK(&password, password_fields, true);
+	return 0;
+}
+
+static int identity_annotations(const struct ig_input *in, struct ig_identity *id)
+{
+	const char *behavior, *object_id;
+	int r = annotation(in, ANNOTATION_BEHAVIOR, &behavior);
+
+	if (r < 0)
+		return r;
+	if (behavior && strcmp(behavior, "namespaced") != 0)
+		return ig_fields_fail(&in->annotations, ANNOTATION_BEHAVIOR,
+			"expected \"namespaced\", found \"%s\"", behavior);
+	id->behavior_namespaced = behavior;
+	r = annotation(in, ANNOTATION_OBJECT_ID, &object_id);
+	if (r < 0)
+		return r;
+	if (object_id && !ig_parse_is_guid(object_id))
+		return ig_fields_fail(&in->annotations, ANNOTATION_OBJECT_ID,
+			"expected a GUID (8-4-4-4-12 hexadecimal digits), found \"%s\"", object_id);
+	return copy_text(in, object_id ? object_id : "", &id->object_id);
+}
+
+int ig_kind_read_identity(const struct ig_input *in)
+{
+	_cleanup_(ig_identity_done) struct ig_identity id = {.place = in->place};
+	int r;
+
+	r = IG_FIELDS_CHECK(&in->spec, identity_fields, true);
+	if (r < 0)
+		return r;
+	r = copy_names(in, &id.namespace, &id.name);
+	if (r == 0)
+		r = identity_type(in, &id.type);
+	if (r == 0)
+		r = ig_fields_copy(&in->spec, "clientID", &id.client_id);
+	if (r == 0)
+		r = ig_fields_copy(&in->spec, "resourceID", &id.resource_id);
+	if (r == 0)
+		r = ig_fields_copy(&in->spec, "tenantID", &id.tenant_id);
+	if (r == 0)
+		r = ig_fields_copy(&in->spec, "adEndpoint", &id.ad_endpoint);
+	if (r == 0)
+		r = identity_required(in, &id);
+	if (r == 0)
+		r = identity_formats(in, &id);
+	if (r == 0)
+		r = identity_annotations(in, &id);
+	return r < 0 ? r : ig_kind_add(in, IG_OBJECT_IDENTITY, &id);
+}
+
+int ig_kind_read_binding(const struct ig_input *in)
+{
+	_cleanup_(ig_binding_done) struct ig_binding binding = {.place = in->place};
+	const char *identity, *selector;
+	int r = IG_FIELDS_CHECK(&in->spec, binding_fields, true);
+
+	if (r < 0)
+		return r;
+	identity = ig_fields_peek(&in->spec, "azureIdentity");
+	selector = ig_fields_peek(&in->spec, "selector");
+	if (!identity)
+		return ig_fields_fail(&in->spec, NULL, "missing field \"azureIdentity\"");
+	if (!selector)
+		return ig_fields_fail(&in->spec, NULL, "missing field \"selector\"");
+	if (!ig_name_is_dns_subdomain(identity))
+		return ig_fields_fail(&in->spec, "azureIdentity",
+			"expected the name of an AzureIdentity, found \"%s\"", identity);
+	/* an empty selector would match every pod without the label */
+	if (!selector[0] || !ig_name_is_label_value(selector))
+		return ig_fields_fail(&in->spec, "selector",
+			"expected the value of a pod's label aadpodidbinding, not empty, found \"%s\"",
+			selector);
+	r = copy_names(in, &binding.namespace, &binding.name);
+	if (r == 0)
+		r = copy_text(in, identity, &binding.azure_identity);
+	if (r == 0)
+		r = copy_text(in, selector, &binding.selector);
+	return r < 0 ? r : ig_kind_add(in, IG_OBJECT_BINDING, &binding);
+}
+
+static int exception_mode(const struct ig_input *in, enum ig_exception_mode *ret)
+{
+	const char *mode;
+	int r = annotation(in, ANNOTATION_EXCEPTION, &mode);
+
+	if (r < 0)
+		return r;
+	if (!mode || strcmp(mode, "proxy") == 0)
+		*ret = IG_EXCEPTION_PROXY;
+	else if (strcmp(mode, "direct") == 0)
+		*ret = IG_EXCEPTION_DIRECT;
+	else
+		return ig_fields_fail(&in->annotations, ANNOTATION_EXCEPTION,
+			"expected \"proxy\" or \"direct\", found \"%s\"", mode);
+	return 0;
+}
+
+int ig_kind_read_exception(const struct ig_input *in)
+{
+	_cleanup_(ig_exception_done) struct ig_exception exception = {.place = in->place};
+	struct ig_fields labels;
+	int r = IG_FIELDS_CHECK(&in->spec, exception_fields, true);
+
+	if (r < 0)
+		return r;
+	if (!ig_fields_enter(&in->spec, "podLabels", "spec.podLabels", &labels))
+		return ig_fields_fail(&in->spec, NULL, "missing field \"podLabels\"");
+	if (json_object_size(labels.node) == 0)
+		return ig_fields_fail(
+			&in->spec, "podLabels", "expected at least one label, found none");
+	r = exception_mode(in, &exception.mode);
+	if (r == 0)
+		r = copy_names(in, &exception.namespace, &exception.name);
+	if (r == 0)
+		r = ig_fields_labels(&labels, &exception.labels, &exception.n_labels);
+	return r < 0 ? r : ig_kind_add(in, IG_OBJECT_EXCEPTION, &exception);
+}
+
+static int pod_uid(const struct ig_input *in, char **ret)
+{
+	const char *uid = ig_fields_peek(&in->meta, "uid");
+	int r;
+
+	if (uid && !ig_name_is_pod_uid(uid))
+		return ig_fields_fail(&in->meta, "uid",
+			"expected a GUID or the 32 hexadecimal digits of a static pod, found \"%s\"",
+			uid);
+	r = copy_text(in, uid ? uid : "", ret);
+	if (r < 0)
+		return r;
+	ig_str_lower(*ret);
+	return 0;
+}
+
+static int pod_cgroup(const struct ig_input *in, char **ret)
+{
+	const char *path = NULL;
+	int r = in->cgroups ? annotation(in, ANNOTATION_CGROUP, &path) : 0;
+
+	if (r < 0)
+		return r;
+	if (path && (ig_cgroup_path_check(path) < 0 || strcmp(path, "/") == 0))
+		return ig_fields_fail(&in->annotations, ANNOTATION_CGROUP,
+			"expected an absolute path below the cgroup root without empty, \".\" or \"..\" parts, found \"%s\"",
+			path);
+	return copy_text(in, path ? path : "", ret);
+}
+
+static int pod_spec(const struct ig_input *in, struct ig_pod *pod)
+{
+	const char *account;
+	int r;
+
+	if (!in->spec.node)
+		return copy_text(in, "", &pod->service_account);
+	r = IG_FIELDS_CHECK(&in->spec, pod_fields, false);
+	if (r < 0)
+		return r;
+	account = ig_fields_peek(&in->spec, "serviceAccountName");
+	if (account && account[0] && !ig_name_is_dns_subdomain(account))
+		return ig_fields_fail(&in->spec, "serviceAccountName",
+			"expected the name of a ServiceAccount, found \"%s\"", account);
+	pod->host_network = ig_fields_bool(&in->spec, "hostNetwork");
+	return copy_text(in, account ? account : "", &pod->service_account);
+}
+
+int ig_kind_read_pod(const struct ig_input *in)
+{
+	_cleanup_(ig_pod_done) struct ig_pod pod = {.place = in->place};
+	struct ig_fields labels;
+	int r = copy_names(in, &pod.namespace, &pod.name);
+
+	if (r == 0)
+		r = pod_uid(in, &pod.uid);
+	if (r == 0)
+		r = pod_cgroup(in, &pod.cgroup);
+	if (r == 0)
+		r = pod_spec(in, &pod);
+	if (r == 0 && ig_fields_enter(&in->meta, "labels", "metadata.labels", &labels))
+		r = ig_fields_labels(&labels, &pod.labels, &pod.n_labels);
+	return r < 0 ? r : ig_kind_add(in, IG_OBJECT_POD, &pod);
+}
