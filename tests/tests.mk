@@ -20,6 +20,7 @@ RUN = tests/run --build $(abspath $(O)) $(RUN_FLAGS)
 # system calls that a unit test stands in front of
 WRAP_test_ctl := -Wl,--wrap=getsockopt
 WRAP_test_store := $(addprefix -Wl$(comma)--wrap=,malloc calloc reallocarray strdup)
+WRAP_test_token_oom := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
 WRAP_test_fdutil := $(addprefix -Wl$(comma)--wrap=,read write sendmsg recvmsg)
 
 LAB_IF_ANY := $(if $(wildcard tests/lab/*.c),$(LAB))

@@ -30,7 +30,6 @@
 #include "http/transfer.h"
 
 #define CACHED_CONNECTIONS_MAX 8L
-#define RETRY_USEC	       20000
 
 /* One descriptor that libcurl wants to be told about. */
 struct watch {
@@ -40,14 +39,15 @@ struct watch {
 
 struct ig_http_client {
 	struct event_base *base; /* the caller's */
-	CURLM *multi;		 /* owned */
+	CURLM *multi;		 /* owned; NULL after it broke and while there was no new one */
 	struct event *timer;	 /* owned */
 	LIST_HEAD(, ig_http_call) calls;
+	LIST_HEAD(, ig_http_call) broken; /* ended by break_multi(), `done` still to be called */
 	LIST_HEAD(, watch) watches;
 	struct ig_http_client_options options; /* user_agent is the one below */
 	char *user_agent;		       /* owned; may be NULL */
 	bool curl_ready;
-	bool dispatching; /* inside finish_calls() */
+	bool dispatching; /* inside act() */
 	bool gone;	  /* freed while dispatching: only the shell is left */
 };
 
@@ -75,16 +75,21 @@ static void *wiping_realloc(void *p, size_t size)
 
 /* ---- end of a call --------------------------------------------------------------------------- */
 
+static void drop_easy(struct ig_http_call *call)
+{
+	if (!call->easy)
+		return;
+	(void)curl_multi_remove_handle(call->client->multi, call->easy);
+	curl_easy_cleanup(TAKE_PTR(call->easy));
+}
+
 static struct ig_http_call *call_free(struct ig_http_call *call)
 {
 	if (!call)
 		return NULL;
-	if (call->client)
+	if (call->client) {
+		drop_easy(call);
 		LIST_REMOVE(call, link);
-	if (call->easy) {
-		if (call->client)
-			(void)curl_multi_remove_handle(call->client->multi, call->easy);
-		curl_easy_cleanup(call->easy);
 	}
 	curl_slist_free_all(call->headers);
 	ig_buf_wipe(&call->post);
@@ -115,62 +120,16 @@ static void finish_call(struct ig_http_call *finished, CURLcode code)
 		response.error_text = call->error_text;
 	}
 	/* Out of libcurl's and the client's hands first: `done` may free the client. */
-	(void)curl_multi_remove_handle(call->client->multi, call->easy);
-	curl_easy_cleanup(TAKE_PTR(call->easy));
+	drop_easy(call);
 	curl_slist_free_all(TAKE_PTR(call->headers));
 	LIST_REMOVE(call, link);
 	call->client = NULL;
 	call->done(&response, call->userdata);
 }
 
-static void finish_calls(struct ig_http_client *client)
-{
-	client->dispatching = true;
-	while (!client->gone) {
-		int left = 0;
-		CURLMsg *msg = curl_multi_info_read(client->multi, &left);
-		char *call = NULL;
-
-		if (!msg)
-			break;
-		if (msg->msg != CURLMSG_DONE)
-			continue;
-		(void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &call);
-		finish_call((struct ig_http_call *)(void *)call, msg->data.result);
-	}
-	client->dispatching = false;
-	if (client->gone)
-		free(client);
-}
-
 /* ---- libcurl and libevent -------------------------------------------------------------------- */
 
-/* When libcurl runs out of memory in here it forgets to tell its next deadline, and without one the
- * calls under way would never end: look in again by ourselves. */
-static void act(struct ig_http_client *client, curl_socket_t fd, int flags)
-{
-	const struct timeval soon = {.tv_usec = RETRY_USEC};
-	int running;
-
-	if (curl_multi_socket_action(client->multi, fd, flags, &running) != CURLM_OK)
-		(void)event_add(client->timer, &soon);
-	finish_calls(client);
-}
-
-static void on_timer(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	act(arg, CURL_SOCKET_TIMEOUT, 0);
-}
-
-static void on_ready(evutil_socket_t fd, short what, void *arg)
-{
-	int flags =
-		(what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
-
-	act(arg, fd, flags);
-}
+static void on_ready(evutil_socket_t fd, short what, void *arg);
 
 static int set_timer(CURLM *multi, long timeout_msec, void *arg)
 {
@@ -230,6 +189,105 @@ static int set_watch(CURL *easy, curl_socket_t fd, int wanted, void *arg, void *
 	return 0;
 }
 
+/* ---- the multi handle ------------------------------------------------------------------------ */
+
+/* 0: there is a handle, old or new. */
+static int make_multi(struct ig_http_client *client)
+{
+	CURLM *multi;
+
+	if (client->multi)
+		return 0;
+	multi = curl_multi_init();
+	if (!multi)
+		return -ENOMEM;
+	/* these fail only for options that this libcurl does not know, and it has had them all for
+	 * longer than what transfer.c needs */
+	(void)curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, set_watch);
+	(void)curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client);
+	(void)curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
+	(void)curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client);
+	(void)curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+	(void)curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, CACHED_CONNECTIONS_MAX);
+	client->multi = multi;
+	return 0;
+}
+
+static void free_multi(struct ig_http_client *client)
+{
+	/* may call set_watch() and set_timer() once more */
+	if (client->multi)
+		(void)curl_multi_cleanup(client->multi);
+	client->multi = NULL;
+	while (!LIST_EMPTY(&client->watches))
+		watch_free(LIST_FIRST(&client->watches));
+	if (client->timer)
+		(void)event_del(client->timer);
+}
+
+/* libcurl ran out of memory somewhere where it can neither say for which transfer nor go on: 7.88
+ * then forgets its deadlines, and divides by zero the next time it meets the same descriptor.
+ * All its calls end here; the next one gets a new handle. */
+static void break_multi(struct ig_http_client *client)
+{
+	struct ig_http_call *call;
+
+	while ((call = LIST_FIRST(&client->calls)) != NULL) {
+		drop_easy(call);
+		LIST_REMOVE(call, link);
+		LIST_INSERT_HEAD(&client->broken, call, link);
+	}
+	free_multi(client);
+	while (!client->gone && (call = LIST_FIRST(&client->broken)) != NULL)
+		finish_call(call, CURLE_OUT_OF_MEMORY);
+}
+
+static void finish_calls(struct ig_http_client *client)
+{
+	/* asked each time: `done` may free the client */
+	while (!client->gone) {
+		int left = 0;
+		CURLMsg *msg = curl_multi_info_read(client->multi, &left);
+		char *call = NULL;
+
+		if (!msg)
+			break;
+		if (msg->msg != CURLMSG_DONE)
+			continue;
+		(void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &call);
+		finish_call((struct ig_http_call *)(void *)call, msg->data.result);
+	}
+}
+
+static void act(struct ig_http_client *client, curl_socket_t fd, int flags)
+{
+	int running;
+	CURLMcode code = curl_multi_socket_action(client->multi, fd, flags, &running);
+
+	client->dispatching = true;
+	finish_calls(client);
+	if (code != CURLM_OK && !client->gone)
+		break_multi(client);
+	client->dispatching = false;
+	if (client->gone)
+		free(client);
+}
+
+static void on_timer(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	act(arg, CURL_SOCKET_TIMEOUT, 0);
+}
+
+static void on_ready(evutil_socket_t fd, short what, void *arg)
+{
+	int flags =
+		(what & EV_READ ? CURL_CSELECT_IN : 0) | (what & EV_WRITE ? CURL_CSELECT_OUT : 0);
+
+	act(arg, fd, flags);
+}
+
 /* ---- start of a call ------------------------------------------------------------------------- */
 
 /* A call that is not known to libcurl yet; `client` is set, so that freeing it is call_free(). */
@@ -275,7 +333,9 @@ int ig_http_client_start(struct ig_http_client *client, const struct ig_http_cal
 	if (!options->timeout_usec || !options->response_limit_bytes ||
 		options->response_limit_bytes > INT64_MAX)
 		return -EINVAL;
-	r = call_new(client, options, &call);
+	r = make_multi(client);
+	if (r == 0)
+		r = call_new(client, options, &call);
 	if (r < 0)
 		return r;
 	call->done = done;
@@ -302,11 +362,9 @@ struct ig_http_client *ig_http_client_free(struct ig_http_client *client)
 		return NULL;
 	while (!LIST_EMPTY(&client->calls))
 		(void)call_free(LIST_FIRST(&client->calls));
-	/* may call set_watch() and set_timer() once more */
-	if (client->multi)
-		(void)curl_multi_cleanup(client->multi);
-	while (!LIST_EMPTY(&client->watches))
-		watch_free(LIST_FIRST(&client->watches));
+	while (!LIST_EMPTY(&client->broken))
+		(void)call_free(LIST_FIRST(&client->broken));
+	free_multi(client);
 	if (client->timer)
 		event_free(client->timer);
 	if (client->curl_ready)
@@ -318,20 +376,6 @@ struct ig_http_client *ig_http_client_free(struct ig_http_client *client)
 	return NULL;
 }
 IG_DEFINE_CLEANUP(struct ig_http_client *, ig_http_client_free);
-
-static int set_multi(struct ig_http_client *client)
-{
-	CURLM *multi = client->multi;
-
-	if (curl_multi_setopt(multi, CURLMOPT_SOCKETFUNCTION, set_watch) != CURLM_OK ||
-		curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client) != CURLM_OK ||
-		curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer) != CURLM_OK ||
-		curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client) != CURLM_OK ||
-		curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING) != CURLM_OK ||
-		curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, CACHED_CONNECTIONS_MAX) != CURLM_OK)
-		return -EOPNOTSUPP;
-	return 0;
-}
 
 int ig_http_client_new(struct event_base *base, const struct ig_http_client_options *options,
 	struct ig_http_client **ret)
@@ -352,10 +396,9 @@ int ig_http_client_new(struct event_base *base, const struct ig_http_client_opti
 		return -ENOMEM;
 	client->curl_ready = true;
 	client->timer = evtimer_new(base, on_timer, client);
-	client->multi = client->timer ? curl_multi_init() : NULL;
-	if (!client->multi)
+	if (!client->timer)
 		return -ENOMEM;
-	r = set_multi(client);
+	r = make_multi(client);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(client);

@@ -1,0 +1,126 @@
+/*
+ * Queue of upstream calls; see queue.h. Called by upstream.c. Knows no tokens, time or network: the
+ * caller says what time it is.
+ *
+ * It must never let one workload's requests stand before another's for longer than one turn, nor
+ * let one workload fill the queue.
+ */
+#include "token/queue.h"
+
+#include <errno.h>
+#include <stdlib.h>
+
+#include "base/clock.h"
+
+/* A workload can have at most as many requests waiting as it has connections; this is the same
+ * order of magnitude and leaves room for seven more of its kind. */
+#define FLOW_ITEMS_MAX (IG_UPSTREAM_QUEUE_MAX / 8)
+
+/* The waiting requests of one workload. Lives only while there are some, so the list that is
+ * searched for it is as short as the number of workloads that wait. */
+struct ig_token_flow {
+	uint64_t fairness;
+	size_t len;
+	TAILQ_HEAD(, ig_token_queued) items;
+	TAILQ_ENTRY(ig_token_flow) turn;
+};
+
+void ig_token_queue_init(struct ig_token_queue *queue)
+{
+	*queue = (struct ig_token_queue){};
+	TAILQ_INIT(&queue->turns);
+	TAILQ_INIT(&queue->by_age);
+}
+
+static struct ig_token_flow *find_flow(const struct ig_token_queue *queue, uint64_t fairness)
+{
+	struct ig_token_flow *flow;
+
+	TAILQ_FOREACH (flow, &queue->turns, turn)
+		if (flow->fairness == fairness)
+			return flow;
+	return NULL;
+}
+
+/* A workload that comes new waits for everybody else's one turn. */
+static struct ig_token_flow *add_flow(struct ig_token_queue *queue, uint64_t fairness)
+{
+	struct ig_token_flow *flow = calloc(1, sizeof(*flow));
+
+	if (!flow)
+		return NULL;
+	flow->fairness = fairness;
+	TAILQ_INIT(&flow->items);
+	TAILQ_INSERT_TAIL(&queue->turns, flow, turn);
+	return flow;
+}
+
+int ig_token_queue_push(struct ig_token_queue *queue, struct ig_token_queued *item)
+{
+	struct ig_token_flow *flow = find_flow(queue, item->fairness);
+
+	if (queue->len >= IG_UPSTREAM_QUEUE_MAX || (flow && flow->len >= FLOW_ITEMS_MAX))
+		return -EBUSY;
+	if (!flow)
+		flow = add_flow(queue, item->fairness);
+	if (!flow)
+		return -ENOMEM;
+	TAILQ_INSERT_TAIL(&flow->items, item, in_flow);
+	TAILQ_INSERT_TAIL(&queue->by_age, item, by_age);
+	item->flow = flow;
+	flow->len++;
+	queue->len++;
+	return 0;
+}
+
+void ig_token_queue_remove(struct ig_token_queue *queue, struct ig_token_queued *item)
+{
+	struct ig_token_flow *flow = item->flow;
+
+	TAILQ_REMOVE(&flow->items, item, in_flow);
+	TAILQ_REMOVE(&queue->by_age, item, by_age);
+	item->flow = NULL;
+	flow->len--;
+	queue->len--;
+	if (flow->len)
+		return;
+	TAILQ_REMOVE(&queue->turns, flow, turn);
+	free(flow);
+}
+
+struct ig_token_queued *ig_token_queue_pop(struct ig_token_queue *queue)
+{
+	struct ig_token_flow *flow = TAILQ_FIRST(&queue->turns);
+	struct ig_token_queued *item = flow ? TAILQ_FIRST(&flow->items) : NULL;
+
+	if (!item)
+		return NULL;
+	TAILQ_REMOVE(&queue->turns, flow, turn);
+	TAILQ_INSERT_TAIL(&queue->turns, flow, turn);
+	ig_token_queue_remove(queue, item);
+	return item;
+}
+
+struct ig_token_queued *ig_token_queue_oldest(const struct ig_token_queue *queue)
+{
+	return TAILQ_FIRST(&queue->by_age);
+}
+
+/* A window that slides over the last starts rather than a bucket that fills: after a pause, a
+ * bucket of this size would let twice the rate through within one second, and upstream counts per
+ * second.
+ */
+uint64_t ig_token_queue_rate_wait_usec(const struct ig_token_queue *queue, uint64_t now_usec)
+{
+	uint64_t oldest = queue->starts_usec[queue->oldest_start];
+
+	if (oldest == 0 || now_usec >= oldest + IG_USEC_PER_SEC)
+		return 0;
+	return oldest + IG_USEC_PER_SEC - now_usec;
+}
+
+void ig_token_queue_note_start(struct ig_token_queue *queue, uint64_t now_usec)
+{
+	queue->starts_usec[queue->oldest_start] = now_usec ? now_usec : 1;
+	queue->oldest_start = (queue->oldest_start + 1) % IG_UPSTREAM_PER_SEC;
+}

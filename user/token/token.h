@@ -1,0 +1,26 @@
+/*
+ * Making tokens. Private to the sources of user/token; everybody else only holds references
+ * (source.h).
+ */
+#pragma once
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "token/source.h"
+
+struct ig_token_fields {
+	const char *access_token; /* visible ASCII */
+	const char *client_id;	  /* "" when the reply named none */
+	uint64_t expires_on_sec;
+	uint64_t not_before_sec;
+	uint64_t ext_expires_in_sec;
+};
+
+/* Copies, and fills in what follows from the token itself: its hash, the fingerprint and, if it is
+ * a JWT, the claim oid. One reference. */
+int ig_token_new(const struct ig_token_fields *fields, struct ig_token **ret);
+
+/* From here on everything that jansson frees in this process is overwritten first: a parsed reply
+ * leaves the token in several of its buffers. May be called at any time and more than once. */
+void ig_token_wipe_json_memory(void);
