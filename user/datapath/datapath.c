@@ -107,7 +107,7 @@ static int load_failed(int r, struct ig_err *reterr_err)
 			"the kernel does not let this process load BPF programs (%s); run imdsgated as root with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or CAP_SYS_ADMIN",
 			libbpf_warning);
 	return ig_err_set(reterr_err, r == -ENOMEM ? r : -EOPNOTSUPP,
-		"kernel %s lacks what the data path needs: %s; it needs 5.10 or later with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF",
+		"kernel %s lacks what the data path needs: %s; it needs 5.14 or later with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF",
 		uts.release, libbpf_warning[0] ? libbpf_warning : strerror(-r));
 }
 

@@ -7,32 +7,25 @@
 
 #include <errno.h>
 #include <event2/event.h>
-#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "base/fdutil.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
-#include "monitor/channel.h"
+#include "monitor/child.h"
 #include "monitor/listeners.h"
 #include "monitor/netns_watch.h"
 #include "monitor/requests.h"
 #include "workload/netns.h"
 #include "workload/process.h"
 
-#define RESTART_FIRST_MSEC   20
-#define RESTART_LONGEST_MSEC 5000
-#define HEALTHY_AFTER_USEC   (2 * IG_USEC_PER_SEC)
-#define STOP_TIMEOUT_SEC     3
-#define SWEEP_SEC	     5
+#define SWEEP_SEC 5
 
 struct monitor {
 	const struct ig_monitor_options *options;
@@ -41,13 +34,10 @@ struct monitor {
 	struct ig_listeners *listeners;
 	struct ig_netns_watch *watch;
 	struct ig_requests *requests;
-	struct ig_channel *channel; /* NULL while there is no server */
+	struct ig_child *child;
 	struct ig_ring *wakeups;
-	struct event *on_term, *on_int, *on_child, *on_wakeup, *restart, *sweep, *kill_server;
+	struct event *on_term, *on_int, *on_wakeup, *sweep;
 	uint64_t host_cookie;
-	pid_t server_pid; /* 0: none */
-	uint64_t server_started_usec;
-	unsigned int restart_msec;
 	int ready_fd;
 	bool attached, stopping;
 	int result;	    /* of the run, once the loop ended early */
@@ -56,10 +46,9 @@ struct monitor {
 
 static void monitor_done(struct monitor *m)
 {
-	struct event *events[] = {m->on_term, m->on_int, m->on_child, m->on_wakeup, m->restart,
-		m->sweep, m->kill_server};
+	struct event *events[] = {m->on_term, m->on_int, m->on_wakeup, m->sweep};
 
-	m->channel = ig_channel_free(m->channel);
+	m->child = ig_child_free(m->child);
 	m->watch = ig_netns_watch_free(m->watch);
 	m->requests = ig_requests_free(m->requests);
 	m->listeners = ig_listeners_free(m->listeners);
@@ -83,17 +72,18 @@ static void announce(const struct ig_listener *listener, uint32_t kind, struct m
 			.is_host = listener->is_host,
 			.port = listener->port},
 	};
+	struct ig_channel *channel = ig_child_channel(m->child);
 	int r;
 
-	if (!m->channel)
+	if (!channel)
 		return;
 	strncpy(message.listener.name, listener->name, sizeof(message.listener.name) - 1);
 	r = ig_channel_send(
-		m->channel, &message, &listener->sock, kind == IG_MONITOR_LISTENER_OPENED ? 1 : 0);
+		channel, &message, &listener->sock, kind == IG_MONITOR_LISTENER_OPENED ? 1 : 0);
 	if (r < 0) {
 		/* a server that missed a notice serves wrong: let the next one start afresh */
 		(void)ig_log_errno(r, "cannot tell the server of a listener, restarting it");
-		(void)kill(m->server_pid, SIGKILL);
+		ig_child_kill(m->child);
 	}
 }
 
@@ -208,7 +198,7 @@ static int ready(struct monitor *m)
 	unsigned int adopted = 0;
 	int r;
 
-	m->restart_msec = RESTART_FIRST_MSEC;
+	ig_child_note_serving(m->child);
 	if (!m->attached) {
 		r = ig_datapath_attach(m->dp, &adopted, m->err);
 		if (r < 0) {
@@ -238,51 +228,9 @@ static int on_request(const struct ig_monitor_request *request, struct ig_monito
 	return ig_requests_serve(m->requests, request, reply, ret_fd);
 }
 
-static void kill_server_later(struct monitor *m)
-{
-	struct timeval tv = {.tv_sec = STOP_TIMEOUT_SEC};
-
-	(void)evtimer_add(m->kill_server, &tv);
-}
-
-/* Whatever broke, the process behind the channel has to go; SIGCHLD then starts the next one. One
- * that merely closed is on its way out and may finish its records. */
-static void on_channel_broken(int error, void *userdata)
+static int on_server_started(struct ig_channel *channel, void *userdata)
 {
 	struct monitor *m = userdata;
-
-	if (!m->server_pid)
-		return;
-	if (error == -EPIPE) {
-		kill_server_later(m);
-		return;
-	}
-	(void)ig_log_errno(
-		error, "the server broke the protocol, killing it", IG_KV_U64(PID, m->server_pid));
-	(void)kill(m->server_pid, SIGKILL);
-}
-
-static const struct ig_channel_ops channel_ops = {
-	.request = on_request,
-	.broken = on_channel_broken,
-};
-
-/* In the child, before exec: its ends to the agreed places. They are above 4, so nothing collides.
- */
-static void exec_server(const struct monitor *m, int async_fd, int sync_fd)
-{
-	sigset_t none;
-
-	(void)sigemptyset(&none);
-	(void)sigprocmask(SIG_SETMASK, &none, NULL);
-	if (dup2(async_fd, IG_SERVER_ASYNC_FD) < 0 || dup2(sync_fd, IG_SERVER_SYNC_FD) < 0)
-		_exit(127);
-	(void)execv("/proc/self/exe", m->options->server_argv);
-	_exit(127);
-}
-
-static int hello(struct monitor *m)
-{
 	struct ig_monitor_message message = {
 		.kind = IG_MONITOR_HELLO,
 		.hello = {.host_netns_cookie = m->host_cookie,
@@ -290,121 +238,39 @@ static int hello(struct monitor *m)
 			.monitor_pid = (uint32_t)getpid()},
 	};
 	int fds[] = {ig_datapath_flows_fd(m->dp), ig_datapath_events_fd(m->dp)};
+	int r = ig_channel_send(channel, &message, fds, IG_ARRAY_SIZE(fds));
 
-	return ig_channel_send(m->channel, &message, fds, IG_ARRAY_SIZE(fds));
-}
-
-/* Both ends close-on-exec and above the two numbers that the child uses. */
-static int make_pair(int pair[2])
-{
-	int raw[2];
-
-	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, raw) < 0)
-		return -errno;
-	pair[0] = fcntl(raw[0], F_DUPFD_CLOEXEC, IG_SERVER_SYNC_FD + 1);
-	pair[1] = fcntl(raw[1], F_DUPFD_CLOEXEC, IG_SERVER_SYNC_FD + 1);
-	(void)ig_close(raw[0]);
-	(void)ig_close(raw[1]);
-	return pair[0] < 0 || pair[1] < 0 ? -EMFILE : 0;
-}
-
-static int spawn_server(struct monitor *m)
-{
-	int async_pair[2] = {-1, -1}, sync_pair[2] = {-1, -1};
-	pid_t pid = -1;
-	int r = make_pair(async_pair);
-
-	if (r == 0)
-		r = make_pair(sync_pair);
-	if (r == 0) {
-		pid = fork();
-		if (pid == 0)
-			exec_server(m, async_pair[1], sync_pair[1]);
-		r = pid < 0 ? -errno : 0;
-	}
-	(void)ig_close(async_pair[1]);
-	(void)ig_close(sync_pair[1]);
-	if (r < 0) {
-		(void)ig_close(async_pair[0]);
-		(void)ig_close(sync_pair[0]);
-		return r;
-	}
-	m->server_pid = pid;
-	m->server_started_usec = ig_clock_mono_usec();
 	ig_requests_new_session(m->requests);
-	r = ig_channel_new(m->base, async_pair[0], sync_pair[0], &channel_ops, m, &m->channel);
-	if (r == 0)
-		r = hello(m);
 	if (r == 0)
 		ig_listeners_each(m->listeners, announce_existing, m);
 	return r;
 }
 
-static void restart_later(struct monitor *m)
-{
-	struct timeval tv = {.tv_sec = m->restart_msec / 1000,
-		.tv_usec = (suseconds_t)(m->restart_msec % 1000) * 1000};
-
-	(void)evtimer_add(m->restart, &tv);
-	m->restart_msec *= 2;
-	if (m->restart_msec > RESTART_LONGEST_MSEC)
-		m->restart_msec = RESTART_LONGEST_MSEC;
-}
-
-static void on_restart(evutil_socket_t fd, short what, void *userdata)
+static bool on_server_ended(int status, void *userdata)
 {
 	struct monitor *m = userdata;
-	int r;
 
-	(void)fd;
-	(void)what;
-	r = spawn_server(m);
-	if (r < 0) {
-		(void)ig_log_errno(r, "cannot start the server, trying again");
-		if (m->server_pid)
-			(void)kill(m->server_pid, SIGKILL);
-		else
-			restart_later(m);
-	}
-}
-
-static void server_ended(struct monitor *m, int status)
-{
-	bool healthy = ig_clock_mono_usec() - m->server_started_usec > HEALTHY_AFTER_USEC;
-
-	m->server_pid = 0;
-	m->channel = ig_channel_free(m->channel);
-	(void)event_del(m->kill_server);
 	if (m->stopping) {
 		(void)event_base_loopbreak(m->base);
-		return;
+		return false;
 	}
-	ig_log_err("server ended, connections wait in the backlog until the next one serves",
-		IG_KV_U64(STATUS, WIFEXITED(status) ? WEXITSTATUS(status) : 0),
-		IG_KV_U64(SIGNAL, WIFSIGNALED(status) ? WTERMSIG(status) : 0));
 	/* A server that gives up the first time has said why: a mistake in the configuration. */
 	if (!m->attached && WIFEXITED(status) && WEXITSTATUS(status) == 1) {
 		m->result = ig_err_set(m->err, -ECHILD, "the server could not start, see above");
 		(void)event_base_loopbreak(m->base);
-		return;
+		return false;
 	}
-	if (healthy)
-		m->restart_msec = RESTART_FIRST_MSEC;
-	restart_later(m);
+	ig_log_err("server ended, connections wait in the backlog until the next one serves",
+		IG_KV_U64(STATUS, WIFEXITED(status) ? WEXITSTATUS(status) : 0),
+		IG_KV_U64(SIGNAL, WIFSIGNALED(status) ? WTERMSIG(status) : 0));
+	return true;
 }
 
-static void on_child(evutil_socket_t fd, short what, void *userdata)
-{
-	struct monitor *m = userdata;
-	int status;
-	pid_t pid;
-
-	(void)fd;
-	(void)what;
-	while ((pid = waitpid(-1, &status, WNOHANG)) > 0)
-		if (pid == m->server_pid)
-			server_ended(m, status);
-}
+static const struct ig_child_ops child_ops = {
+	.started = on_server_started,
+	.request = on_request,
+	.ended = on_server_ended,
+};
 
 static void on_stop(evutil_socket_t signo, short what, void *userdata)
 {
@@ -415,22 +281,8 @@ static void on_stop(evutil_socket_t signo, short what, void *userdata)
 		"stopping; the programs stay attached and refuse (imdsgated --detach takes them off)",
 		IG_KV_U64(SIGNAL, signo));
 	m->stopping = true;
-	if (!m->server_pid) {
+	if (!ig_child_stop(m->child))
 		(void)event_base_loopbreak(m->base);
-		return;
-	}
-	(void)kill(m->server_pid, SIGTERM);
-	kill_server_later(m);
-}
-
-static void on_kill_server(evutil_socket_t fd, short what, void *userdata)
-{
-	struct monitor *m = userdata;
-
-	(void)fd;
-	(void)what;
-	if (m->server_pid)
-		(void)kill(m->server_pid, SIGKILL);
 }
 
 /* ---- start-up ---- */
@@ -439,15 +291,11 @@ static int make_events(struct monitor *m)
 {
 	m->on_term = evsignal_new(m->base, SIGTERM, on_stop, m);
 	m->on_int = evsignal_new(m->base, SIGINT, on_stop, m);
-	m->on_child = evsignal_new(m->base, SIGCHLD, on_child, m);
-	m->restart = evtimer_new(m->base, on_restart, m);
 	m->sweep = evtimer_new(m->base, on_sweep, m);
-	m->kill_server = evtimer_new(m->base, on_kill_server, m);
-	if (!m->on_term || !m->on_int || !m->on_child || !m->restart || !m->sweep ||
-		!m->kill_server || event_add(m->on_term, NULL) < 0 ||
-		event_add(m->on_int, NULL) < 0 || event_add(m->on_child, NULL) < 0)
+	if (!m->on_term || !m->on_int || !m->sweep || event_add(m->on_term, NULL) < 0 ||
+		event_add(m->on_int, NULL) < 0)
 		return -ENOMEM;
-	return 0;
+	return ig_child_new(m->base, m->options->server_argv, &child_ops, m, &m->child);
 }
 
 static int start_listeners(struct monitor *m, struct ig_err *reterr_err)
@@ -528,7 +376,7 @@ static int start(struct monitor *m, struct ig_err *reterr_err)
 		r = start_listeners(m, reterr_err);
 	if (r < 0)
 		return r;
-	r = spawn_server(m);
+	r = ig_child_start(m->child);
 	return r < 0 ? ig_err_set(reterr_err, r, "cannot start the server: %s", strerror(-r)) : 0;
 }
 
@@ -538,7 +386,6 @@ int ig_monitor_run(const struct ig_monitor_options *options, struct ig_err *rete
 		.options = options,
 		.ready_fd = options->ready_fd,
 		.err = reterr_err,
-		.restart_msec = RESTART_FIRST_MSEC,
 	};
 	int r;
 
@@ -547,10 +394,6 @@ int ig_monitor_run(const struct ig_monitor_options *options, struct ig_err *rete
 	if (r == 0) {
 		(void)event_base_dispatch(m.base);
 		r = m.result;
-	}
-	if (m.server_pid) {
-		(void)kill(m.server_pid, SIGKILL);
-		(void)waitpid(m.server_pid, NULL, 0);
 	}
 	monitor_done(&m);
 	return r;

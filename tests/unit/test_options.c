@@ -1,0 +1,147 @@
+/*
+ * The command line of imdsgated: every flag, its limits, and what is said when it is wrong.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <string.h>
+
+#include "agent/options.h"
+
+#define PARSE(ret, err, ...) parse((char *[]){"imdsgated", ##__VA_ARGS__, NULL}, (ret), (err))
+
+static int parse(char **argv, struct ig_options *ret, struct ig_err *err)
+{
+	int argc = 0;
+
+	while (argv[argc])
+		argc++;
+	return ig_options_parse(argc, argv, ret, err);
+}
+
+static void defaults_are_those_of_the_manual(void **state)
+{
+	struct ig_options o;
+
+	(void)state;
+	assert_int_equal(PARSE(&o, NULL), 0);
+	assert_int_equal(o.mode, IG_MODE_RUN);
+	assert_string_equal(o.manifests, "/etc/imdsgate/manifests");
+	assert_string_equal(o.imds_url, "http://169.254.169.254");
+	assert_string_equal(o.bpffs, "/sys/fs/bpf");
+	assert_string_equal(o.cgroup_root, "");
+	assert_string_equal(o.netns_dirs[0], "/run/netns");
+	assert_string_equal(o.netns_dirs[1], "/run/docker/netns");
+	assert_null(o.netns_dirs[2]);
+	assert_string_equal(o.user, "imdsgate");
+	assert_int_equal(o.host_verdict, IG_VERDICT_PASS);
+	assert_int_equal(o.gate_port, 254);
+	assert_false(o.policy.allow_cross_namespace);
+	assert_int_equal(o.ready_fd, -1);
+	assert_int_equal(o.log_level, IG_LOG_INFO);
+	assert_true(strlen(o.node) > 0);
+}
+
+static void both_spellings_of_a_value_work(void **state)
+{
+	struct ig_options o;
+
+	(void)state;
+	assert_int_equal(PARSE(&o, NULL, "--gate-port", "8254", "--node=n1", "--host-verdict=deny",
+				 "--netns-dir=/a", "--netns-dir", "/b", "--allow-cross-namespace"),
+		0);
+	assert_int_equal(o.gate_port, 8254);
+	assert_string_equal(o.node, "n1");
+	assert_int_equal(o.host_verdict, IG_VERDICT_DENY);
+	assert_string_equal(o.netns_dirs[0], "/a");
+	assert_string_equal(o.netns_dirs[1], "/b");
+	assert_null(o.netns_dirs[2]);
+	assert_true(o.policy.allow_cross_namespace);
+}
+
+static void help_and_version_win_over_what_follows(void **state)
+{
+	struct ig_options o;
+
+	(void)state;
+	assert_int_equal(PARSE(&o, NULL, "--help", "--nonsense"), 0);
+	assert_int_equal(o.mode, IG_MODE_HELP);
+	assert_int_equal(PARSE(&o, NULL, "--version"), 0);
+	assert_int_equal(o.mode, IG_MODE_VERSION);
+}
+
+static void wrong(const char *expected, char **argv)
+{
+	struct ig_options o = {.gate_port = 77};
+	struct ig_err err = {};
+
+	assert_true(parse(argv, &o, &err) < 0);
+	if (!strstr(err.message, expected))
+		fail_msg("\"%s\" does not say \"%s\"", err.message, expected);
+	assert_int_equal(o.gate_port, 77);
+}
+
+#define WRONG(expected, ...) wrong(expected, (char *[]){"imdsgated", __VA_ARGS__, NULL})
+
+static void what_is_wrong_is_named(void **state)
+{
+	(void)state;
+	WRONG("unknown option \"--bogus\"", "--bogus");
+	WRONG("unknown argument \"start\"", "start");
+	WRONG("unknown option \"--gate\"", "--gate", "1");
+	WRONG("unknown option \"--\"", "--");
+	WRONG("--gate-port needs a value", "--gate-port");
+	WRONG("--check-config takes no value", "--check-config=yes");
+	WRONG("1 to 65535", "--gate-port", "0");
+	WRONG("1 to 65535", "--gate-port", "65536");
+	WRONG("1 to 65535", "--gate-port", "-1");
+	WRONG("pass, deny or redirect", "--host-verdict", "allow");
+	WRONG("absolute path", "--bpffs", "relative");
+	WRONG("absolute path", "--cgroup-root", "x");
+	WRONG("trailing slash", "--netns-dir", "/run/netns/");
+	WRONG("without a path", "--imds-url", "http://127.0.0.1:80/metadata");
+	WRONG("without a path", "--imds-url", "ftp://127.0.0.1");
+	WRONG("without a path", "--imds-url", "http://user@127.0.0.1");
+	WRONG("without a path", "--imds-url", "http://");
+	WRONG("1 to 255 bytes", "--node", "");
+	WRONG("descriptor", "--ready-fd", "x");
+	WRONG("err, warning, info or debug", "--log-level", "loud");
+	WRONG("only one of", "--check-config", "--detach");
+}
+
+static void the_server_never_is_root(void **state)
+{
+	struct ig_err err = {};
+	struct ig_options o;
+
+	(void)state;
+	assert_int_equal(PARSE(&o, NULL, "--user", "0", "--cgroup-root", "/x"), 0);
+	assert_int_equal(ig_options_complete(&o, &err), -EINVAL);
+	assert_non_null(strstr(err.message, "must not be root"));
+	assert_int_equal(PARSE(&o, NULL, "--user", "root", "--cgroup-root", "/x"), 0);
+	assert_int_equal(ig_options_complete(&o, &err), -EINVAL);
+	assert_int_equal(PARSE(&o, NULL, "--user", "no-such-user-here", "--cgroup-root", "/x"), 0);
+	assert_int_equal(ig_options_complete(&o, &err), -ENOENT);
+	assert_non_null(strstr(err.message, "useradd"));
+	assert_int_equal(PARSE(&o, NULL, "--user", "4711", "--cgroup-root", "/x"), 0);
+	assert_int_equal(ig_options_complete(&o, &err), 0);
+	assert_int_equal(o.uid, 4711);
+	assert_int_equal(o.gid, 4711);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(defaults_are_those_of_the_manual),
+		cmocka_unit_test(both_spellings_of_a_value_work),
+		cmocka_unit_test(help_and_version_win_over_what_follows),
+		cmocka_unit_test(what_is_wrong_is_named),
+		cmocka_unit_test(the_server_never_is_root),
+	};
+
+	return cmocka_run_group_tests_name("agent/options", tests, NULL, NULL);
+}

@@ -1,0 +1,118 @@
+/*
+ * The server process as one structure, and what its files offer each other. Only user/agent
+ *includes this.
+ *
+ *	server.c   builds and takes down everything, in order
+ *	gate.c     accepts connections and attributes them
+ *	serve.c    answers the requests of one connection
+ *	exchange.c answers its token requests
+ *	records.c  turns connections, requests and kernel events into audit records
+ *	verbs.c    answers the command-line tool
+ */
+#pragma once
+
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <imdsgate/abi.h>
+
+#include "agent/callers.h"
+#include "agent/options.h"
+#include "agent/tally.h"
+#include "audit/record.h"
+#include "ctl/server.h"
+#include "http/server.h"
+#include "imds/reply.h"
+#include "imds/request.h"
+#include "objects/store.h"
+
+struct ig_agent {
+	const struct ig_options *options;
+	struct event_base *base;
+	struct ig_audit *audit;
+	struct ig_store *store;
+	struct ig_manifest_dir *manifests;
+	struct ig_link *link;
+	struct ig_callers *callers;
+	struct ig_workloads *workloads;
+	struct ig_http_client *client;
+	struct ig_token_service *tokens;
+	struct ig_gate *gate;
+	struct ig_serve *serve;
+	struct ig_ctl_server *ctl;
+	struct ig_ring *events;
+	uint64_t started_usec; /* real clock */
+	uint64_t host_netns_cookie;
+	uint32_t monitor_pid;
+	int flows_fd;
+	int cgroup_fd;
+	bool ready;
+};
+
+/* One accepted and attributed connection. Owned by gate.c, lent to the others. */
+struct ig_gate_conn {
+	struct ig_agent *agent;
+	struct ig_http_conn *http;
+	struct ig_flow flow; /* who opened it */
+	struct sockaddr_in peer;
+	bool is_host;		      /* came through the listener of the agent's own namespace */
+	struct ig_caller_facts facts; /* complete once facts_known */
+	bool facts_known, facts_pending;
+	struct ig_exchange *exchange; /* request that waits for something; owned by serve.c */
+	uint64_t request_usec;	      /* monotonic; when the current request was complete */
+};
+
+/* ---- gate.c ---- */
+
+int ig_gate_new(struct ig_agent *agent, struct ig_gate **ret);
+struct ig_gate *ig_gate_free(struct ig_gate *gate);
+/* Takes the socket. */
+int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is_host,
+	uint16_t port, const char *name, int sock);
+void ig_gate_listener_closed(struct ig_gate *gate, uint64_t netns_cookie);
+size_t ig_gate_listener_count(const struct ig_gate *gate);
+size_t ig_gate_connection_count(const struct ig_gate *gate);
+
+/* ---- serve.c ---- */
+
+int ig_serve_new(struct ig_agent *agent, struct ig_serve **ret);
+struct ig_serve *ig_serve_free(struct ig_serve *serve);
+void ig_serve_request(struct ig_gate_conn *conn, const struct ig_http_request *req);
+/* The parser refused the input and answered by itself. */
+void ig_serve_malformed(struct ig_gate_conn *conn, unsigned int status, const char *why);
+/* The caller's facts arrived: go on with a request that waits for them. */
+void ig_serve_facts_known(struct ig_gate_conn *conn);
+/* The connection is closing: whatever runs for it stops. */
+void ig_serve_cancel(struct ig_gate_conn *conn);
+/* The store changed: tokens of identities that nobody is bound to any more are forgotten. */
+void ig_serve_policy_changed(struct ig_serve *serve);
+/* The pod that this caller belongs to, or NULL; *ret_container is "" or its container id. */
+const struct ig_pod *ig_serve_find_pod(
+	const struct ig_store *store, const char *cgroup_path, char ret_container[65]);
+struct ig_tally_counts ig_serve_counts(const struct ig_serve *serve, const struct ig_pod *pod);
+
+/* ---- records.c ---- */
+
+/* An audit record of a connection, with room for the texts that it points to. */
+struct ig_conn_record {
+	struct ig_audit_record record;
+	struct ig_audit_caller caller;
+	struct ig_audit_connection connection;
+	char destination[32], source[32], container_id[65];
+};
+
+/* Fills everything that is known about the connection; the caller adds the request and emits. The
+ * result borrows from the flow, the facts (may be NULL), the store and the record itself. */
+void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
+	const struct ig_caller_facts *facts, const struct sockaddr_in *peer,
+	struct ig_conn_record *ret);
+/* Something dialled a gate listener without having been redirected there. */
+void ig_record_unattributed(struct ig_agent *agent, uint64_t netns_cookie,
+	const struct sockaddr_in *peer, const char *reason);
+/* A record of ring `events`. */
+void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event);
+
+/* ---- verbs.c ---- */
+
+extern const struct ig_ctl_verb ig_agent_verbs[];

@@ -1,0 +1,34 @@
+/*
+ * What only the monitor can find out about a caller (its cgroup's path, its executable),
+ * remembered: the same cgroup and the same process ask again and again.
+ */
+#pragma once
+
+#include <stdbool.h>
+
+#include <imdsgate/abi.h>
+
+struct ig_callers;
+struct ig_link;
+
+/* Strings are owned by the structure; ig_caller_facts_done() frees them. */
+struct ig_caller_facts {
+	char *cgroup_path; /* below the cgroup root; NULL when it could not be found out */
+	char *exe;	   /* NULL when the process is gone or runs another file by now */
+	bool exe_deleted;
+};
+
+void ig_caller_facts_done(struct ig_caller_facts *facts);
+
+typedef void ig_callers_done(void *userdata);
+
+int ig_callers_new(struct ig_link *link, struct ig_callers **ret);
+/* Who still waits is told at once, with what is known. */
+struct ig_callers *ig_callers_free(struct ig_callers *callers);
+
+/* Fills *facts. 1: now, `done` is not called. 0: later, `done` is called once unless
+ * ig_callers_cancel() comes first; `facts` must stay where it is until then. Negative errno: not at
+ * all, ask again later. */
+int ig_callers_resolve(struct ig_callers *callers, const struct ig_caller *caller,
+	struct ig_caller_facts *facts, ig_callers_done *done, void *userdata);
+void ig_callers_cancel(struct ig_callers *callers, const void *userdata);

@@ -1,0 +1,148 @@
+/*
+ * imdsgated. Reads the command line and becomes the monitor, or does the one thing that was asked
+ * for. The monitor starts this program again as the server.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent/options.h"
+#include "agent/server.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "datapath/datapath.h"
+#include "monitor/monitor.h"
+#include "objects/manifest.h"
+#include "version.h"
+
+#define EXIT_USAGE 2
+#define EXIT_CHECK 5
+
+static int print_error(const struct ig_err *err, int exit_code)
+{
+	char text[IG_ERR_FILE_BYTES + IG_ERR_MESSAGE_BYTES + 32];
+
+	(void)fprintf(stderr, "imdsgated: %s\n", ig_err_format(err, text, sizeof(text)));
+	return exit_code;
+}
+
+static void print_report(const struct ig_manifest_report *report, void *userdata)
+{
+	(void)userdata;
+	if (report->error == 0)
+		(void)printf("%s: %zu objects, ok\n", report->file, report->objects);
+	else
+		(void)print_error(report->detail, 0);
+}
+
+static int check_config(const struct ig_options *options)
+{
+	struct ig_err err = {};
+	int bad = ig_manifest_dir_check(options->manifests, print_report, NULL, &err);
+
+	if (bad < 0)
+		return print_error(&err, EXIT_CHECK);
+	if (bad > 0) {
+		(void)fprintf(stderr, "imdsgated: %d files in %s would not be taken\n", bad,
+			options->manifests);
+		return EXIT_CHECK;
+	}
+	return EXIT_SUCCESS;
+}
+
+static int detach(const struct ig_options *options)
+{
+	unsigned int links = 0;
+	struct ig_err err = {};
+
+	if (ig_datapath_detach(options->bpffs, &links, &err) < 0)
+		return print_error(&err, EXIT_FAILURE);
+	(void)printf("%u programs taken off; nothing is guarded any more\n", links);
+	return EXIT_SUCCESS;
+}
+
+/* argv of the server: ours with --server behind it. */
+static char **server_argv(int argc, char **argv)
+{
+	static char server_flag[] = "--server";
+	char **copy = calloc((size_t)argc + 2, sizeof(*copy));
+
+	if (!copy)
+		return NULL;
+	memcpy(copy, argv, (size_t)argc * sizeof(*copy));
+	copy[argc] = server_flag;
+	return copy;
+}
+
+static int run_monitor(int argc, char **argv, const struct ig_options *options)
+{
+	_cleanup_free_ char **child = server_argv(argc, argv);
+	struct ig_monitor_options monitor = {
+		.bpffs = options->bpffs,
+		.cgroup_root = options->cgroup_root,
+		.netns_dirs = options->netns_dirs,
+		.gate_port = options->gate_port,
+		.server_argv = child,
+		.ready_fd = options->ready_fd,
+	};
+	struct ig_err err = {};
+
+	if (!child)
+		return EXIT_FAILURE;
+	/* WireServer and HostGAPlugin are the host's business; other namespaces are workloads */
+	memset(monitor.settings.host_verdict, IG_VERDICT_PASS, _IG_ENDPOINT_MAX);
+	monitor.settings.host_verdict[IG_ENDPOINT_IMDS] = options->host_verdict;
+	monitor.settings.other_verdict[IG_ENDPOINT_IMDS] = IG_VERDICT_REDIRECT;
+	if (ig_monitor_run(&monitor, &err) < 0)
+		return print_error(&err, EXIT_FAILURE);
+	return EXIT_SUCCESS;
+}
+
+static int run_server(const struct ig_options *options)
+{
+	struct ig_err err = {};
+	int r = ig_server_run(options, &err);
+
+	/* -EPIPE: the monitor went first, and said why */
+	if (r < 0 && r != -EPIPE && err.message[0])
+		return print_error(&err, EXIT_FAILURE);
+	return r < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int need_root(void)
+{
+	if (geteuid() == 0)
+		return 0;
+	(void)fprintf(stderr,
+		"imdsgated: must be started as root: it loads BPF programs and enters network namespaces (the part that talks to workloads gives all privilege up)\n");
+	return -EPERM;
+}
+
+int main(int argc, char **argv)
+{
+	struct ig_options options;
+	struct ig_err err = {};
+
+	if (ig_options_parse(argc, argv, &options, &err) < 0) {
+		(void)print_error(&err, 0);
+		(void)fprintf(stderr, "Try 'imdsgated --help'.\n");
+		return EXIT_USAGE;
+	}
+	switch (options.mode) {
+	case IG_MODE_HELP: ig_options_print_help(); return EXIT_SUCCESS;
+	case IG_MODE_VERSION: (void)printf("imdsgated %s\n", IG_VERSION); return EXIT_SUCCESS;
+	case IG_MODE_CHECK_CONFIG: return check_config(&options);
+	default: break;
+	}
+	if (need_root() < 0)
+		return EXIT_FAILURE;
+	if (options.mode == IG_MODE_DETACH)
+		return detach(&options);
+	if (ig_options_complete(&options, &err) < 0)
+		return print_error(&err, EXIT_FAILURE);
+	ig_log_init(options.mode == IG_MODE_SERVER ? "server" : "monitor", options.log_level);
+	return options.mode == IG_MODE_SERVER ? run_server(&options)
+					      : run_monitor(argc, argv, &options);
+}

@@ -1,0 +1,355 @@
+/*
+ * The command line; see options.h. One table row per flag: name, value, default and help stand
+ * together.
+ */
+#include "agent/options.h"
+
+#include <errno.h>
+#include <pwd.h>
+#include <stdio.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/parse.h"
+#include "ctl/proto.h"
+#include "workload/mount.h"
+
+/* 249 to 255 are reserved by IANA, and ports below 1024 need privilege: nobody else wants this one.
+ */
+#define DEFAULT_GATE_PORT 254
+
+typedef int set_fn(struct ig_options *o, const char *value, struct ig_err *err);
+
+struct flag {
+	const char *name;
+	const char *value; /* what it is called in --help; NULL: takes none */
+	set_fn *set;
+	const char *help; /* NULL: not shown */
+};
+
+static const char *const verdict_names[_IG_VERDICT_MAX] = {
+	[IG_VERDICT_DENY] = "deny",
+	[IG_VERDICT_REDIRECT] = "redirect",
+	[IG_VERDICT_PASS] = "pass",
+};
+
+const char *ig_verdict_name(enum ig_verdict verdict)
+{
+	return verdict < _IG_VERDICT_MAX ? verdict_names[verdict] : "unknown";
+}
+
+static int set_manifests(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)err;
+	o->manifests = value;
+	return 0;
+}
+
+static int set_imds_url(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	const char *host = strstr(value, "://");
+
+	if ((!ig_str_has_prefix(value, "http://") && !ig_str_has_prefix(value, "https://")) ||
+		strpbrk(value, "?#@ ") || !host[3] || strchr(host + 3, '/'))
+		return ig_err_set(err, -EINVAL,
+			"--imds-url takes http://HOST[:PORT] without a path, got \"%s\"", value);
+	o->imds_url = value;
+	return 0;
+}
+
+static int set_cgroup_root(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (value[0] != '/' || strlen(value) >= sizeof(o->cgroup_root))
+		return ig_err_set(
+			err, -EINVAL, "--cgroup-root takes an absolute path, got \"%s\"", value);
+	(void)snprintf(o->cgroup_root, sizeof(o->cgroup_root), "%s", value);
+	return 0;
+}
+
+static int set_bpffs(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (value[0] != '/')
+		return ig_err_set(
+			err, -EINVAL, "--bpffs takes an absolute path, got \"%s\"", value);
+	o->bpffs = value;
+	return 0;
+}
+
+static int add_netns_dir(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	size_t n = 0, len = strlen(value);
+
+	if (value[0] != '/' || (len > 1 && value[len - 1] == '/'))
+		return ig_err_set(err, -EINVAL,
+			"--netns-dir takes an absolute path without a trailing slash, got \"%s\"",
+			value);
+	while (o->netns_dirs[n])
+		n++;
+	if (n >= IG_NETNS_DIRS_MAX)
+		return ig_err_set(
+			err, -E2BIG, "--netns-dir can be given %d times", IG_NETNS_DIRS_MAX);
+	o->netns_dirs[n] = value;
+	return 0;
+}
+
+static int set_audit_file(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)err;
+	o->audit_file = value;
+	return 0;
+}
+
+static int set_socket(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)err;
+	o->socket = value;
+	return 0;
+}
+
+static int set_user(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)err;
+	o->user = value;
+	return 0;
+}
+
+static int set_host_verdict(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	for (unsigned int i = 0; i < _IG_VERDICT_MAX; i++) {
+		if (strcmp(value, verdict_names[i]) == 0) {
+			o->host_verdict = (uint8_t)i;
+			return 0;
+		}
+	}
+	return ig_err_set(
+		err, -EINVAL, "--host-verdict takes pass, deny or redirect, got \"%s\"", value);
+}
+
+static int set_gate_port(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (ig_parse_u16(value, &o->gate_port) < 0 || o->gate_port == 0)
+		return ig_err_set(err, -EINVAL,
+			"--gate-port takes a port from 1 to 65535, got \"%s\"", value);
+	return 0;
+}
+
+static int set_cross_namespace(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	(void)err;
+	o->policy.allow_cross_namespace = true;
+	return 0;
+}
+
+static int set_node(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (!value[0] || strlen(value) >= sizeof(o->node))
+		return ig_err_set(
+			err, -EINVAL, "--node takes a name of 1 to %zu bytes", sizeof(o->node) - 1);
+	(void)snprintf(o->node, sizeof(o->node), "%s", value);
+	return 0;
+}
+
+static int set_ready_fd(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	uint16_t fd;
+
+	if (ig_parse_u16(value, &fd) < 0)
+		return ig_err_set(
+			err, -EINVAL, "--ready-fd takes a descriptor number, got \"%s\"", value);
+	o->ready_fd = fd;
+	return 0;
+}
+
+static int set_log_level(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (ig_log_parse_level(value, &o->log_level) < 0)
+		return ig_err_set(err, -EINVAL,
+			"--log-level takes err, warning, info or debug, got \"%s\"", value);
+	return 0;
+}
+
+static int set_mode(struct ig_options *o, enum ig_mode mode, struct ig_err *err)
+{
+	if (o->mode != IG_MODE_RUN && o->mode != mode)
+		return ig_err_set(err, -EINVAL, "only one of --check-config and --detach");
+	o->mode = mode;
+	return 0;
+}
+
+static int set_check_config(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	return set_mode(o, IG_MODE_CHECK_CONFIG, err);
+}
+
+static int set_detach(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	return set_mode(o, IG_MODE_DETACH, err);
+}
+
+static int set_server(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	return set_mode(o, IG_MODE_SERVER, err);
+}
+
+static int set_version(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	(void)err;
+	o->mode = IG_MODE_VERSION;
+	return 0;
+}
+
+static int set_help(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	(void)err;
+	o->mode = IG_MODE_HELP;
+	return 0;
+}
+
+static const struct flag flags[] = {
+	{"--manifests", "DIR", set_manifests,
+		"declared objects, *.yaml (default /etc/imdsgate/manifests)"},
+	{"--imds-url", "URL", set_imds_url,
+		"where tokens come from (default http://169.254.169.254)"},
+	{"--cgroup-root", "DIR", set_cgroup_root,
+		"cgroup2 directory that is guarded, with all below it (default: the cgroup2 mount)"},
+	{"--bpffs", "DIR", set_bpffs,
+		"BPF file system for pins, mounted if it is not (default /sys/fs/bpf)"},
+	{"--netns-dir", "DIR", add_netns_dir,
+		"where runtimes keep network namespaces; can be repeated (default /run/netns and /run/docker/netns)"},
+	{"--audit-file", "PATH", set_audit_file,
+		"JSON lines, or none (default /var/log/imdsgate/audit.jsonl)"},
+	{"--socket", "PATH", set_socket, "control socket (default " IG_CTL_DEFAULT_SOCKET ")"},
+	{"--user", "NAME|UID", set_user,
+		"user that the unprivileged process becomes (default imdsgate)"},
+	{"--host-verdict", "VERDICT", set_host_verdict,
+		"for processes of this network namespace in no workload: pass, deny or redirect (default pass)"},
+	{"--gate-port", "PORT", set_gate_port,
+		"port on 127.0.0.1 that is tried first in each namespace (default 254)"},
+	{"--allow-cross-namespace", NULL, set_cross_namespace,
+		"let bindings apply to pods of other namespaces, as aad-pod-identity did"},
+	{"--node", "NAME", set_node, "name of this node in the audit (default: the host name)"},
+	{"--ready-fd", "N", set_ready_fd, "write \"ready\" to this descriptor once it serves"},
+	{"--log-level", "LEVEL", set_log_level, "err, warning, info or debug (default info)"},
+	{"--check-config", NULL, set_check_config,
+		"read the manifests, report what is wrong, exit 0 if nothing is"},
+	{"--detach", NULL, set_detach,
+		"take the programs of a stopped agent off: nothing is guarded any more"},
+	{"--version", NULL, set_version, "print the version"},
+	{"--help", NULL, set_help, "print this"},
+	{"--server", NULL, set_server, NULL},
+};
+
+void ig_options_print_help(void)
+{
+	(void)printf(
+		"Usage: imdsgated [OPTION]…\n\n"
+		"Guards the cloud's instance metadata service on this node: workloads get tokens only for the\nidentities that they are bound to, and every attempt is recorded.\n\n");
+	for (size_t i = 0; i < IG_ARRAY_SIZE(flags); i++) {
+		char left[40];
+
+		if (!flags[i].help)
+			continue;
+		(void)snprintf(left, sizeof(left), "%s%s%s", flags[i].name,
+			flags[i].value ? " " : "", flags[i].value ? flags[i].value : "");
+		(void)printf("  %-24s %s\n", left, flags[i].help);
+	}
+}
+
+/* --name VALUE or --name=VALUE. *index moves past what was used. */
+static int parse_one(
+	struct ig_options *o, int argc, char *const *argv, int *index, struct ig_err *err)
+{
+	const char *arg = argv[(*index)++];
+	size_t name_len = strcspn(arg, "=");
+
+	for (size_t i = 0; i < IG_ARRAY_SIZE(flags); i++) {
+		const struct flag *flag = &flags[i];
+		const char *value = arg[name_len] == '=' ? arg + name_len + 1 : NULL;
+
+		if (strncmp(arg, flag->name, name_len) != 0 || flag->name[name_len] != '\0')
+			continue;
+		if (!flag->value && value)
+			return ig_err_set(err, -EINVAL, "%s takes no value", flag->name);
+		if (flag->value && !value && *index < argc)
+			value = argv[(*index)++];
+		if (flag->value && !value)
+			return ig_err_set(
+				err, -EINVAL, "%s needs a value (%s)", flag->name, flag->value);
+		return flag->set(o, value, err);
+	}
+	return ig_err_set(
+		err, -EINVAL, "unknown %s \"%s\"", arg[0] == '-' ? "option" : "argument", arg);
+}
+
+int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct ig_err *reterr_err)
+{
+	struct ig_options o = {
+		.mode = IG_MODE_RUN,
+		.manifests = "/etc/imdsgate/manifests",
+		.imds_url = "http://169.254.169.254",
+		.bpffs = "/sys/fs/bpf",
+		.audit_file = "/var/log/imdsgate/audit.jsonl",
+		.socket = IG_CTL_DEFAULT_SOCKET,
+		.user = "imdsgate",
+		.host_verdict = IG_VERDICT_PASS,
+		.gate_port = DEFAULT_GATE_PORT,
+		.ready_fd = -1,
+		.log_level = IG_LOG_INFO,
+	};
+
+	for (int i = 1; i < argc;) {
+		int r = parse_one(&o, argc, argv, &i, reterr_err);
+
+		if (r < 0)
+			return r;
+		if (o.mode == IG_MODE_HELP || o.mode == IG_MODE_VERSION)
+			break;
+	}
+	if (!o.netns_dirs[0]) {
+		o.netns_dirs[0] = "/run/netns";
+		o.netns_dirs[1] = "/run/docker/netns";
+	}
+	if (!o.node[0] && gethostname(o.node, sizeof(o.node) - 1) < 0)
+		return ig_err_set(
+			reterr_err, -errno, "cannot read the host name: %s", strerror(errno));
+	*ret = o;
+	return 0;
+}
+
+static int find_user(struct ig_options *o, struct ig_err *err)
+{
+	const struct passwd *pw;
+
+	if (ig_parse_u32(o->user, &o->uid) == 0) {
+		o->gid = o->uid;
+	} else {
+		errno = 0;
+		pw = getpwnam(o->user);
+		if (!pw)
+			return ig_err_set(err, -ENOENT,
+				"there is no user \"%s\"; create it (useradd --system --no-create-home --shell /usr/sbin/nologin %s) or name another with --user",
+				o->user, o->user);
+		o->uid = pw->pw_uid;
+		o->gid = pw->pw_gid;
+	}
+	if (o->uid == 0)
+		return ig_err_set(err, -EINVAL,
+			"--user must not be root: the process that talks to workloads has no privilege");
+	return 0;
+}
+
+int ig_options_complete(struct ig_options *o, struct ig_err *reterr_err)
+{
+	int r = find_user(o, reterr_err);
+
+	if (r == 0 && !o->cgroup_root[0])
+		r = ig_cgroup2_mount_find(o->cgroup_root, sizeof(o->cgroup_root), reterr_err);
+	return r;
+}

@@ -1,0 +1,58 @@
+/*
+ * The command line of imdsgated. Every default is in one table in options.c, which also is what
+ * --help prints.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include <imdsgate/abi.h>
+
+#include "base/err.h"
+#include "base/log.h"
+#include "policy/binding.h"
+
+#define IG_NETNS_DIRS_MAX 16
+
+enum ig_mode {
+	IG_MODE_RUN,
+	IG_MODE_SERVER, /* the monitor starts the server so; not for people */
+	IG_MODE_CHECK_CONFIG,
+	IG_MODE_DETACH,
+	IG_MODE_VERSION,
+	IG_MODE_HELP,
+};
+
+struct ig_options {
+	enum ig_mode mode;
+	const char
+		*manifests; /* strings are borrowed from argv or literals, unless said otherwise */
+	const char *imds_url;
+	char cgroup_root[512]; /* found in mountinfo unless given */
+	const char *bpffs;
+	const char *netns_dirs[IG_NETNS_DIRS_MAX + 1]; /* NULL-terminated */
+	const char *audit_file;			       /* "none": no file */
+	const char *socket;
+	const char *user;
+	uint32_t uid, gid;    /* of user, looked up */
+	uint8_t host_verdict; /* enum ig_verdict, for IMDS */
+	uint16_t gate_port;
+	struct ig_policy_options policy;
+	char node[256];
+	int ready_fd;
+	enum ig_log_level log_level;
+};
+
+/* Parses and completes (user, node, cgroup root). -EINVAL with a message for the usage line. argv
+ * is not changed. */
+int ig_options_parse(
+	int argc, char *const *argv, struct ig_options *ret, struct ig_err *reterr_err);
+
+/* What is only needed to run: the user's ids, the cgroup2 mount. */
+int ig_options_complete(struct ig_options *options, struct ig_err *reterr_err);
+
+void ig_options_print_help(void);
+
+/* "deny", "redirect", "pass" */
+const char *ig_verdict_name(enum ig_verdict verdict);

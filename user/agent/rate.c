@@ -1,0 +1,95 @@
+/*
+ * Token buckets per workload; see rate.h. An entry is one small allocation; without memory for a
+ * new one the request is refused, as it would be with an empty bucket.
+ */
+#include "agent/rate.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <uthash.h>
+
+#include "base/clock.h"
+
+struct bucket {
+	uint64_t workload;
+	uint64_t credit_usec; /* time saved up; one request costs 1 s / per_sec of it */
+	uint64_t seen_usec;
+	UT_hash_handle hh;
+};
+
+struct ig_rate {
+	struct bucket *buckets; /* least recently used first */
+	uint64_t cost_usec, burst_usec;
+	uint32_t entries;
+};
+
+int ig_rate_new(const struct ig_rate_options *options, struct ig_rate **ret)
+{
+	struct ig_rate *rate = calloc(1, sizeof(*rate));
+
+	if (!rate)
+		return -ENOMEM;
+	rate->cost_usec = IG_USEC_PER_SEC / options->per_sec;
+	rate->burst_usec = rate->cost_usec * options->burst;
+	rate->entries = options->entries;
+	*ret = rate;
+	return 0;
+}
+
+static void drop(struct ig_rate *rate, struct bucket *bucket)
+{
+	HASH_DEL(rate->buckets, bucket);
+	free(bucket);
+}
+
+struct ig_rate *ig_rate_free(struct ig_rate *rate)
+{
+	struct bucket *bucket, *next;
+
+	if (!rate)
+		return NULL;
+	HASH_ITER (hh, rate->buckets, bucket, next)
+		drop(rate, bucket);
+	free(rate);
+	return NULL;
+}
+
+/* Finds or makes the bucket and puts it at the end of the order. */
+static struct bucket *bucket_of(struct ig_rate *rate, uint64_t workload, uint64_t now_usec)
+{
+	struct bucket *bucket;
+
+	HASH_FIND(hh, rate->buckets, &workload, sizeof(workload), bucket);
+	if (bucket) {
+		HASH_DEL(rate->buckets, bucket);
+	} else {
+		if (HASH_COUNT(rate->buckets) >= rate->entries)
+			drop(rate, rate->buckets);
+		bucket = calloc(1, sizeof(*bucket));
+		if (!bucket)
+			return NULL;
+		bucket->workload = workload;
+		bucket->credit_usec = rate->burst_usec;
+		bucket->seen_usec = now_usec;
+	}
+	HASH_ADD(hh, rate->buckets, workload, sizeof(workload), bucket);
+	return bucket;
+}
+
+bool ig_rate_allow(struct ig_rate *rate, uint64_t workload, uint64_t now_usec)
+{
+	struct bucket *bucket = bucket_of(rate, workload, now_usec);
+	uint64_t passed;
+
+	if (!bucket)
+		return false;
+	passed = now_usec > bucket->seen_usec ? now_usec - bucket->seen_usec : 0;
+	bucket->seen_usec = now_usec;
+	bucket->credit_usec = passed > rate->burst_usec - bucket->credit_usec
+				      ? rate->burst_usec
+				      : bucket->credit_usec + passed;
+	if (bucket->credit_usec < rate->cost_usec)
+		return false;
+	bucket->credit_usec -= rate->cost_usec;
+	return true;
+}

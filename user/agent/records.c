@@ -1,0 +1,173 @@
+/*
+ * Audit records of connections and kernel events. Puts together what the kernel knew at connect(),
+ * what the monitor found out and what is declared; decides nothing.
+ */
+#include <arpa/inet.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "agent/agent.h"
+#include "audit/stream.h"
+#include "base/cleanup.h"
+
+static const char *endpoint_name(unsigned int endpoint)
+{
+	static const char *const names[_IG_ENDPOINT_MAX] = {
+		[IG_ENDPOINT_IMDS] = "imds",
+		[IG_ENDPOINT_WIRESERVER] = "wireserver",
+		[IG_ENDPOINT_HOSTGAPLUGIN] = "hostgaplugin",
+	};
+
+	return endpoint < _IG_ENDPOINT_MAX ? names[endpoint] : NULL;
+}
+
+static const char *protocol_name(unsigned int protocol)
+{
+	return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "unknown";
+}
+
+static void format_address(uint32_t addr_be, uint16_t port_be, char *buf, size_t len)
+{
+	char text[INET_ADDRSTRLEN] = "";
+
+	(void)inet_ntop(AF_INET, &addr_be, text, sizeof(text));
+	(void)snprintf(buf, len, "%s:%u", text, ntohs(port_be));
+}
+
+static void fill_caller(const struct ig_agent *agent, const struct ig_flow *flow,
+	const struct ig_caller_facts *facts, struct ig_conn_record *r)
+{
+	const struct ig_pod *pod =
+		facts && facts->cgroup_path
+			? ig_serve_find_pod(agent->store, facts->cgroup_path, r->container_id)
+			: NULL;
+
+	r->caller = (struct ig_audit_caller){
+		.container_id = r->container_id,
+		.cgroup = facts ? facts->cgroup_path : NULL,
+		.cgroup_id = flow->caller.cgroup_id,
+		.netns_cookie = flow->caller.netns_cookie,
+		.host_network = flow->caller.netns_cookie == agent->host_netns_cookie,
+		.has_process = true,
+		.pid = flow->caller.tgid,
+		.tid = flow->caller.tid,
+		.uid = flow->caller.uid,
+		.gid = flow->caller.gid,
+		.start_time_ns = flow->caller.start_time_ns,
+		.comm = flow->caller.comm,
+		.exe = facts ? facts->exe : NULL,
+		.exe_inode = flow->caller.exe_inode,
+		.exe_device = flow->caller.exe_device,
+		.exe_deleted = facts && facts->exe_deleted,
+	};
+	if (pod) {
+		r->caller.pod_namespace = pod->namespace;
+		r->caller.pod_name = pod->name;
+		r->caller.pod_uid = pod->uid;
+		r->caller.service_account = pod->service_account;
+	}
+}
+
+void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
+	const struct ig_caller_facts *facts, const struct sockaddr_in *peer,
+	struct ig_conn_record *ret)
+{
+	*ret = (struct ig_conn_record){};
+	fill_caller(agent, flow, facts, ret);
+	format_address(flow->daddr_be, flow->dport_be, ret->destination, sizeof(ret->destination));
+	if (peer)
+		format_address(
+			peer->sin_addr.s_addr, peer->sin_port, ret->source, sizeof(ret->source));
+	ret->connection = (struct ig_audit_connection){
+		.protocol = protocol_name(flow->protocol),
+		.endpoint = endpoint_name(flow->endpoint),
+		.destination = ret->destination,
+		.source = ret->source,
+		.family = flow->family == AF_INET6 ? "ipv6" : "ipv4",
+		.flow_id = flow->cookie,
+	};
+	ret->record.caller = &ret->caller;
+	ret->record.connection = &ret->connection;
+	ret->record.policy_epoch = ig_store_epoch(agent->store);
+}
+
+void ig_record_unattributed(struct ig_agent *agent, uint64_t netns_cookie,
+	const struct sockaddr_in *peer, const char *reason)
+{
+	char source[32];
+	struct ig_audit_caller caller = {
+		.netns_cookie = netns_cookie,
+		.host_network = netns_cookie == agent->host_netns_cookie,
+	};
+	struct ig_audit_connection connection = {.protocol = "tcp", .source = source};
+	struct ig_audit_record record = {
+		.kind = IG_AUDIT_CONNECT_UNATTRIBUTED,
+		.decision = IG_AUDIT_DENY,
+		.reason = reason,
+		.caller = &caller,
+		.connection = &connection,
+	};
+
+	format_address(peer->sin_addr.s_addr, peer->sin_port, source, sizeof(source));
+	ig_audit_emit(agent->audit, &record);
+}
+
+static const char *const reasons[_IG_EVENT_REASON_MAX] = {
+#define X(id, text) [IG_EVENT_##id] = text,
+	IG_EVENT_REASONS(X)
+#undef X
+};
+
+static enum ig_audit_kind kind_of(unsigned int reason)
+{
+	switch (reason) {
+	case IG_EVENT_PASSED: return IG_AUDIT_CONNECT_PASSED;
+	case IG_EVENT_DENIED:
+	case IG_EVENT_NOT_TCP: return IG_AUDIT_CONNECT_DENIED;
+	default: return IG_AUDIT_CONNECT_REFUSED;
+	}
+}
+
+/* An event that waits for the facts about its caller. */
+struct waiting_event {
+	struct ig_agent *agent;
+	struct ig_event event;
+	struct ig_caller_facts facts;
+};
+
+static void emit_event(
+	struct ig_agent *agent, const struct ig_event *event, const struct ig_caller_facts *facts)
+{
+	struct ig_conn_record r;
+
+	ig_record_flow(agent, &event->flow, facts, NULL, &r);
+	r.record.kind = kind_of(event->reason);
+	r.record.decision = event->reason == IG_EVENT_PASSED ? IG_AUDIT_ALLOW : IG_AUDIT_DENY;
+	r.record.reason = event->reason < _IG_EVENT_REASON_MAX ? reasons[event->reason] : NULL;
+	ig_audit_emit(agent->audit, &r.record);
+}
+
+static void on_facts(void *userdata)
+{
+	struct waiting_event *w = userdata;
+
+	emit_event(w->agent, &w->event, &w->facts);
+	ig_caller_facts_done(&w->facts);
+	free(w);
+}
+
+void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event)
+{
+	struct waiting_event *w = calloc(1, sizeof(*w));
+
+	if (!w) {
+		emit_event(agent, event, NULL);
+		return;
+	}
+	w->agent = agent;
+	w->event = *event;
+	/* 1 or an error: no answer will come, what is known is recorded */
+	if (ig_callers_resolve(agent->callers, &event->flow.caller, &w->facts, on_facts, w) != 0)
+		on_facts(w);
+}

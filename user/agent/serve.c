@@ -1,0 +1,352 @@
+/*
+ * Answers the requests of gate connections: route first, then what the route asks for. Requests
+ * without the Metadata header are answered from memory, before anything is looked up about the
+ * caller.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "agent/object_ids.h"
+#include "agent/serve_internal.h"
+#include "agent/tally.h"
+#include "audit/stream.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/parse.h"
+#include "imds/routes.h"
+#include "token/service.h"
+#include "workload/cgroup.h"
+
+struct ig_serve {
+	struct ig_agent *agent;
+	struct ig_object_ids *object_ids;
+	struct ig_tally *tally;
+};
+
+IG_DEFINE_CLEANUP(struct ig_serve *, ig_serve_free);
+
+int ig_serve_new(struct ig_agent *agent, struct ig_serve **ret)
+{
+	_cleanup_(ig_serve_freep) struct ig_serve *serve = calloc(1, sizeof(*serve));
+	int r;
+
+	if (!serve)
+		return -ENOMEM;
+	serve->agent = agent;
+	r = ig_object_ids_new(&serve->object_ids);
+	if (r == 0)
+		r = ig_tally_new(&serve->tally);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(serve);
+	return 0;
+}
+
+struct ig_serve *ig_serve_free(struct ig_serve *serve)
+{
+	if (!serve)
+		return NULL;
+	serve->object_ids = ig_object_ids_free(serve->object_ids);
+	serve->tally = ig_tally_free(serve->tally);
+	free(serve);
+	return NULL;
+}
+
+struct ig_tally_counts ig_serve_counts(const struct ig_serve *serve, const struct ig_pod *pod)
+{
+	return ig_tally_get(serve->tally, pod);
+}
+
+const char *ig_serve_object_id(const struct ig_identity *identity, void *userdata)
+{
+	const struct ig_serve *serve = userdata;
+
+	if (identity->object_id[0])
+		return identity->object_id;
+	return ig_object_ids_get(serve->object_ids, identity->namespace, identity->name);
+}
+
+int ig_serve_learn_object_id(
+	struct ig_serve *serve, const char *ns, const char *name, const char *object_id)
+{
+	return ig_object_ids_learn(serve->object_ids, ns, name, object_id);
+}
+
+const struct ig_pod *ig_serve_find_pod(
+	const struct ig_store *store, const char *cgroup_path, char ret_container[65])
+{
+	struct ig_cgroup_pod in;
+	const struct ig_pod *pod;
+
+	ret_container[0] = '\0';
+	if (ig_cgroup_parse_pod(cgroup_path, &in) == 0) {
+		memcpy(ret_container, in.container_id, sizeof(in.container_id));
+		pod = ig_store_pod_by_uid(store, in.uid);
+		if (pod)
+			return pod;
+	}
+	return ig_store_pod_by_cgroup(store, cgroup_path);
+}
+
+const struct ig_pod *ig_serve_pod_of(const struct ig_gate_conn *conn)
+{
+	char container[65];
+
+	return conn->facts.cgroup_path
+		       ? ig_serve_find_pod(conn->agent->store, conn->facts.cgroup_path, container)
+		       : NULL;
+}
+
+/* ---- what is recorded ---- */
+
+static void read_facts(const struct ig_http_request *req, const struct ig_imds_target *target,
+	struct ig_request_facts *ret)
+{
+	size_t n = target->path_len < IG_PATH_SHOWN_BYTES ? target->path_len : IG_PATH_SHOWN_BYTES;
+
+	ret->method = ig_http_method_name(req->method);
+	ret->route = ig_imds_route_name(target->route);
+	if (n)
+		memcpy(ret->path, target->path, n);
+	ret->path[n] = '\0';
+	ig_imds_client_facts(req, &ret->client);
+}
+
+struct ig_audit_request ig_serve_audit_request(
+	const struct ig_request_facts *facts, unsigned int status)
+{
+	return (struct ig_audit_request){
+		.method = facts->method,
+		.route = facts->route,
+		.path = facts->path,
+		.user_agent = facts->client.user_agent,
+		.request_id = facts->client.request_id,
+		.sdk = facts->client.sdk,
+		.sdk_version = facts->client.sdk_version,
+		.status = status,
+	};
+}
+
+void ig_serve_emit(struct ig_gate_conn *conn, struct ig_conn_record *r)
+{
+	const struct ig_pod *pod = ig_serve_pod_of(conn);
+
+	r->record.latency_usec = ig_clock_mono_usec() - conn->request_usec;
+	ig_audit_emit(conn->agent->audit, &r->record);
+	if (pod)
+		ig_tally_count(conn->agent->serve->tally, pod, r->record.decision);
+}
+
+/* A request that never became a token request. Its answer did not wait for the facts about the
+ * caller; its record does, unless they cannot be had. */
+struct rejected {
+	struct ig_agent *agent;
+	struct ig_flow flow;
+	struct sockaddr_in peer;
+	struct ig_caller_facts caller;
+	struct ig_request_facts facts;
+	enum ig_audit_kind kind;
+	enum ig_imds_error error;
+	const char *message; /* literal; may be NULL */
+	unsigned int status;
+	uint64_t latency_usec;
+};
+
+static void emit_rejected(const struct rejected *rejected)
+{
+	struct ig_audit_request request =
+		ig_serve_audit_request(&rejected->facts, rejected->status);
+	struct ig_conn_record r;
+
+	ig_record_flow(rejected->agent, &rejected->flow, &rejected->caller, &rejected->peer, &r);
+	r.record.kind = rejected->kind;
+	r.record.decision = rejected->error == IG_IMDS_ERROR_NONE ? IG_AUDIT_ALLOW : IG_AUDIT_DENY;
+	r.record.reason = ig_imds_error_name(rejected->error);
+	r.record.message = rejected->message;
+	r.record.request = &request;
+	r.record.latency_usec = rejected->latency_usec;
+	ig_audit_emit(rejected->agent->audit, &r.record);
+}
+
+static void on_rejected_facts(void *userdata)
+{
+	struct rejected *rejected = userdata;
+
+	emit_rejected(rejected);
+	ig_caller_facts_done(&rejected->caller);
+	free(rejected);
+}
+
+static void record_rejected(struct ig_gate_conn *conn, const struct rejected *what)
+{
+	struct rejected *rejected = calloc(1, sizeof(*rejected));
+
+	if (!rejected) {
+		emit_rejected(what);
+		return;
+	}
+	*rejected = *what;
+	if (ig_callers_resolve(conn->agent->callers, &conn->flow.caller, &rejected->caller,
+		    on_rejected_facts, rejected) != 0)
+		on_rejected_facts(rejected);
+}
+
+static void record_reply(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
+	enum ig_audit_kind kind, const struct ig_imds_reply *reply)
+{
+	struct rejected what = {
+		.agent = conn->agent,
+		.flow = conn->flow,
+		.peer = conn->peer,
+		.facts = *facts,
+		.kind = kind,
+		.error = reply->error,
+		.status = reply->status,
+		.latency_usec = ig_clock_mono_usec() - conn->request_usec,
+	};
+
+	record_rejected(conn, &what);
+}
+
+void ig_serve_malformed(struct ig_gate_conn *conn, unsigned int status, const char *why)
+{
+	struct rejected what = {
+		.agent = conn->agent,
+		.flow = conn->flow,
+		.peer = conn->peer,
+		.kind = IG_AUDIT_REQUEST_REJECTED,
+		.error = IG_IMDS_ERROR_MALFORMED,
+		.message = why,
+		.status = status,
+	};
+
+	record_rejected(conn, &what);
+}
+
+void ig_serve_respond(struct ig_gate_conn *conn, struct ig_imds_reply *reply)
+{
+	ig_http_conn_respond(conn->http, reply->status, reply->content_type, reply->headers,
+		reply->n_headers, reply->body.data, reply->body.len);
+	ig_imds_reply_done(reply);
+}
+
+void ig_serve_facts_known(struct ig_gate_conn *conn)
+{
+	if (conn->exchange)
+		ig_exchange_decide(conn->exchange);
+}
+
+void ig_serve_cancel(struct ig_gate_conn *conn)
+{
+	(void)ig_exchange_free(conn->exchange);
+}
+
+/* ---- routes ---- */
+
+static void serve_token(struct ig_gate_conn *conn, const struct ig_http_request *req,
+	const struct ig_imds_target *target, const struct ig_request_facts *facts)
+{
+	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply reply = {};
+	struct ig_imds_token_request request;
+	struct ig_exchange *x;
+
+	if (ig_imds_token_request_parse(req, target, &request, &reply) == 0) {
+		if (ig_exchange_new(conn, facts, &request, &x) == 0) {
+			if (conn->facts_known)
+				ig_exchange_decide(x);
+			return;
+		}
+		(void)ig_imds_reply_error(IG_IMDS_ERROR_UNAVAILABLE, NULL, NULL, &reply);
+	}
+	record_reply(conn, facts, IG_AUDIT_REQUEST_REJECTED, &reply);
+	ig_serve_respond(conn, &reply);
+}
+
+static void serve_other(struct ig_gate_conn *conn, const struct ig_http_request *req,
+	const struct ig_imds_target *target, const struct ig_request_facts *facts)
+{
+	enum ig_audit_kind kind = IG_AUDIT_REQUEST_REJECTED;
+	struct ig_imds_reply reply = {};
+
+	if (target->route == IG_IMDS_ROUTE_INVALID) {
+		(void)ig_imds_reply_error(IG_IMDS_ERROR_MALFORMED, NULL, NULL, &reply);
+	} else if (target->route == IG_IMDS_ROUTE_NONE) {
+		(void)ig_imds_reply_error(IG_IMDS_ERROR_NOT_FOUND, NULL, NULL, &reply);
+	} else if (req->method != IG_HTTP_GET) {
+		(void)ig_imds_reply_error(IG_IMDS_ERROR_METHOD, NULL, NULL, &reply);
+	} else if (ig_imds_check_headers(req, &reply) == 0) {
+		kind = IG_AUDIT_METADATA_DENIED;
+		if (target->route == IG_IMDS_ROUTE_VERSIONS)
+			(void)ig_imds_reply_versions(&reply);
+		else
+			(void)ig_imds_reply_error(IG_IMDS_ERROR_NOT_FOUND, NULL, NULL, &reply);
+	}
+	record_reply(conn, facts, kind, &reply);
+	ig_serve_respond(conn, &reply);
+}
+
+void ig_serve_request(struct ig_gate_conn *conn, const struct ig_http_request *req)
+{
+	struct ig_imds_target target = ig_imds_route(req->target);
+	struct ig_request_facts facts;
+
+	conn->request_usec = ig_clock_mono_usec();
+	read_facts(req, &target, &facts);
+	if (target.route == IG_IMDS_ROUTE_TOKEN)
+		serve_token(conn, req, &target, &facts);
+	else
+		serve_other(conn, req, &target, &facts);
+}
+
+/* ---- policy changes ---- */
+
+struct keep_context {
+	const struct ig_store *store;
+	bool has_exception;
+};
+
+static bool is_bound(const struct ig_store *store, const struct ig_identity *identity)
+{
+	const struct ig_binding *binding;
+	size_t iter = 0;
+
+	while ((binding = ig_store_next_binding(store, &iter)) != NULL)
+		if (strcmp(binding->namespace, identity->namespace) == 0 &&
+			strcmp(binding->azure_identity, identity->name) == 0)
+			return true;
+	return false;
+}
+
+static bool keep_token(const struct ig_token_key *key, void *userdata)
+{
+	const struct keep_context *context = userdata;
+	const struct ig_identity *identity;
+	size_t iter = 0;
+
+	if (context->has_exception && !key->expect_client_id[0])
+		return true;
+	while ((identity = ig_store_next_identity(context->store, &iter)) != NULL) {
+		const char *id = key->upstream.kind == IG_SELECTOR_CLIENT_ID
+					 ? identity->client_id
+					 : identity->resource_id;
+
+		if (ig_str_equal_nocase(id, key->upstream.value) &&
+			is_bound(context->store, identity))
+			return true;
+	}
+	return false;
+}
+
+void ig_serve_policy_changed(struct ig_serve *serve)
+{
+	struct keep_context context = {
+		.store = serve->agent->store,
+		.has_exception = ig_store_count(serve->agent->store, IG_OBJECT_EXCEPTION) > 0,
+	};
+
+	(void)ig_token_service_purge(serve->agent->tokens, keep_token, &context);
+	/* an identity of that name may be another one now */
+	ig_object_ids_clear(serve->object_ids);
+	ig_tally_sweep(serve->tally, serve->agent->store);
+}

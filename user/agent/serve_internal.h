@@ -1,0 +1,40 @@
+/*
+ * What serve.c and exchange.c share: the facts of a request, and the token request that waits.
+ */
+#pragma once
+
+#include "agent/agent.h"
+
+#define IG_PATH_SHOWN_BYTES 256
+
+/* What the audit says about a request. */
+struct ig_request_facts {
+	const char *method; /* literal */
+	const char *route;  /* literal */
+	char path[IG_PATH_SHOWN_BYTES + 1];
+	struct ig_imds_client_facts client;
+};
+
+/* A token request under way. Takes over the connection's current request: answers it, now or later.
+ */
+int ig_exchange_new(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
+	const struct ig_imds_token_request *request, struct ig_exchange **ret);
+struct ig_exchange *ig_exchange_free(
+	struct ig_exchange *x); /* unanswered; for closing connections */
+/* With the caller's facts known: decides, and answers or waits for a token. x may be gone
+ * afterwards. */
+void ig_exchange_decide(struct ig_exchange *x);
+
+/* The pod of a connection whose facts are known, or NULL. */
+const struct ig_pod *ig_serve_pod_of(const struct ig_gate_conn *conn);
+/* What object id an identity has, as far as is known (userdata: struct ig_serve). */
+const char *ig_serve_object_id(const struct ig_identity *identity, void *userdata);
+int ig_serve_learn_object_id(
+	struct ig_serve *serve, const char *ns, const char *name, const char *object_id);
+
+struct ig_audit_request ig_serve_audit_request(
+	const struct ig_request_facts *facts, unsigned int status);
+/* Adds the latency, emits, counts. */
+void ig_serve_emit(struct ig_gate_conn *conn, struct ig_conn_record *r);
+/* Sends the reply and releases it. */
+void ig_serve_respond(struct ig_gate_conn *conn, struct ig_imds_reply *reply);

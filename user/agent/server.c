@@ -1,0 +1,409 @@
+/*
+ * The unprivileged process; see server.h. open_privileged() lists everything that needs root;
+ * behind it privilege is gone, and only then is anything read that others wrote.
+ */
+#include "agent/server.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <curl/curl.h>
+
+#include "agent/agent.h"
+#include "agent/link.h"
+#include "agent/privs.h"
+#include "agent/workloads.h"
+#include "audit/stream.h"
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "ctl/server.h"
+#include "datapath/datapath.h"
+#include "http/client.h"
+#include "monitor/proto.h"
+#include "objects/manifest.h"
+#include "token/service.h"
+#include "version.h"
+
+/* What is opened while privileged. Descriptors are -1 or owned. */
+struct opened {
+	int audit_fd;
+	int ctl_fd;
+};
+
+struct server {
+	struct ig_agent agent;
+	struct event *on_term, *on_int, *on_events;
+	int result;
+};
+
+/* ---- privileged ---- */
+
+static int make_socket_dir(const char *path, struct ig_err *err)
+{
+	_cleanup_free_ char *dir = strdup(path);
+	char *slash = dir ? strrchr(dir, '/') : NULL;
+
+	if (!dir)
+		return -ENOMEM;
+	if (!slash || slash == dir)
+		return 0;
+	*slash = '\0';
+	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
+		return ig_err_set(err, -errno,
+			"cannot make directory %s for the control socket %s: %s", dir, path,
+			strerror(errno));
+	return 0;
+}
+
+static int open_audit_file(const struct ig_options *o, int *ret_fd, struct ig_err *err)
+{
+	_cleanup_close_ int fd = -1;
+
+	if (strcmp(o->audit_file, "none") == 0)
+		return 0;
+	fd = open(o->audit_file,
+		O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
+	if (fd < 0)
+		return ig_err_set(err, -errno,
+			"cannot open the audit file %s: %s; make its directory or name another with --audit-file",
+			o->audit_file, strerror(errno));
+	/* the server's own, so that it can open it again after a rotation */
+	if (fchown(fd, o->uid, o->gid) < 0)
+		return ig_err_set(err, -errno, "cannot give the audit file %s to uid %u: %s",
+			o->audit_file, o->uid, strerror(errno));
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+static void on_kernel_event(const void *record, void *userdata)
+{
+	ig_record_kernel_event(userdata, record);
+}
+
+static int open_privileged(struct server *s, struct opened *ret, struct ig_err *err)
+{
+	const struct ig_options *o = s->agent.options;
+	struct ig_monitor_message hello;
+	_cleanup_close_ int events_fd = -1;
+	int r = ig_link_hello(IG_SERVER_ASYNC_FD, &hello, &s->agent.flows_fd, &events_fd);
+
+	if (r < 0)
+		return ig_err_set(err, r, "no word from the monitor: %s", strerror(-r));
+	s->agent.host_netns_cookie = hello.hello.host_netns_cookie;
+	s->agent.monitor_pid = hello.hello.monitor_pid;
+	/* asks the kernel for the ring's size, which older ones tell only to the privileged */
+	r = ig_ring_new(
+		events_fd, sizeof(struct ig_event), on_kernel_event, &s->agent, &s->agent.events);
+	if (r < 0)
+		return ig_err_set(err, r, "cannot map the ring of kernel events: %s", strerror(-r));
+	s->agent.cgroup_fd = open(o->cgroup_root, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (s->agent.cgroup_fd < 0)
+		return ig_err_set(err, -errno, "cannot open cgroup root %s: %s", o->cgroup_root,
+			strerror(errno));
+	r = open_audit_file(o, &ret->audit_fd, err);
+	if (r == 0)
+		r = make_socket_dir(o->socket, err);
+	if (r == 0)
+		r = ig_ctl_listen(o->socket, o->uid, o->gid, &ret->ctl_fd, err);
+	if (r == 0)
+		r = ig_privs_drop(o->uid, o->gid, err);
+	return r;
+}
+
+/* ---- callbacks ---- */
+
+static void stop(struct server *s, int result)
+{
+	s->result = result;
+	(void)event_base_loopbreak(s->agent.base);
+}
+
+static void on_notice(const struct ig_monitor_message *message, int fd, void *userdata)
+{
+	struct server *s = userdata;
+
+	if (message->kind == IG_MONITOR_LISTENER_OPENED && fd >= 0) {
+		int r = ig_gate_listener_opened(s->agent.gate, message->listener.netns_cookie,
+			message->listener.is_host != 0, message->listener.port,
+			message->listener.name, fd);
+
+		if (r < 0)
+			(void)ig_log_errno(r, "cannot serve a namespace",
+				IG_KV_U64(NETNS, message->listener.netns_cookie));
+		return;
+	}
+	(void)ig_close(fd);
+	if (message->kind == IG_MONITOR_LISTENER_CLOSED)
+		ig_gate_listener_closed(s->agent.gate, message->listener.netns_cookie);
+	else
+		stop(s, ig_log_errno(-EBADMSG, "the monitor sent something unknown"));
+}
+
+static void on_link_broken(int error, void *userdata)
+{
+	/* It owns the listeners and programs: without it there is nothing to serve, and the next
+	 * one brings its own server. */
+	stop(userdata, error == -EPIPE ? -EPIPE : ig_log_errno(error, "lost the monitor"));
+}
+
+static int open_upstream_socket(int family, int type, int protocol, void *userdata)
+{
+	struct ig_agent *agent = userdata;
+
+	(void)type;
+	(void)protocol;
+	return ig_link_upstream_socket(agent->link, family);
+}
+
+static void record_simple(struct ig_agent *agent, enum ig_audit_kind kind, const char *reason,
+	const char *message, uint64_t count)
+{
+	struct ig_audit_record record = {
+		.kind = kind,
+		.reason = reason,
+		.message = message,
+		.count = count,
+		.policy_epoch = agent->store ? ig_store_epoch(agent->store) : 0,
+	};
+
+	ig_audit_emit(agent->audit, &record);
+}
+
+static void on_manifest(const struct ig_manifest_report *report, void *userdata)
+{
+	char text[IG_ERR_FILE_BYTES + IG_ERR_MESSAGE_BYTES + 32];
+	struct ig_agent *agent = userdata;
+
+	if (report->error == 0) {
+		ig_log_info("manifest applied", IG_KV_STR(FILE, report->file),
+			IG_KV_U64(COUNT, report->objects));
+		return;
+	}
+	ig_err_format(report->detail, text, sizeof(text));
+	(void)ig_log_errno(report->error, "manifest refused, what it said before stays in force",
+		IG_KV_STR(FILE, report->file), IG_KV_STR(ERROR, text));
+	record_simple(agent, IG_AUDIT_POLICY_REJECTED, "manifest", text, 0);
+}
+
+static size_t count_objects(const struct ig_store *store)
+{
+	size_t n = 0;
+
+	for (int kind = 0; kind < _IG_OBJECT_KIND_MAX; kind++)
+		n += ig_store_count(store, (enum ig_object_kind)kind);
+	return n;
+}
+
+static void on_policy_changed(uint64_t epoch, void *userdata)
+{
+	struct ig_agent *agent = userdata;
+	int r;
+
+	(void)epoch;
+	record_simple(agent, IG_AUDIT_POLICY_CHANGED, NULL, NULL, count_objects(agent->store));
+	/* during start-up the rest is not there yet and reads the store by itself */
+	if (agent->serve)
+		ig_serve_policy_changed(agent->serve);
+	if (agent->workloads) {
+		r = ig_workloads_update(agent->workloads);
+		if (r < 0)
+			(void)ig_log_errno(r, "cannot follow the changed workloads");
+	}
+}
+
+static void on_ready_acknowledged(const struct ig_monitor_message *reply, void *userdata)
+{
+	struct server *s = userdata;
+
+	if (reply->result < 0) {
+		stop(s, reply->result);
+		return;
+	}
+	s->agent.ready = true;
+	record_simple(&s->agent, IG_AUDIT_AGENT_STARTED, NULL, IG_VERSION, 0);
+}
+
+static void on_synced(void *userdata)
+{
+	struct ig_monitor_request request = {.kind = IG_MONITOR_READY};
+	struct server *s = userdata;
+	int r = ig_link_request(s->agent.link, &request, on_ready_acknowledged, s);
+
+	if (r < 0)
+		stop(s, ig_log_errno(r, "cannot tell the monitor that this serves"));
+}
+
+static void on_events(evutil_socket_t fd, short what, void *userdata)
+{
+	struct server *s = userdata;
+
+	(void)fd;
+	(void)what;
+	(void)ig_ring_consume(s->agent.events);
+}
+
+static void on_signal(evutil_socket_t signo, short what, void *userdata)
+{
+	(void)signo;
+	(void)what;
+	stop(userdata, 0);
+}
+
+/* ---- start-up ---- */
+
+static int make_events(struct server *s)
+{
+	struct event_base *base = s->agent.base;
+
+	s->on_term = evsignal_new(base, SIGTERM, on_signal, s);
+	s->on_int = evsignal_new(base, SIGINT, on_signal, s);
+	s->on_events = event_new(
+		base, ig_ring_epoll_fd(s->agent.events), EV_READ | EV_PERSIST, on_events, s);
+	if (!s->on_term || !s->on_int || !s->on_events || event_add(s->on_term, NULL) < 0 ||
+		event_add(s->on_int, NULL) < 0 || event_add(s->on_events, NULL) < 0)
+		return -ENOMEM;
+	return 0;
+}
+
+static int start_tokens(struct ig_agent *agent)
+{
+	struct ig_http_client_options client = {
+		.open_socket = open_upstream_socket,
+		.userdata = agent,
+		.user_agent = "imdsgate/" IG_VERSION,
+	};
+	struct ig_token_service_options tokens = {.imds_url = agent->options->imds_url};
+	int r = ig_http_client_new(agent->base, &client, &agent->client);
+
+	if (r == 0)
+		r = ig_token_service_new(agent->base, agent->client, &tokens, &agent->tokens);
+	return r;
+}
+
+static int start_link(struct server *s)
+{
+	static const struct ig_link_ops ops = {.notice = on_notice, .broken = on_link_broken};
+	struct ig_agent *agent = &s->agent;
+	int r = ig_link_new(
+		agent->base, IG_SERVER_ASYNC_FD, IG_SERVER_SYNC_FD, &ops, s, &agent->link);
+
+	if (r == 0)
+		r = ig_callers_new(agent->link, &agent->callers);
+	if (r == 0)
+		r = start_tokens(agent);
+	if (r == 0)
+		r = ig_serve_new(agent, &agent->serve);
+	if (r == 0)
+		r = ig_gate_new(agent, &agent->gate);
+	return r;
+}
+
+static int start_objects(struct server *s, struct ig_err *err)
+{
+	struct ig_agent *agent = &s->agent;
+	int r = ig_store_new(&agent->store);
+
+	if (r < 0)
+		return r;
+	ig_store_set_listener(agent->store, on_policy_changed, agent);
+	return ig_manifest_dir_new(agent->base, agent->options->manifests, agent->store,
+		on_manifest, agent, &agent->manifests, err);
+}
+
+static int start(struct server *s, struct opened *opened, struct ig_err *err)
+{
+	struct ig_audit_options audit = {
+		.file_fd = opened->audit_fd, .node = s->agent.options->node};
+	struct ig_agent *agent = &s->agent;
+	int r;
+
+	agent->base = event_base_new();
+	if (!agent->base)
+		return -ENOMEM;
+	r = ig_audit_new(agent->base, &audit, &agent->audit);
+	if (r < 0)
+		return ig_err_set(err, r, "cannot start the audit: %s", strerror(-r));
+	opened->audit_fd = -1;
+	r = start_objects(s, err);
+	if (r < 0)
+		return r;
+	r = start_link(s);
+	if (r == 0)
+		r = make_events(s);
+	if (r == 0)
+		r = ig_ctl_server_new(
+			agent->base, opened->ctl_fd, ig_agent_verbs, agent, &agent->ctl);
+	if (r == 0) {
+		opened->ctl_fd = -1;
+		r = ig_workloads_new(agent->base, agent->cgroup_fd, agent->link, agent->store,
+			on_synced, s, &agent->workloads);
+	}
+	if (r == 0)
+		r = ig_workloads_update(agent->workloads);
+	return r < 0 ? ig_err_set(err, r, "cannot start: %s", strerror(-r)) : 0;
+}
+
+/* In the reverse order of use: who may still call whom goes first. */
+static void server_done(struct server *s)
+{
+	struct ig_agent *agent = &s->agent;
+
+	agent->ctl = ig_ctl_server_free(agent->ctl);
+	agent->gate = ig_gate_free(agent->gate);
+	agent->workloads = ig_workloads_free(agent->workloads);
+	agent->tokens = ig_token_service_free(agent->tokens);
+	agent->client = ig_http_client_free(agent->client);
+	agent->callers = ig_callers_free(agent->callers);
+	agent->serve = ig_serve_free(agent->serve);
+	agent->link = ig_link_free(agent->link);
+	agent->manifests = ig_manifest_dir_free(agent->manifests);
+	if (agent->audit && agent->ready)
+		record_simple(agent, IG_AUDIT_AGENT_STOPPED, NULL, NULL, 0);
+	agent->audit = ig_audit_free(agent->audit);
+	agent->store = ig_store_free(agent->store);
+	if (s->on_term)
+		event_free(s->on_term);
+	if (s->on_int)
+		event_free(s->on_int);
+	if (s->on_events)
+		event_free(s->on_events);
+	agent->events = ig_ring_free(agent->events);
+	if (agent->base)
+		event_base_free(agent->base);
+	(void)ig_close(agent->flows_fd);
+	(void)ig_close(agent->cgroup_fd);
+}
+
+int ig_server_run(const struct ig_options *options, struct ig_err *reterr_err)
+{
+	struct server s = {
+		.agent = {.options = options,
+			.flows_fd = -1,
+			.cgroup_fd = -1,
+			.started_usec = ig_clock_real_usec()},
+	};
+	struct opened opened = {.audit_fd = -1, .ctl_fd = -1};
+	int r;
+
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
+	r = open_privileged(&s, &opened, reterr_err);
+	if (r == 0)
+		r = start(&s, &opened, reterr_err);
+	if (r == 0) {
+		(void)event_base_dispatch(s.agent.base);
+		r = s.result;
+	}
+	server_done(&s);
+	(void)ig_close(opened.audit_fd);
+	(void)ig_close(opened.ctl_fd);
+	curl_global_cleanup();
+	return r;
+}

@@ -1,0 +1,122 @@
+/*
+ * Requests per pod; see tally.h.
+ */
+#include "agent/tally.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <uthash.h>
+
+#include "base/cleanup.h"
+
+struct entry {
+	char *namespace, *name; /* owned */
+	char *key;		/* owned: "namespace/name" */
+	struct ig_tally_counts counts;
+	UT_hash_handle hh;
+};
+
+struct ig_tally {
+	struct entry *by_key;
+};
+
+int ig_tally_new(struct ig_tally **ret)
+{
+	struct ig_tally *tally = calloc(1, sizeof(*tally));
+
+	if (!tally)
+		return -ENOMEM;
+	*ret = tally;
+	return 0;
+}
+
+static void entry_free(struct entry *e)
+{
+	free(e->namespace);
+	free(e->name);
+	free(e->key);
+	free(e);
+}
+
+IG_DEFINE_CLEANUP(struct entry *, entry_free);
+
+struct ig_tally *ig_tally_free(struct ig_tally *tally)
+{
+	struct entry *e, *next;
+
+	if (!tally)
+		return NULL;
+	HASH_ITER (hh, tally->by_key, e, next) {
+		HASH_DEL(tally->by_key, e);
+		entry_free(e);
+	}
+	free(tally);
+	return NULL;
+}
+
+static char *key_of(const struct ig_pod *pod)
+{
+	char *key;
+
+	return asprintf(&key, "%s/%s", pod->namespace, pod->name) < 0 ? NULL : key;
+}
+
+static struct entry *find(const struct ig_tally *tally, const struct ig_pod *pod)
+{
+	_cleanup_free_ char *key = key_of(pod);
+	struct entry *e = NULL;
+
+	if (key)
+		HASH_FIND_STR(tally->by_key, key, e);
+	return e;
+}
+
+static struct entry *add(struct ig_tally *tally, const struct ig_pod *pod)
+{
+	_cleanup_(entry_freep) struct entry *e = calloc(1, sizeof(*e));
+
+	if (!e)
+		return NULL;
+	e->namespace = strdup(pod->namespace);
+	e->name = strdup(pod->name);
+	e->key = key_of(pod);
+	if (!e->namespace || !e->name || !e->key)
+		return NULL;
+	HASH_ADD_KEYPTR(hh, tally->by_key, e->key, strlen(e->key), e);
+	return TAKE_PTR(e);
+}
+
+void ig_tally_count(
+	struct ig_tally *tally, const struct ig_pod *pod, enum ig_audit_decision decision)
+{
+	struct entry *e = find(tally, pod);
+
+	if (!e)
+		e = add(tally, pod);
+	if (!e)
+		return; /* out of memory: a number that people look at, not one that decides */
+	e->counts.allowed += decision == IG_AUDIT_ALLOW;
+	e->counts.denied += decision == IG_AUDIT_DENY;
+	e->counts.failed += decision == IG_AUDIT_ERROR;
+}
+
+struct ig_tally_counts ig_tally_get(const struct ig_tally *tally, const struct ig_pod *pod)
+{
+	const struct entry *e = find(tally, pod);
+
+	return e ? e->counts : (struct ig_tally_counts){};
+}
+
+void ig_tally_sweep(struct ig_tally *tally, const struct ig_store *store)
+{
+	struct entry *e, *next;
+
+	HASH_ITER (hh, tally->by_key, e, next) {
+		if (ig_store_pod_by_name(store, e->namespace, e->name))
+			continue;
+		HASH_DEL(tally->by_key, e);
+		entry_free(e);
+	}
+}

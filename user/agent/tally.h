@@ -1,0 +1,25 @@
+/*
+ * How many requests of each declared pod were allowed, denied, or failed. Pods that are not
+ * declared are not counted, so the number of entries is bounded by what is declared.
+ */
+#pragma once
+
+#include <stdint.h>
+
+#include "audit/record.h"
+#include "objects/store.h"
+
+struct ig_tally;
+
+struct ig_tally_counts {
+	uint64_t allowed, denied, failed;
+};
+
+int ig_tally_new(struct ig_tally **ret);
+struct ig_tally *ig_tally_free(struct ig_tally *tally);
+
+void ig_tally_count(
+	struct ig_tally *tally, const struct ig_pod *pod, enum ig_audit_decision decision);
+struct ig_tally_counts ig_tally_get(const struct ig_tally *tally, const struct ig_pod *pod);
+/* Forgets pods that are not declared any more. */
+void ig_tally_sweep(struct ig_tally *tally, const struct ig_store *store);

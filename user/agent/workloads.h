@@ -1,0 +1,28 @@
+/*
+ * Keeps the BPF map of workloads equal to what is declared: each declared cgroup that exists, and
+ * the cgroups under which kubelet keeps pods, with their verdicts. The monitor does the writing.
+ */
+#pragma once
+
+#include <imdsgate/abi.h>
+
+#include "objects/store.h"
+
+struct event_base;
+struct ig_link;
+struct ig_workloads;
+
+/* synced: called once, when the map has what was declared at that time. root_fd is borrowed. */
+int ig_workloads_new(struct event_base *base, int root_fd, struct ig_link *link,
+	const struct ig_store *store, void (*synced)(void *userdata), void *userdata,
+	struct ig_workloads **ret);
+struct ig_workloads *ig_workloads_free(struct ig_workloads *workloads);
+
+/* Reads the store again; to be called after every change. The first call leads to `synced`. */
+int ig_workloads_update(struct ig_workloads *workloads);
+
+/* What the data path does with the pod's connections, and the id of its cgroup (0: it does not
+ * exist). */
+struct ig_workload_entry ig_workloads_verdicts(
+	const struct ig_store *store, const struct ig_pod *pod);
+uint64_t ig_workloads_cgroup_id(const struct ig_workloads *workloads, const struct ig_pod *pod);
