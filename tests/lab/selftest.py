@@ -1,4 +1,4 @@
-#!/usr/bin/env python3
+#!/usr/bin/python3
 """Tests the lab itself: selftest.py PROGRAM. Prints TAP, exits with 1 when anything failed.
 
 The lab is what the agent's tests believe in, so it is judged here by means that share nothing with

@@ -1,0 +1,140 @@
+"""Changes of the manifests reach the running agent at once, whole, and on open connections too; a
+broken file changes nothing."""
+
+import os
+
+from harness import NOT_FOUND, TRACES, manifests, standard_world
+from places import TOKEN_PATH
+from tap import Suite
+from watch import event
+
+suite = Suite(standard_world, TRACES)
+A, B = manifests.ID_A.client_id, manifests.ID_B.client_id
+
+
+def not_found(reply):
+    return reply.status == 400 and reply.body == NOT_FOUND
+
+
+@suite.test("a new binding for a pod's label: the next request gets a token")
+def new_binding(w):
+    pod = w.add_pod("fresh", "sel-fresh")
+    w.apply_pods()
+    assert not_found(pod.dial())
+    w.apply("fresh.yaml", manifests.binding("bind-fresh", manifests.ID_B, "sel-fresh"))
+    assert pod.dial().appid == B
+
+
+@suite.test("a binding that points elsewhere: the next request gets the other token")
+def changed_binding(w):
+    w.apply("fresh.yaml", manifests.binding("bind-fresh", manifests.ID_A, "sel-fresh"))
+    assert w.pods["fresh"].dial().appid == A
+
+
+@suite.test("a removed binding: no token any more, nor on a connection that was open")
+def removed_binding(w):
+    pod = w.pods["fresh"]
+    dialer = pod.dialer(requests=2)
+    assert dialer.read().appid == A
+    w.apply("fresh.yaml", None)
+    reply = dialer.next()
+    dialer.close()
+    # the answer, or an end to the connection: both are no token
+    assert not_found(reply) or (reply["result"] == "error" and reply["stage"] != "connect"), reply
+    assert not_found(pod.dial())
+    assert w.pods["a"].dial().appid == A, "others go on"
+
+
+@suite.test("two bindings: a selector is needed and respected")
+def two_bindings(w):
+    w.apply("second.yaml", manifests.binding("bind-second", manifests.ID_B, "sel-a"))
+    pod, path = w.pods["a"], f"{TOKEN_PATH}&resource=r"
+    reply = pod.dial()
+    assert reply.status == 400 and "Multiple user assigned identities exist" in reply.body, reply
+    for ident in manifests.IDENTITIES:
+        for selector in (f"client_id={ident.client_id}", f"client_id={ident.client_id.upper()}",
+                         f"object_id={ident.object_id}", f"msi_res_id={ident.resource_id}",
+                         f"mi_res_id={ident.resource_id.upper()}"):
+            assert pod.dial(path=f"{path}&{selector}").appid == ident.client_id, selector
+    w.apply("second.yaml", None)
+    assert not_found(pod.dial(path=f"{path}&client_id={B}"))
+    assert pod.dial().appid == A
+
+
+@suite.test("a broken file keeps its last good content in force, until it is whole again")
+def broken(w):
+    good = manifests.binding("bind-kept", manifests.ID_B, "sel-kept")
+    pod = w.add_pod("kept", "sel-kept")
+    w.apply_pods()
+    w.apply("kept.yaml", good)
+    assert pod.dial().appid == B
+    for bad in ("{", good.replace("azureIdentity", "azureIdentitty"), good + "---\nkind: [",
+                "a: &a [*a]\n", "\x00"):
+        record = w.apply("kept.yaml", bad, kind="policy.rejected")
+        assert "kept.yaml" in record["message"], record
+        assert pod.dial().appid == B, f"after {bad!r}"
+    w.apply("kept.yaml", good.replace("id-b", "id-a"))
+    assert pod.dial().appid == A
+
+
+@suite.test("an object declared twice: the newcomer is refused, the first stays")
+def clash(w):
+    w.apply("zz.yaml", manifests.binding("bind-a", manifests.ID_B, "sel-a"), kind="policy.rejected")
+    assert w.pods["a"].dial().appid == A
+    os.unlink(os.path.join(w.manifests, "zz.yaml"))
+
+
+@suite.test("an excepted pod uses the node's identities, through the gate and on record")
+def excepted(w):
+    pod = w.add_pod("trusted", "sel-none")
+    pod.manifest = pod.manifest.replace("  labels:\n", "  labels:\n    trusted: very\n")
+    w.apply_pods()
+    assert not_found(pod.dial())
+    w.apply("trust.yaml", manifests.exception("trust", {"trusted": "very"}))
+    path = f"{TOKEN_PATH}&resource=r&client_id="
+    mark = w.agent.audit.mark()
+    for ident in manifests.IDENTITIES:
+        assert pod.dial(path=path + ident.client_id).appid == ident.client_id
+    w.agent.audit.wait_for(event("token.issued", pod__name="trusted"), mark)
+    w.lab.never_reached()
+    w.apply("trust.yaml", None)
+    assert not_found(pod.dial(path=path + A))
+
+
+@suite.test("a pod that is excepted past the gate reaches the real endpoint, and that is recorded")
+def direct(w):
+    pod, lab = w.pods["trusted"], w.lab.log.mark()
+    w.apply("trust.yaml", manifests.exception("trust", {"trusted": "very"}, mode="direct"))
+    mark = w.agent.audit.mark()
+    assert pod.dial().status > 0
+    assert [c["peer"].rsplit(":", 1)[0] for c in w.lab.connections(lab)] == [pod.address]
+    w.agent.audit.wait_for(event("connect.passed", pod__name="trusted"), mark)
+    w.apply("trust.yaml", None)
+    lab = w.lab.log.mark()
+    assert not_found(pod.dial())
+    w.lab.never_reached(lab)
+
+
+@suite.test("a pod that is no longer declared gets nothing")
+def forgotten(w):
+    pod = w.pods.pop("kept")
+    w.apply_pods()
+    mark = w.lab.log.mark()
+    reply = pod.dial(timeout=30000)
+    assert reply.refused or (reply["result"] == "ok" and reply.appid is None), reply
+    w.lab.never_reached(mark, strict=True)
+
+
+@suite.test("the tool shows what is in force")
+def shown(w):
+    names = {f"{p['namespace']}/{p['name']}": p for p in w.agent.cli("workload", "list")}
+    assert names[f"{manifests.NAMESPACE}/a"]["identities"] == [f"{manifests.NAMESPACE}/id-a"]
+    assert names[f"{manifests.NAMESPACE}/c"]["identities"] == []
+    shown_pod = w.agent.cli("workload", "show", f"{manifests.NAMESPACE}/a")
+    assert [b["client_id"] for b in shown_pod["bindings"]] == [A], shown_pod
+    status, out, _ = w.agent.cli_run("workload", "show", f"{manifests.NAMESPACE}/none")
+    assert status == 4 and "ENOENT" in out, (status, out)
+
+
+if __name__ == "__main__":
+    suite.run()
