@@ -363,11 +363,12 @@ static inline void expect_refusal(struct harness *h, unsigned int status, const 
 /* "head" + n times c + "tail", to be freed. */
 static inline char *padded(const char *head, char c, size_t n, const char *tail)
 {
-	char *s = malloc(strlen(head) + n + strlen(tail) + 1);
+	size_t head_len = strlen(head), tail_len = strlen(tail);
+	char *s = malloc(head_len + n + tail_len + 1);
 
 	assert_non_null(s);
-	strcpy(s, head);
-	memset(s + strlen(head), c, n);
-	strcpy(s + strlen(head) + n, tail);
+	memcpy(s, head, head_len);
+	memset(s + head_len, c, n);
+	memcpy(s + head_len + n, tail, tail_len + 1);
 	return s;
 }

@@ -27,7 +27,9 @@
 
 #include <imdsgate/limits.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/parse.h"
 #include "http/client.h"
 
 #define SEC	    1000000ULL
@@ -111,7 +113,10 @@ static void on_request(struct evhttp_request *req, void *arg)
 		evhttp_send_reply_chunk(req, out);
 		evhttp_send_reply_end(req);
 	} else if (strncmp(evhttp_request_get_uri(req), "/status/", 8) == 0) {
-		evhttp_send_reply(req, atoi(evhttp_request_get_uri(req) + 8), "Whatever", out);
+		uint16_t status = 0;
+
+		assert_int_equal(ig_parse_u16(evhttp_request_get_uri(req) + 8, &status), 0);
+		evhttp_send_reply(req, status, "Whatever", out);
 	} else {
 		evhttp_send_reply(req, 200, "OK", out);
 	}
@@ -441,14 +446,13 @@ static void test_limit(void **state)
 static void test_header_limit(void **state)
 {
 	struct fixture *f = *state;
-	static char answer[2 * IG_HTTP_HEADER_BYTES];
-	size_t used = (size_t)sprintf(answer, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n");
+	_cleanup_(ig_buf_donep) struct ig_buf answer = {.limit = 2 * IG_HTTP_HEADER_BYTES};
 
-	while (used < IG_HTTP_HEADER_BYTES)
-		used += (size_t)sprintf(
-			answer + used, "X-Padding: 0123456789012345678901234567\r\n");
-	(void)sprintf(answer + used, "\r\n");
-	assert_int_equal(fetch_raw(f, answer).error, -E2BIG);
+	ig_buf_puts(&answer, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n");
+	while (answer.len < IG_HTTP_HEADER_BYTES)
+		ig_buf_puts(&answer, "X-Padding: 0123456789012345678901234567\r\n");
+	ig_buf_puts(&answer, "\r\n");
+	assert_int_equal(fetch_raw(f, answer.data).error, -E2BIG);
 }
 
 static void test_retry_after(void **state)

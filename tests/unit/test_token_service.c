@@ -64,7 +64,8 @@ static void test_keys(void **state)
 
 	assert_true(get_token(f, "r").ok);
 	/* ids: letter case does not matter */
-	strcpy(key.upstream.value, "0D46C104-1111-2222-3333-444444444444");
+	(void)snprintf(key.upstream.value, sizeof(key.upstream.value), "%s",
+		"0D46C104-1111-2222-3333-444444444444");
 	key.expect_client_id = "0D46C104-1111-2222-3333-444444444444";
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
 	assert_int_equal(asked.cache, IG_TOKEN_HIT);
