@@ -21,6 +21,7 @@ RUN = tests/run --build $(abspath $(O)) $(RUN_FLAGS)
 WRAP_test_ctl := -Wl,--wrap=getsockopt
 WRAP_test_store := $(addprefix -Wl$(comma)--wrap=,malloc calloc reallocarray strdup)
 WRAP_test_token_oom := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
+WRAP_test_datapath := $(addprefix -Wl$(comma)--wrap=,bpf_object__load_skeleton libbpf_probe_bpf_map_type)
 WRAP_test_fdutil := $(addprefix -Wl$(comma)--wrap=,read write sendmsg recvmsg)
 
 LAB_IF_ANY := $(if $(wildcard tests/lab/*.c),$(LAB))

@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "datapath/datapath_internal.h"
+#include "datapath/probe.h"
 #include "redirect.skel.h"
 
 /* First warning of libbpf since the last reset: it names the program or map that failed. */
@@ -31,7 +32,11 @@ static char libbpf_warning[256];
 __attribute__((format(printf, 2, 0))) static int on_libbpf_message(
 	enum libbpf_print_level level, const char *fmt, va_list ap)
 {
+	static const char prefix[] = "libbpf: ";
+
 	if (level == LIBBPF_WARN && !libbpf_warning[0]) {
+		if (strncmp(fmt, prefix, sizeof(prefix) - 1) == 0)
+			fmt += sizeof(prefix) - 1;
 		(void)vsnprintf(libbpf_warning, sizeof(libbpf_warning), fmt, ap);
 		libbpf_warning[strcspn(libbpf_warning, "\n")] = '\0';
 	}
@@ -100,15 +105,18 @@ static int try_load(const struct ig_pins *pins, bool has_set_retval, struct redi
 static int load_failed(int r, struct ig_err *reterr_err)
 {
 	struct utsname uts = {};
+	char missing[256];
 
 	(void)uname(&uts);
 	if (r == -EPERM)
 		return ig_err_set(reterr_err, r,
 			"the kernel does not let this process load BPF programs (%s); run imdsgated as root with CAP_BPF, CAP_NET_ADMIN and CAP_PERFMON, or CAP_SYS_ADMIN",
 			libbpf_warning);
+	ig_probe_missing(missing, sizeof(missing));
 	return ig_err_set(reterr_err, r == -ENOMEM ? r : -EOPNOTSUPP,
-		"kernel %s lacks what the data path needs: %s; it needs 5.14 or later with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF",
-		uts.release, libbpf_warning[0] ? libbpf_warning : strerror(-r));
+		"kernel %s lacks what the data path needs%s%s (%s); it needs 5.14 or later with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF",
+		uts.release, missing[0] ? ": " : "", missing,
+		libbpf_warning[0] ? libbpf_warning : strerror(-r));
 }
 
 /* A kernel without bpf_set_retval in connect hooks gets the same programs without it. Maps that
