@@ -72,6 +72,8 @@ static void log_request(const struct lab_conn *c)
 		ig_buf_json_string(&line, h->value, strlen(h->value));
 	}
 	ig_buf_putc(&line, '}');
+	if (req->path)
+		c->conns->options->describe(req, &line);
 	lab_log_end(c->conns->options->log, &line);
 }
 
@@ -85,8 +87,14 @@ static void log_reply(const struct lab_conn *c, const struct lab_reply *reply)
 		ig_buf_json_member_str(&line, "client_id", reply->client_id);
 	if (reply->resource)
 		ig_buf_json_member_str(&line, "resource", reply->resource);
+	if (reply->credential)
+		ig_buf_json_member_str(&line, "credential", reply->credential);
+	if (reply->error_code)
+		ig_buf_json_member_u64(&line, "error_code", reply->error_code);
 	if (c->plan.fault != LAB_FAULT_NONE)
 		ig_buf_json_member_str(&line, "fault", lab_fault_name(c->plan.fault));
+	else if (reply->fault)
+		ig_buf_json_member_str(&line, "fault", reply->fault);
 	lab_log_end(c->conns->options->log, &line);
 }
 
@@ -196,7 +204,7 @@ static void answer(struct lab_conn *c)
 	struct lab_reply reply;
 
 	lab_reply_init(&reply);
-	if (lab_request_split(&c->parser.req) < 0)
+	if (!c->parser.req.path)
 		lab_reply_plain_error(&reply, 400, "Bad request");
 	else
 		o->handler(&c->parser.req, &reply, o->userdata);
@@ -316,6 +324,7 @@ static void begin_request(struct lab_conn *c)
 	const struct lab_http_options *o = c->conns->options;
 	struct timeval tv;
 
+	(void)lab_request_split(&c->parser.req); /* on failure there is no path */
 	log_request(c);
 	o->stats->requests++;
 	o->stats->in_progress++;

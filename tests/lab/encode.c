@@ -1,9 +1,11 @@
 /*
- * base64, GUIDs and times; see encode.h. Pure but for the random numbers. Called by signer.c,
- * jwt.c, imds.c and entra.c.
+ * base64, GUIDs and times; see encode.h. Pure but for the random numbers. Decoding must never be
+ * lenient: an assertion that only this reader understands would go unnoticed. Called by signer.c,
+ * jwt.c, jws.c, certificates.c, imds.c and entra_error.c.
  */
 #include "lab/encode.h"
 
+#include <errno.h>
 #include <openssl/evp.h>
 #include <openssl/rand.h>
 #include <stdio.h>
@@ -43,6 +45,42 @@ void lab_base64url(struct ig_buf *out, const void *data, size_t len)
 		else if (out->data[i] == '/')
 			out->data[i] = '_';
 	}
+}
+
+/* The value of a digit, or -1. */
+static int digit_of(char c)
+{
+	if (c >= 'A' && c <= 'Z')
+		return c - 'A';
+	if (c >= 'a' && c <= 'z')
+		return c - 'a' + 26;
+	if (c >= '0' && c <= '9')
+		return c - '0' + 52;
+	if (c == '-')
+		return 62;
+	return c == '_' ? 63 : -1;
+}
+
+int lab_base64url_decode(const char *text, size_t len, struct ig_buf *out)
+{
+	unsigned int bits = 0;
+	unsigned int n_bits = 0;
+
+	for (size_t i = 0; i < len; i++) {
+		int digit = digit_of(text[i]);
+
+		if (digit < 0)
+			return -EBADMSG;
+		bits = (bits << 6 | (unsigned int)digit) & 0xffff;
+		n_bits += 6;
+		if (n_bits >= 8) {
+			n_bits -= 8;
+			ig_buf_putc(out, (char)(bits >> n_bits & 0xff));
+		}
+	}
+	if (n_bits >= 6 || bits & ((1U << n_bits) - 1))
+		return -EBADMSG;
+	return ig_buf_finish(out);
 }
 
 const char *lab_guid(char *buf)

@@ -16,6 +16,10 @@
 void lab_base64(struct ig_buf *out, const void *data, size_t len);
 void lab_base64url(struct ig_buf *out, const void *data, size_t len); /* without padding */
 
+/* Appends the bytes. -EBADMSG for padding, other alphabets, and bits that no encoder leaves over.
+ */
+int lab_base64url_decode(const char *text, size_t len, struct ig_buf *out);
+
 /* A random version 4 GUID; buf holds LAB_GUID_BYTES. Returns buf, or NULL without randomness. */
 const char *lab_guid(char *buf);
 

@@ -1,163 +1,120 @@
 /*
- * The part of Entra ID that an agent talks to: the v1 token endpoint, the OpenID configuration and
- * the keys. Ways to authenticate are rows of a table; assertions will be further rows. Must never
+ * The part of Entra ID that an agent talks to: the token endpoints of v1 and v2, and the way to the
+ * rest. Ways to authenticate are rows of a table; a request has to use exactly one. Must never
  * accept a wrong secret, nor put one into a reply or the log. Called by main.c.
  */
 #include "lab/entra.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <openssl/crypto.h>
-#include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/parse.h"
-#include "lab/encode.h"
+#include "lab/assertion.h"
+#include "lab/entra_error.h"
 #include "lab/form.h"
-#include "lab/lab.h"
 
-/* applications get shorter tokens than managed identities */
-#define LIFE_SEC_MAX 3600
+/* applications get shorter tokens than managed identities, also when these come by federation */
+#define APPLICATION_LIFE_SEC 3600
+#define MANAGED_LIFE_SEC     86400
 
-/* What Entra can find wrong, with the parts of the reply that do not depend on the request. */
-struct entra_error {
-	unsigned int status;
-	const char *error;
-	unsigned int code;
-};
-
-static const struct entra_error no_tenant = {400, "invalid_request", 90002};
-static const struct entra_error missing_parameter = {400, "invalid_request", 900144};
-static const struct entra_error bad_grant = {400, "unsupported_grant_type", 70003};
-static const struct entra_error no_application = {400, "unauthorized_client", 700016};
-static const struct entra_error no_credential = {401, "invalid_client", 7000216};
-static const struct entra_error bad_secret = {401, "invalid_client", 7000215};
-static const struct entra_error no_resource = {400, "invalid_resource", 500011};
+#define FORM_TYPE      "application/x-www-form-urlencoded"
+#define ASSERTION_TYPE "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
+#define DEFAULT_SCOPE  "/.default"
 
 struct entra_call {
 	struct lab *lab;
+	const struct lab_request *req;
 	const struct lab_form *form;
 	const struct lab_identity *application;
 	struct lab_reply *reply;
+	uint64_t now_sec;
+	bool v2;
 };
 
-struct ids {
-	char trace[LAB_GUID_BYTES];
-	char correlation[LAB_GUID_BYTES];
-	char stamp[LAB_STAMP_BYTES];
+/* How the application has shown who it is. */
+struct proof {
+	const char *name;     /* literal; for the log */
+	const char *appidacr; /* how the token says it */
+	bool federated;
 };
 
-static uint64_t now_sec(void)
-{
-	return ig_clock_real_usec() / IG_USEC_PER_SEC;
-}
+static const struct proof by_secret = {"secret", "1", false};
+static const struct proof by_certificate = {"certificate", "2", false};
+static const struct proof by_federation = {"federation", "2", true};
 
-static int make_ids(struct ids *ret)
+/* ---- what entra_log.c and discovery.c need, too ---- */
+
+int lab_entra_route(const char *path, enum lab_entra_route *ret_route, char **ret_tenant)
 {
-	if (!lab_guid(ret->trace) || !lab_guid(ret->correlation))
-		return -EIO;
-	(void)lab_stamp(now_sec(), ret->stamp);
+	static const struct {
+		const char *path;
+		enum lab_entra_route route;
+	} routes[] = {
+		{"/oauth2/token", LAB_ENTRA_TOKEN_V1},
+		{"/oauth2/v2.0/token", LAB_ENTRA_TOKEN_V2},
+		{"/discovery/keys", LAB_ENTRA_KEYS},
+		{"/.well-known/openid-configuration", LAB_ENTRA_CONFIGURATION},
+	};
+	const char *slash = strchr(path + 1, '/');
+
+	*ret_route = LAB_ENTRA_NONE;
+	for (size_t i = 0; slash && i < IG_ARRAY_SIZE(routes); i++) {
+		if (strcmp(slash, routes[i].path) != 0)
+			continue;
+		*ret_tenant = strndup(path + 1, (size_t)(slash - path - 1));
+		if (!*ret_tenant)
+			return -ENOMEM;
+		*ret_route = routes[i].route;
+		break;
+	}
 	return 0;
 }
 
-/* Replies with the error. The text is the part between the code and the trace id. */
-__attribute__((format(printf, 3, 4))) static void refuse(
-	struct lab_reply *reply, const struct entra_error *error, const char *fmt, ...)
+void lab_entra_put_url(
+	const struct lab *lab, const struct lab_request *req, const char *path, struct ig_buf *out)
 {
-	_cleanup_(ig_buf_donep) struct ig_buf text = {.limit = LAB_REPLY_BYTES};
-	_cleanup_free_ char *middle = NULL;
-	struct ig_buf *b = &reply->body;
-	struct ids ids;
-	va_list ap;
-	int n;
+	const char *host = lab_request_header(req, "Host");
 
-	va_start(ap, fmt);
-	n = vasprintf(&middle, fmt, ap);
-	va_end(ap);
-	if (n < 0) {
-		middle = NULL; /* vasprintf() leaves it undefined */
-		lab_reply_failure(reply, -ENOMEM);
-		return;
-	}
-	if (make_ids(&ids) < 0) {
-		lab_reply_failure(reply, -EIO);
-		return;
-	}
-	ig_buf_printf(&text, "AADSTS%u: %s Trace ID: %s Correlation ID: %s Timestamp: %s",
-		error->code, middle, ids.trace, ids.correlation, ids.stamp);
-	if (ig_buf_finish(&text) < 0) {
-		lab_reply_failure(reply, ig_buf_finish(&text));
-		return;
-	}
-	lab_reply_error(reply, error->status, error->error, text.data);
-	b->len--; /* the brace; further members follow */
-	ig_buf_json_key(b, "error_codes");
-	ig_buf_printf(b, "[%u]", error->code);
-	ig_buf_json_member_str(b, "timestamp", ids.stamp);
-	ig_buf_json_member_str(b, "trace_id", ids.trace);
-	ig_buf_json_member_str(b, "correlation_id", ids.correlation);
-	ig_buf_json_key(b, "error_uri");
-	ig_buf_printf(b, "\"https://login.microsoftonline.com/error?code=%u\"}", error->code);
+	if (lab->entra_url)
+		ig_buf_puts(out, lab->entra_url);
+	else
+		ig_buf_printf(out, "http://%s", host && *host ? host : req->local);
+	ig_buf_puts(out, path);
 }
 
-#define UNKNOWN_RESOURCE                                                                           \
-	"The resource principal named %s was not found in the tenant named %s. This can happen if the application has not been installed by the administrator of the tenant or consented to by any user in the tenant. You might have sent your authentication request to the wrong tenant."
-
-int lab_entra_unknown_resource(struct ig_buf *out, const char *tenant, const char *resource)
+static bool is_form(const struct lab_request *req)
 {
-	struct ids ids;
-	int r = make_ids(&ids);
+	const char *type = lab_request_header(req, "Content-Type");
+	size_t n = strlen(FORM_TYPE);
 
-	if (r < 0)
-		return r;
-	ig_buf_printf(out,
-		"AADSTS%u: " UNKNOWN_RESOURCE
-		"\r\nTrace ID: %s\r\nCorrelation ID: %s\r\nTimestamp: %s",
-		no_resource.code, resource, tenant, ids.trace, ids.correlation, ids.stamp);
-	return ig_buf_finish(out);
+	return type && strncasecmp(type, FORM_TYPE, n) == 0 && strchr("; ", type[n]);
 }
 
-/* ---- ways to authenticate: true when the application is who it says, else refused ---- */
-
-static bool by_secret(const struct entra_call *call, const char *secret)
+int lab_entra_form(const struct lab_request *req, struct lab_form *ret)
 {
-	const char *right = call->application->secret;
+	bool there = req->body.data && is_form(req);
 
-	if (right && strlen(right) == strlen(secret) &&
-		CRYPTO_memcmp(right, secret, strlen(right)) == 0)
-		return true;
-	refuse(call->reply, &bad_secret,
-		"Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.",
-		call->application->client_id);
-	return false;
+	return lab_form_parse(there ? req->body.data : "", there ? req->body.len : 0, ret);
 }
 
-static const struct credential {
-	const char *parameter; /* whose presence chooses the row */
-	const char *appidacr;  /* how the token says it was done */
-	bool (*check)(const struct entra_call *call, const char *value);
-} credentials[] = {
-	{"client_secret", "1", by_secret},
-};
-
-/* The row that let the application in, or NULL and refused. */
-static const struct credential *authenticate(const struct entra_call *call)
+void lab_entra_refuse_tenant(struct lab_reply *reply, const char *tenant)
 {
-	for (size_t i = 0; i < IG_ARRAY_SIZE(credentials); i++) {
-		const char *value = lab_form_get(call->form, credentials[i].parameter);
-
-		if (value)
-			return credentials[i].check(call, value) ? &credentials[i] : NULL;
-	}
-	refuse(call->reply, &no_credential,
-		"'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.");
-	return NULL;
+	lab_entra_refuse(reply, 90002,
+		"Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.",
+		tenant);
 }
 
-/* ---- the token endpoint ---- */
+void lab_entra_refuse_method(struct lab_reply *reply, const char *allow)
+{
+	lab_reply_error(reply, 405, "method_not_allowed", "Not allowed");
+	ig_buf_printf(&reply->headers, "Allow: %s\r\n", allow);
+}
 
 static const char *required(const struct entra_call *call, const char *name)
 {
@@ -165,194 +122,296 @@ static const char *required(const struct entra_call *call, const char *name)
 
 	if (value && *value)
 		return value;
-	refuse(call->reply, &missing_parameter,
+	lab_entra_refuse(call->reply, 900144,
 		"The request body must contain the following parameter: '%s'.", name);
 	return NULL;
 }
 
-static void put_token(
-	struct ig_buf *b, const struct lab_token *token, const char *resource, uint64_t now)
+/* ---- ways to authenticate: what the application has shown, or NULL and refused ---- */
+
+static const struct proof *check_secret(const struct entra_call *call, const char *secret)
 {
-	uint64_t left = token->expires_on_sec - now;
+	const char *right = call->application->secret;
+
+	if (!right || strlen(right) != strlen(secret) ||
+		CRYPTO_memcmp(right, secret, strlen(right)) != 0)
+		lab_entra_refuse(call->reply, 7000215,
+			"Invalid client secret provided. Ensure the secret being sent in the request is the client secret value, not the client secret ID, for a secret added to app '%s'.",
+			call->application->client_id);
+	else if (call->application->secret_expired)
+		lab_entra_refuse(call->reply, 7000222,
+			"The provided client secret keys for app '%s' are expired.",
+			call->application->client_id);
+	else
+		return &by_secret;
+	return NULL;
+}
+
+static const struct proof *check_assertion(const struct entra_call *call, const char *text)
+{
+	static const struct proof *const proofs[_LAB_ASSERTION_MAX] = {
+		[LAB_ASSERTION_CERTIFICATE] = &by_certificate,
+		[LAB_ASSERTION_FEDERATION] = &by_federation,
+	};
+	const char *type = required(call, "client_assertion_type");
+	_cleanup_(ig_buf_donep) struct ig_buf url = {.limit = LAB_REPLY_BYTES};
+	struct lab_assertion assertion = {.text = text,
+		.identity = call->application,
+		.replay = &call->lab->replay,
+		.now_sec = call->now_sec};
+
+	if (!type)
+		return NULL;
+	if (strcmp(type, ASSERTION_TYPE) != 0) {
+		lab_entra_refuse(call->reply, 90023,
+			"The 'client_assertion_type' has to be '" ASSERTION_TYPE "'.");
+		return NULL;
+	}
+	lab_entra_put_url(call->lab, call->req, call->req->path, &url);
+	if (ig_buf_finish(&url) < 0) {
+		lab_reply_failure(call->reply, ig_buf_finish(&url));
+		return NULL;
+	}
+	assertion.url = url.data;
+	return proofs[lab_assertion_check(&assertion, call->reply)];
+}
+
+static const struct proof *authenticate(const struct entra_call *call)
+{
+	const char *secret = lab_form_get(call->form, "client_secret");
+	const char *assertion = lab_form_get(call->form, "client_assertion");
+
+	if (secret && assertion)
+		lab_entra_refuse(call->reply, 90023,
+			"Only one of 'client_secret' and 'client_assertion' may be there.");
+	else if (secret)
+		return check_secret(call, secret);
+	else if (assertion)
+		return check_assertion(call, assertion);
+	else
+		lab_entra_refuse(call->reply, 7000216,
+			"'client_assertion', 'client_secret' or 'request' is required for the 'client_credentials' grant type.");
+	return NULL;
+}
+
+/* ---- what the token is for: owned by the caller, or NULL and refused ---- */
+
+/* Everything before "/.default", so that a slash at the end of the resource makes two of them. */
+static char *resource_of_scope(const struct entra_call *call)
+{
+	const char *scope = required(call, "scope");
+	size_t len = scope ? strlen(scope) : 0;
+	size_t suffix = strlen(DEFAULT_SCOPE);
+	char *resource;
+
+	if (!scope)
+		return NULL;
+	if (strchr(scope, ' ')) {
+		lab_entra_refuse(call->reply, 70011,
+			"The provided value for the input parameter 'scope' is not valid. It has to be exactly one scope.");
+		return NULL;
+	}
+	if (len <= suffix || strcmp(scope + len - suffix, DEFAULT_SCOPE) != 0) {
+		lab_entra_refuse(call->reply, 1002012,
+			"The provided value for scope %s is not valid. Client credential flows must have a scope value with /.default suffixed to the resource identifier (application ID URI).",
+			scope);
+		return NULL;
+	}
+	resource = strndup(scope, len - suffix);
+	if (!resource)
+		lab_reply_failure(call->reply, -ENOMEM);
+	return resource;
+}
+
+static char *resource_of_parameter(const struct entra_call *call)
+{
+	const char *value = required(call, "resource");
+	char *resource = value ? strdup(value) : NULL;
+
+	if (value && !resource)
+		lab_reply_failure(call->reply, -ENOMEM);
+	return resource;
+}
+
+static char *find_resource(const struct entra_call *call)
+{
+	const struct lab_directory *directory = &call->lab->directory;
+	_cleanup_free_ char *resource = NULL;
+
+	if (call->v2 && lab_form_get(call->form, "resource")) {
+		lab_entra_refuse(
+			call->reply, 901002, "The 'resource' request parameter is not supported.");
+		return NULL;
+	}
+	resource = call->v2 ? resource_of_scope(call) : resource_of_parameter(call);
+	if (!resource || lab_directory_knows_resource(directory, resource))
+		return TAKE_PTR(resource);
+	lab_entra_refuse(
+		call->reply, 500011, LAB_ENTRA_UNKNOWN_RESOURCE, resource, directory->tenant);
+	return NULL;
+}
+
+/* ---- tokens ---- */
+
+/* v1 writes numbers as texts, v2 as numbers. */
+static void put_token(const struct entra_call *call, const struct lab_token *token,
+	const char *resource, struct ig_buf *b)
+{
+	uint64_t left = token->expires_on_sec - call->now_sec;
 
 	ig_buf_putc(b, '{');
 	ig_buf_json_member_str(b, "token_type", "Bearer");
-	lab_reply_member_number(b, "expires_in", left);
-	lab_reply_member_number(b, "ext_expires_in", left);
-	lab_reply_member_number(b, "expires_on", token->expires_on_sec);
-	lab_reply_member_number(b, "not_before", token->not_before_sec);
-	ig_buf_json_member_str(b, "resource", resource);
+	if (call->v2) {
+		ig_buf_json_member_u64(b, "expires_in", left);
+		ig_buf_json_member_u64(b, "ext_expires_in", left);
+	} else {
+		lab_reply_member_number(b, "expires_in", left);
+		lab_reply_member_number(b, "ext_expires_in", left);
+		lab_reply_member_number(b, "expires_on", token->expires_on_sec);
+		lab_reply_member_number(b, "not_before", token->not_before_sec);
+		ig_buf_json_member_str(b, "resource", resource);
+	}
 	ig_buf_json_member_str(b, "access_token", token->text);
 	ig_buf_putc(b, '}');
 }
 
-static void issue(const struct entra_call *call, const struct credential *by, const char *resource)
+static uint64_t life_of(const struct entra_call *call, const struct proof *proof)
+{
+	bool managed = proof->federated && *call->application->resource_id;
+	uint64_t most = managed ? MANAGED_LIFE_SEC : APPLICATION_LIFE_SEC;
+	uint64_t asked = call->lab->faults.token_life_sec;
+
+	return asked < most ? asked : most;
+}
+
+static void issue(const struct entra_call *call, const struct proof *proof, const char *resource)
 {
 	struct lab *lab = call->lab;
-	struct lab_reply *reply = call->reply;
-	uint64_t life = lab->faults.token_life_sec;
-	uint64_t now = now_sec();
 	struct lab_token token = {};
 	int r = lab_jwt_mint(lab->signer, lab->directory.tenant, call->application, resource,
-		by->appidacr, now, life < LIFE_SEC_MAX ? life : LIFE_SEC_MAX, &token);
+		proof->appidacr, call->now_sec, life_of(call, proof), &token);
 
 	if (r < 0) {
-		lab_reply_failure(reply, r);
+		lab_reply_failure(call->reply, r);
 		return;
 	}
 	lab->stats.tokens++;
-	reply->client_id = call->application->client_id;
-	ig_buf_puts(&reply->headers, "Cache-Control: no-store, no-cache\r\nPragma: no-cache\r\n");
-	put_token(&reply->body, &token, resource, now);
+	call->reply->client_id = call->application->client_id;
+	put_token(call, &token, resource, &call->reply->body);
 	lab_token_done(&token);
+}
+
+/* ---- the token endpoint ---- */
+
+/* True, or refused. */
+static bool find_application(struct entra_call *call)
+{
+	const char *grant = required(call, "grant_type");
+	const char *client_id = grant ? required(call, "client_id") : NULL;
+
+	if (!client_id)
+		return false;
+	if (strcmp(grant, "client_credentials") != 0) {
+		lab_entra_refuse(call->reply, 70003,
+			"The app requested an unsupported grant type '%s'.", grant);
+		return false;
+	}
+	call->application =
+		lab_directory_find(&call->lab->directory, LAB_SELECT_CLIENT_ID, client_id, false);
+	if (!call->application)
+		lab_entra_refuse(call->reply, 700016,
+			"Application with identifier '%s' was not found in the directory '%s'.",
+			client_id, call->lab->directory.tenant);
+	return call->application != NULL;
 }
 
 /* Everything in the order in which it is checked; the first that is wrong is the answer. */
 static void serve_client_credentials(struct entra_call *call)
 {
-	const char *grant = required(call, "grant_type");
-	const char *client_id = grant ? required(call, "client_id") : NULL;
-	const struct credential *by;
-	const char *resource;
+	const struct proof *proof;
 
-	if (!client_id)
-		return;
-	if (strcmp(grant, "client_credentials") != 0) {
-		refuse(call->reply, &bad_grant, "The app requested an unsupported grant type '%s'.",
-			grant);
+	if (lab_form_has_duplicates(call->form)) {
+		lab_entra_refuse(call->reply, 9000411,
+			"The request is not properly formatted. A parameter is duplicated.");
 		return;
 	}
-	call->application =
-		lab_directory_find(&call->lab->directory, LAB_SELECT_CLIENT_ID, client_id, false);
-	if (!call->application) {
-		refuse(call->reply, &no_application,
-			"Application with identifier '%s' was not found in the directory '%s'.",
-			client_id, call->lab->directory.tenant);
+	if (!find_application(call))
 		return;
+	proof = authenticate(call);
+	if (!proof)
+		return;
+	call->reply->credential = proof->name;
+	call->reply->resource = find_resource(call);
+	if (call->reply->resource)
+		issue(call, proof, call->reply->resource);
+}
+
+/* An error on demand. */
+static void serve_fault(const struct lab_service_fault *fault, struct lab_reply *reply)
+{
+	const struct lab_entra_error error = {fault->code, fault->status, fault->error};
+
+	if (fault->plain) {
+		reply->status = fault->status;
+		reply->content_type = LAB_PLAIN;
+		ig_buf_puts(&reply->body, lab_reply_reason(fault->status));
+	} else {
+		lab_entra_refuse_as(reply, &error, "The lab was told to answer this.");
 	}
-	by = authenticate(call);
-	resource = by ? required(call, "resource") : NULL;
-	if (!resource)
-		return;
-	call->reply->resource = strdup(resource);
-	if (lab_directory_knows_resource(&call->lab->directory, resource))
-		issue(call, by, resource);
-	else
-		refuse(call->reply, &no_resource, UNKNOWN_RESOURCE, resource,
-			call->lab->directory.tenant);
+	reply->fault = "entra_error";
+	if (fault->retry_after_sec)
+		ig_buf_printf(
+			&reply->headers, "Retry-After: %" PRIu64 "\r\n", fault->retry_after_sec);
 }
 
-static void refuse_tenant(struct lab_reply *reply, const char *tenant)
-{
-	refuse(reply, &no_tenant,
-		"Tenant '%s' not found. Check to make sure you have the correct tenant ID and are signing into the correct cloud. Check with your subscription administrator, this may happen if there are no active subscriptions for the tenant.",
-		tenant);
-}
-
-static void refuse_method(struct lab_reply *reply, const char *allow)
-{
-	lab_reply_error(reply, 405, "method_not_allowed", "Not allowed");
-	ig_buf_printf(&reply->headers, "Allow: %s\r\n", allow);
-}
-
-static void serve_token(
-	struct lab *lab, const struct lab_request *req, const char *tenant, struct lab_reply *reply)
+static void serve_token(struct lab *lab, const struct lab_request *req, const char *tenant,
+	enum lab_entra_route route, struct lab_reply *reply)
 {
 	struct lab_form form;
-	struct entra_call call = {.lab = lab, .form = &form, .reply = reply};
-	int r;
+	struct entra_call call = {.lab = lab,
+		.req = req,
+		.form = &form,
+		.reply = reply,
+		.now_sec = ig_clock_real_usec() / IG_USEC_PER_SEC,
+		.v2 = route == LAB_ENTRA_TOKEN_V2};
+	struct lab_service_fault fault;
 
 	if (strcmp(req->method, "POST") != 0) {
-		refuse_method(reply, "POST");
+		lab_entra_refuse_method(reply, "POST");
+		return;
+	}
+	if (lab_service_fault_take(&lab->faults.entra, &fault)) {
+		serve_fault(&fault, reply);
 		return;
 	}
 	if (!ig_str_equal_nocase(tenant, lab->directory.tenant)) {
-		refuse_tenant(reply, tenant);
+		lab_entra_refuse_tenant(reply, tenant);
 		return;
 	}
-	r = lab_form_parse(req->body.data ? req->body.data : "", req->body.len, &form);
-	if (r < 0)
-		refuse(reply, &missing_parameter, "The request body is not a form.");
+	if (lab_entra_form(req, &form) < 0)
+		lab_entra_refuse(reply, 900144, "The request body is not a form.");
 	else
 		serve_client_credentials(&call);
 	lab_form_done(&form);
 }
 
-/* ---- discovery ---- */
-
-static void serve_keys(struct lab *lab, struct lab_reply *reply)
-{
-	int r = lab_signer_jwks(lab->signer, &reply->body);
-
-	if (r < 0)
-		lab_reply_failure(reply, r);
-}
-
-static void put_url(
-	struct ig_buf *b, const char *key, const struct lab_request *req, const char *path)
-{
-	const char *host = lab_request_header(req, "Host");
-	_cleanup_(ig_buf_donep) struct ig_buf url = {.limit = LAB_REPLY_BYTES};
-
-	ig_buf_printf(&url, "http://%s%s", host && *host ? host : req->local, path);
-	ig_buf_json_member_str(b, key, url.data ? url.data : "");
-}
-
-static void serve_configuration(
-	struct lab *lab, const struct lab_request *req, struct lab_reply *reply)
-{
-	const char *tenant = lab->directory.tenant;
-	struct ig_buf *b = &reply->body;
-	char path[128];
-
-	(void)snprintf(path, sizeof(path), "/%s/oauth2/token", tenant);
-	ig_buf_putc(b, '{');
-	put_url(b, "token_endpoint", req, path);
-	put_url(b, "jwks_uri", req, "/common/discovery/keys");
-	ig_buf_json_key(b, "issuer");
-	ig_buf_printf(b, "\"https://sts.windows.net/%s/\"", tenant);
-	ig_buf_json_key(b, "token_endpoint_auth_methods_supported");
-	ig_buf_puts(b, "[\"client_secret_post\"]");
-	ig_buf_json_key(b, "id_token_signing_alg_values_supported");
-	ig_buf_puts(b, "[\"RS256\"]}");
-}
-
-/* Keys and configuration need no header and no body; "common" stands for every tenant. */
-static void serve_discovery(struct lab *lab, const struct lab_request *req, const char *tenant,
-	bool keys, struct lab_reply *reply)
-{
-	bool known =
-		ig_str_equal_nocase(tenant, lab->directory.tenant) || strcmp(tenant, "common") == 0;
-
-	if (strcmp(req->method, "GET") != 0)
-		refuse_method(reply, "GET");
-	else if (!known)
-		refuse_tenant(reply, tenant);
-	else if (keys)
-		serve_keys(lab, reply);
-	else
-		serve_configuration(lab, req, reply);
-}
-
 bool lab_entra_serve(struct lab *lab, const struct lab_request *req, struct lab_reply *reply)
 {
-	const char *slash = strchr(req->path + 1, '/');
+	enum lab_entra_route route = LAB_ENTRA_NONE;
 	_cleanup_free_ char *tenant = NULL;
+	int r = lab_entra_route(req->path, &route, &tenant);
 
-	if (!slash)
-		return false;
-	tenant = strndup(req->path + 1, (size_t)(slash - req->path - 1));
-	if (!tenant) {
-		lab_reply_failure(reply, -ENOMEM);
+	if (r < 0) {
+		lab_reply_failure(reply, r);
 		return true;
 	}
-	if (strcmp(slash, "/oauth2/token") == 0)
-		serve_token(lab, req, tenant, reply);
-	else if (strcmp(slash, "/discovery/keys") == 0)
-		serve_discovery(lab, req, tenant, true, reply);
-	else if (strcmp(slash, "/.well-known/openid-configuration") == 0)
-		serve_discovery(lab, req, tenant, false, reply);
-	else
-		return false;
+	switch (route) {
+	case LAB_ENTRA_NONE:
+	case _LAB_ENTRA_MAX: return false;
+	case LAB_ENTRA_TOKEN_V1:
+	case LAB_ENTRA_TOKEN_V2: serve_token(lab, req, tenant, route, reply); break;
+	case LAB_ENTRA_KEYS:
+	case LAB_ENTRA_CONFIGURATION: lab_discovery_serve(lab, req, tenant, route, reply); break;
+	}
 	return true;
 }

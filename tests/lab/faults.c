@@ -43,7 +43,7 @@ void lab_faults_next(struct lab_faults *faults, struct lab_plan *ret)
 		faults->fault = LAB_FAULT_NONE;
 }
 
-static int get_number(json_t *value, const char *name, uint64_t min, uint64_t max, uint64_t *ret,
+int lab_fault_number(json_t *value, const char *name, uint64_t min, uint64_t max, uint64_t *ret,
 	struct ig_err *reterr_err)
 {
 	json_int_t n;
@@ -68,11 +68,11 @@ static int apply_fail(struct lab_faults *faults, json_t *value, struct ig_err *r
 		return ig_err_set(reterr_err, -EINVAL, "fail is not an object");
 	json_object_foreach (value, key, member) {
 		if (strcmp(key, "status") == 0)
-			r = get_number(member, key, 400, 599, &status, reterr_err);
+			r = lab_fault_number(member, key, 400, 599, &status, reterr_err);
 		else if (strcmp(key, "count") == 0)
-			r = get_number(member, key, 1, UINT32_MAX, &count, reterr_err);
+			r = lab_fault_number(member, key, 1, UINT32_MAX, &count, reterr_err);
 		else if (strcmp(key, "retry_after") == 0)
-			r = get_number(member, key, 0, UINT32_MAX, &retry_after, reterr_err);
+			r = lab_fault_number(member, key, 0, UINT32_MAX, &retry_after, reterr_err);
 		else
 			r = ig_err_set(reterr_err, -EINVAL, "fail has no '%s'", key);
 		if (r < 0)
@@ -111,11 +111,17 @@ static int apply_member(
 	if (strcmp(key, "fail") == 0)
 		return apply_fail(faults, value, reterr_err);
 	if (strcmp(key, "delay_ms") == 0)
-		return get_number(
+		return lab_fault_number(
 			value, key, 0, LAB_DELAY_MSEC_MAX, &faults->delay_msec, reterr_err);
 	if (strcmp(key, "token_life") == 0)
-		return get_number(value, key, LAB_TOKEN_LIFE_SEC_MIN, LAB_TOKEN_LIFE_SEC_MAX,
+		return lab_fault_number(value, key, LAB_TOKEN_LIFE_SEC_MIN, LAB_TOKEN_LIFE_SEC_MAX,
 			&faults->token_life_sec, reterr_err);
+	if (strcmp(key, "imds_error") == 0)
+		return lab_service_fault_imds(&faults->imds, value, reterr_err);
+	if (strcmp(key, "entra_error") == 0)
+		return lab_service_fault_entra(&faults->entra, value, reterr_err);
+	if (strcmp(key, "throttle") == 0)
+		return lab_service_fault_throttle(&faults->entra, value, reterr_err);
 	if (strcmp(key, "clear") == 0) {
 		if (!json_is_true(value))
 			return ig_err_set(reterr_err, -EINVAL, "clear is not true");

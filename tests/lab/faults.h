@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/err.h"
+#include "lab/service_faults.h"
 
 #define LAB_DELAY_MSEC_MAX     600000
 #define LAB_TOKEN_LIFE_SEC_MIN 2
@@ -32,6 +33,9 @@ struct lab_faults {
 	unsigned int fail_status;
 	uint64_t fail_left;	       /* UINT64_MAX: until cleared */
 	uint64_t fail_retry_after_sec; /* 0: no such header */
+
+	struct lab_service_fault imds;	/* an error of IMDS, below /metadata only */
+	struct lab_service_fault entra; /* an error of Entra's token endpoint */
 
 	uint64_t start_delay_msec; /* what "clear" goes back to */
 	uint64_t start_token_life_sec;
@@ -64,3 +68,7 @@ int lab_faults_apply(
 	struct lab_faults *faults, json_t *command, bool *ret_flush, struct ig_err *reterr_err);
 
 const char *lab_fault_name(enum lab_fault fault);
+
+/* A whole number of a command. -EINVAL, -ERANGE. */
+int lab_fault_number(json_t *value, const char *name, uint64_t min, uint64_t max, uint64_t *ret,
+	struct ig_err *reterr_err);

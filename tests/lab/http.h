@@ -20,12 +20,16 @@ struct lab_http;
 typedef void lab_http_handler(
 	const struct lab_request *req, struct lab_reply *reply, void *userdata);
 
+/* Appends members to the line of the log that tells of the request, before anything is done. */
+typedef void lab_http_describer(const struct lab_request *req, struct ig_buf *line);
+
 struct lab_http_options {
 	struct event_base *base; /* all borrowed, and outlive the server */
 	struct lab_log *log;
 	struct lab_faults *faults;
 	struct lab_stats *stats;
 	lab_http_handler *handler;
+	lab_http_describer *describe;
 	void *userdata;
 };
 

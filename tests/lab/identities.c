@@ -29,6 +29,8 @@ static struct lab_identity *identity_free(struct lab_identity *id)
 	if (id->secret)
 		explicit_bzero(id->secret, strlen(id->secret));
 	free(id->secret);
+	lab_certificates_done(&id->certificates);
+	lab_federation_done(&id->federation);
 	free(id);
 	return NULL;
 }
@@ -138,33 +140,72 @@ int lab_directory_add_text(
 	return r;
 }
 
-/* One identity of the file. An identity with a secret is an application: unless "assigned" says
- * otherwise, IMDS does not know it. */
+/* An identity of the file as it stands there; everything is owned by the file. */
+struct entry {
+	const char *name;
+	const char *client_id;
+	const char *object_id;
+	const char *resource_id;
+	const char *secret;
+	const char *certificate;
+	json_t *federated;
+	int secret_expired;
+	int assigned; /* -1: it does not say */
+};
+
+static int unpack_entry(json_t *object, struct entry *ret, struct ig_err *reterr_err)
+{
+	struct entry e = {.resource_id = "", .assigned = -1};
+	json_error_t error;
+
+	if (json_unpack_ex(object, &error, JSON_STRICT,
+		    "{s:s, s:s, s:s, s?s, s?s, s?b, s?s, s?o, s?b}", "name", &e.name, "client_id",
+		    &e.client_id, "object_id", &e.object_id, "resource_id", &e.resource_id,
+		    "secret", &e.secret, "secret_expired", &e.secret_expired, "certificate",
+		    &e.certificate, "federated", &e.federated, "assigned", &e.assigned) < 0)
+		return ig_err_set(reterr_err, -EINVAL, "an identity is wrong: %s", error.text);
+	*ret = e;
+	return 0;
+}
+
+static int load_credentials(
+	struct lab_identity *id, const struct entry *e, struct ig_err *reterr_err)
+{
+	int r = 0;
+
+	id->secret_expired = e->secret_expired != 0;
+	if (e->certificate)
+		r = lab_certificates_load(&id->certificates, e->certificate, reterr_err);
+	if (r == 0 && e->federated)
+		r = lab_federation_load(&id->federation, e->federated, reterr_err);
+	return r < 0 ? ig_err_wrap(reterr_err, r, "%s", e->name) : 0;
+}
+
+/* An identity that Entra has credentials of is an application, or used from elsewhere: unless
+ * "assigned" says otherwise, IMDS does not know it. */
 static int add_json(struct lab_directory *directory, json_t *object, struct ig_err *reterr_err)
 {
 	_cleanup_(identity_freep) struct lab_identity *id = calloc(1, sizeof(*id));
-	const char *name = NULL, *client_id = NULL, *object_id = NULL;
-	const char *resource_id = "", *secret = NULL;
-	json_error_t error;
-	int assigned = -1;
-	int r;
+	struct entry e = {};
+	int r = unpack_entry(object, &e, reterr_err);
 
+	if (r < 0)
+		return r;
 	if (!id)
 		return ig_err_set(reterr_err, -ENOMEM, "out of memory");
-	if (json_unpack_ex(object, &error, JSON_STRICT, "{s:s, s:s, s:s, s?s, s?s, s?b}", "name",
-		    &name, "client_id", &client_id, "object_id", &object_id, "resource_id",
-		    &resource_id, "secret", &secret, "assigned", &assigned) < 0)
-		return ig_err_set(reterr_err, -EINVAL, "an identity is wrong: %s", error.text);
-	id->name = strdup(name);
-	id->client_id = strdup(client_id);
-	id->object_id = strdup(object_id);
-	id->resource_id = strdup(resource_id);
-	id->secret = secret ? strdup(secret) : NULL;
-	id->assigned = assigned < 0 ? !secret : assigned != 0;
+	id->name = strdup(e.name);
+	id->client_id = strdup(e.client_id);
+	id->object_id = strdup(e.object_id);
+	id->resource_id = strdup(e.resource_id);
+	id->secret = e.secret ? strdup(e.secret) : NULL;
+	id->assigned =
+		e.assigned < 0 ? !e.secret && !e.certificate && !e.federated : e.assigned != 0;
 	if (!id->name || !id->client_id || !id->object_id || !id->resource_id ||
-		(secret && !id->secret))
+		(e.secret && !id->secret))
 		return ig_err_set(reterr_err, -ENOMEM, "out of memory");
-	r = add_identity(directory, id, reterr_err);
+	r = load_credentials(id, &e, reterr_err);
+	if (r == 0)
+		r = add_identity(directory, id, reterr_err);
 	if (r == 0)
 		(void)TAKE_PTR(id);
 	return r;

@@ -7,6 +7,8 @@
 #include <stddef.h>
 
 #include "base/err.h"
+#include "lab/certificates.h"
+#include "lab/federation.h"
 
 #define LAB_IDENTITIES_MAX	  4096
 #define LAB_UNKNOWN_RESOURCES_MAX 256
@@ -17,7 +19,10 @@ struct lab_identity {
 	char *object_id;   /* owned; a GUID */
 	char *resource_id; /* owned; ARM id, "" for an application without one */
 	char *secret;	   /* owned; NULL: this identity has none */
-	bool assigned;	   /* to the VM: IMDS hands out its tokens */
+	bool secret_expired;
+	struct lab_certificates certificates;
+	struct lab_federation federation;
+	bool assigned; /* to the VM: IMDS hands out its tokens */
 };
 
 struct lab_directory {

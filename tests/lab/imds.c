@@ -5,6 +5,7 @@
  * Called by main.c.
  */
 #include <errno.h>
+#include <inttypes.h>
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,7 +16,7 @@
 #include "base/clock.h"
 #include "base/parse.h"
 #include "lab/encode.h"
-#include "lab/entra.h"
+#include "lab/entra_error.h"
 #include "lab/form.h"
 #include "lab/instance.h"
 #include "lab/lab.h"
@@ -76,11 +77,11 @@ static void put_versions(struct ig_buf *b, size_t n, bool newest_first)
 	ig_buf_putc(b, ']');
 }
 
-static void bad_version(const struct call *call)
+static void bad_version(struct lab_reply *reply)
 {
-	struct ig_buf *b = &call->reply->body;
+	struct ig_buf *b = &reply->body;
 
-	lab_reply_plain_error(call->reply, 400,
+	lab_reply_plain_error(reply, 400,
 		"Bad request. api-version is invalid or was not specified in the request. For more information refer to aka.ms/azureimds");
 	b->len--; /* the brace; one more member follows */
 	ig_buf_json_key(b, "newest-versions");
@@ -428,9 +429,30 @@ static void check_and_serve(const struct call *call, int query_error)
 	else if (lab_form_has_duplicates(call->query))
 		bad_request(call, "A query variable is specified more than once");
 	else if (!version_is_good(call))
-		bad_version(call);
+		bad_version(call->reply);
 	else
 		call->route->serve(call);
+}
+
+/* An error on demand. */
+static void serve_fault(const struct lab_service_fault *fault, struct lab_reply *reply)
+{
+	const struct lab_imds_error *error = fault->imds;
+
+	if (error->versions) {
+		bad_version(reply);
+	} else if (error->error) {
+		lab_reply_error(reply, error->status, error->error, error->text);
+	} else {
+		reply->status = error->status;
+		reply->content_type = LAB_PLAIN;
+		ig_buf_puts(&reply->body, error->text);
+	}
+	reply->server = error->server;
+	reply->fault = "imds_error";
+	if (fault->retry_after_sec)
+		ig_buf_printf(
+			&reply->headers, "Retry-After: %" PRIu64 "\r\n", fault->retry_after_sec);
 }
 
 bool lab_imds_serve(struct lab *lab, const struct lab_request *req, struct lab_reply *reply)
@@ -438,11 +460,16 @@ bool lab_imds_serve(struct lab *lab, const struct lab_request *req, struct lab_r
 	struct lab_form query;
 	struct call call = {.lab = lab, .req = req, .query = &query, .reply = reply};
 	const char *path = req->path + strlen(ROOT);
+	struct lab_service_fault fault;
 	int r;
 
 	/* only this part of the path is compared without regard to letter case */
 	if (strncasecmp(req->path, ROOT, strlen(ROOT)) != 0 || (*path && *path != '/'))
 		return false;
+	if (lab_service_fault_take(&lab->faults.imds, &fault)) {
+		serve_fault(&fault, reply);
+		return true;
+	}
 	call.route = find_route(path, &call.rest);
 	if (!call.route) {
 		not_found(reply, path);

@@ -1,5 +1,5 @@
 /*
- * What the services of the lab share: wired in main.c, used by imds.c and entra.c.
+ * What the services of the lab share: wired in main.c, used by imds.c, entra.c and discovery.c.
  */
 #pragma once
 
@@ -9,6 +9,7 @@
 #include "lab/faults.h"
 #include "lab/identities.h"
 #include "lab/jwt.h"
+#include "lab/replay.h"
 #include "lab/reply.h"
 #include "lab/request.h"
 #include "lab/signer.h"
@@ -18,6 +19,8 @@ struct lab {
 	struct lab_signer *signer; /* owned */
 	struct lab_tokens *tokens; /* owned */
 	json_t *instance;	   /* owned; the document of /metadata/instance */
+	struct lab_replay replay;  /* used client assertions */
+	const char *entra_url;	   /* argv's; NULL: as the client calls us */
 	struct lab_faults faults;
 	struct lab_stats stats;
 };

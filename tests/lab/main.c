@@ -14,7 +14,9 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/fdutil.h"
+#include "base/parse.h"
 #include "lab/admin.h"
+#include "lab/entra.h"
 #include "lab/http.h"
 #include "lab/instance.h"
 #include "lab/lab.h"
@@ -36,6 +38,7 @@ struct server {
 static void lab_done(struct lab *lab)
 {
 	json_decref(lab->instance);
+	lab_replay_done(&lab->replay);
 	(void)lab_tokens_free(lab->tokens);
 	(void)lab_signer_free(lab->signer);
 	lab_directory_done(&lab->directory);
@@ -70,12 +73,27 @@ static int fill_directory(
 	return r;
 }
 
+static int check_url(const char *url, struct ig_err *reterr_err)
+{
+	const char *host = strstr(url, "://");
+
+	if (!host || !(ig_str_has_prefix(url, "http:") || ig_str_has_prefix(url, "https:")) ||
+		!host[3] || strchr(host + 3, '/'))
+		return ig_err_set(
+			reterr_err, -EINVAL, "'%s' is not http://HOST or https://HOST", url);
+	return 0;
+}
+
 static int lab_init(struct lab *lab, const struct lab_options *o, struct ig_err *reterr_err)
 {
 	int r = fill_directory(&lab->directory, o, reterr_err);
 
+	lab_replay_init(&lab->replay);
+	if (r == 0 && o->entra_url)
+		r = check_url(o->entra_url, reterr_err);
 	if (r < 0)
 		return r;
+	lab->entra_url = o->entra_url;
 	lab_faults_init(&lab->faults, o->delay_msec, o->token_life_sec);
 	lab->instance = lab_instance_new();
 	r = lab->instance ? lab_tokens_new(&lab->tokens) : -ENOMEM;
@@ -117,6 +135,7 @@ static int server_init(struct server *s, struct lab *lab, struct lab_log *log,
 		.faults = &lab->faults,
 		.stats = &lab->stats,
 		.handler = serve,
+		.describe = lab_entra_describe,
 		.userdata = lab};
 	int r;
 

@@ -21,13 +21,15 @@ const char lab_options_usage[] =
 	"  --log FILE               JSON lines of what came in (standard output)\n"
 	"  --identity NAME,CLIENT_ID,OBJECT_ID,RESOURCE_ID\n"
 	"                           an identity of this machine; may be repeated\n"
-	"  --identities FILE        JSON: tenant, identities (with secrets), unknown_resources\n"
+	"  --identities FILE        JSON: tenant, identities and their credentials, unknown_resources\n"
 	"  --tenant GUID            overrides the file's\n"
 	"  --default NAME           the identity that a request without selector gets\n"
 	"  --token-life SECONDS     of new tokens (86400)\n"
 	"  --delay-ms N             wait before each answer (0)\n"
 	"  --admin PATH             unix socket for faults and counters\n"
 	"  --ready-fd N             gets a line per bound address, then is closed\n"
+	"  --entra-url URL          how clients call Entra, for the audience of their assertions\n"
+	"                           (http:// and the Host header)\n"
 	"  --key FILE               RSA private key in PEM, instead of a new one\n"
 	"  --help\n";
 
@@ -75,6 +77,7 @@ static int take(
 		{"log", &o->log},
 		{"admin", &o->admin},
 		{"key", &o->key},
+		{"entra-url", &o->entra_url},
 	};
 
 	for (size_t i = 0; i < IG_ARRAY_SIZE(texts); i++) {

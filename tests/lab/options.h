@@ -24,6 +24,7 @@ struct lab_options {
 	const char *log;
 	const char *admin;
 	const char *key;
+	const char *entra_url;
 	uint64_t token_life_sec;
 	uint64_t delay_msec;
 	int ready_fd; /* -1: none */

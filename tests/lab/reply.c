@@ -32,6 +32,7 @@ static void restart(struct lab_reply *reply, unsigned int status)
 {
 	reply->status = status;
 	reply->content_type = LAB_JSON;
+	reply->error_code = 0;
 	ig_buf_reset(&reply->headers);
 	ig_buf_reset(&reply->body);
 }
@@ -114,7 +115,7 @@ int lab_reply_head(
 	ig_buf_printf(out, "HTTP/1.1 %u %s\r\n", reply->status, lab_reply_reason(reply->status));
 	if (content_length)
 		ig_buf_printf(out, "Content-Type: %s\r\n", reply->content_type);
-	ig_buf_puts(out, "Server: " SERVER "\r\n");
+	ig_buf_printf(out, "Server: %s\r\n", reply->server ? reply->server : SERVER);
 	put_date(out);
 	ig_buf_append(out, reply->headers.data, reply->headers.len);
 	if (!keep_alive)

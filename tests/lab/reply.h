@@ -18,8 +18,14 @@ struct lab_reply {
 	const char *content_type; /* literal */
 	struct ig_buf headers;	  /* more header lines, each with its CRLF */
 	struct ig_buf body;
-	const char *client_id; /* for the log: whose token; owned by the directory; may be NULL */
-	char *resource;	       /* for the log; owned; may be NULL */
+	const char *server; /* literal; NULL: IMDS's */
+
+	/* for the log; NULL or 0 when there is none */
+	const char *client_id;	 /* whose token; owned by the directory */
+	char *resource;		 /* owned */
+	const char *credential;	 /* literal; what the token was given for */
+	const char *fault;	 /* literal; on demand */
+	unsigned int error_code; /* AADSTS… */
 };
 
 void lab_reply_init(struct lab_reply *reply);

@@ -1,9 +1,8 @@
 #!/usr/bin/python3
-"""Tests the lab itself: selftest.py PROGRAM. Prints TAP, exits with 1 when anything failed.
+"""Tests the lab itself: selftest.py [PROGRAM]. Prints TAP, exits with 1 when anything failed.
 
 The lab is what the agent's tests believe in, so it is judged here by means that share nothing with
-it: Python's HTTP client, raw sockets, and RSA done with pow(). Standard library only. Everything
-stays on 127.0.0.1 and [::1], on ports that the kernel chose.
+it: Python's HTTP client, raw sockets, and RSA done with pow(). Its Entra ID is test_entra.py's.
 """
 
 import base64
@@ -20,178 +19,9 @@ import tempfile
 import time
 import urllib.parse
 
-TIMEOUT = 20
-TENANT = "aaaa2222-3333-4444-5555-66667777bbbb"
-TOKEN = "/metadata/identity/oauth2/token"
-V = "api-version=2018-02-01"
-VAULT = "https://vault.azure.net"
-ARM = "/subscriptions/8d10da13-8125-4ba9-a717-bf7490507b3d/resourceGroups/rg/providers/Microsoft.ManagedIdentity/userAssignedIdentities/"
-ALPHA = ("alpha", "a1a1a1a1-0000-4000-8000-000000000001", "a1a1a1a1-0000-4000-8000-000000000002", ARM + "alpha")
-BETA = ("beta", "b2b2b2b2-0000-4000-8000-000000000001", "b2b2b2b2-0000-4000-8000-000000000002", ARM + "beta")
-APP = "c3c3c3c3-0000-4000-8000-000000000001"
-SECRET = "p+ss&w rd%~"
-UNKNOWN = "https://nobody.example"
-
-
-class Lab:
-    """One running lab; its log, its admin socket, and an HTTP client."""
-
-    def __init__(self, program, *args, listen=("127.0.0.1:0",)):
-        self.dir = tempfile.TemporaryDirectory()
-        self.log_path = os.path.join(self.dir.name, "log")
-        self.admin_path = os.path.join(self.dir.name, "admin")
-        ready, theirs = os.pipe()
-        argv = [program, "--log", self.log_path, "--admin", self.admin_path, "--ready-fd", str(theirs)]
-        for address in listen:
-            argv += ["--listen", address]
-        self.process = subprocess.Popen(argv + list(args), pass_fds=[theirs], stderr=subprocess.PIPE)
-        os.close(theirs)
-        with os.fdopen(ready) as f:
-            self.addresses = f.read().split()
-        if not self.addresses:
-            raise RuntimeError(self.process.communicate()[1].decode())
-        host, port = self.addresses[0].rsplit(":", 1)
-        self.address = (host.strip("[]"), int(port))
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, failure, *_):
-        """Every lab has to end well: leaks and overflows are reported on the way out."""
-        try:
-            if self.process.poll() is None and not failure:
-                ended = self.stop()
-                assert ended == (0, ""), ended
-        finally:
-            self.process.kill()
-            self.process.communicate()
-            self.dir.cleanup()
-
-    def stop(self, number=signal.SIGTERM):
-        """Exit status and standard error; sanitizers report there, and leaks only now."""
-        self.process.send_signal(number)
-        err = self.process.communicate(timeout=TIMEOUT)[1].decode()
-        return self.process.returncode, err
-
-    def log(self):
-        with open(self.log_path, encoding="utf-8") as f:
-            return [json.loads(line) for line in f]
-
-    def connect(self):
-        return socket.create_connection(self.address, timeout=TIMEOUT)
-
-    def get(self, target, headers=None, method="GET", body=None):
-        """(status, headers, body)"""
-        c = http.client.HTTPConnection(*self.address, timeout=TIMEOUT)
-        try:
-            c.request(method, target, body=body, headers={"Metadata": "true"} if headers is None else headers)
-            r = c.getresponse()
-            return r.status, r.headers, r.read()
-        finally:
-            c.close()
-
-    def json(self, *args, **kwargs):
-        status, _, body = self.get(*args, **kwargs)
-        return status, json.loads(body)
-
-    def token(self, resource=VAULT, more=""):
-        return self.json(f"{TOKEN}?{V}&resource={urllib.parse.quote(resource, safe='')}{more}")
-
-    def raw(self, data, shut=False):
-        """Sends bytes and returns everything until the end of the stream."""
-        with self.connect() as s:
-            s.sendall(data)
-            if shut:
-                s.shutdown(socket.SHUT_WR)
-            return read_all(s)
-
-    def admin(self, *commands):
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(TIMEOUT)
-            s.connect(self.admin_path)
-            f = s.makefile("rw")
-            replies = []
-            for command in commands:
-                f.write((command if isinstance(command, str) else json.dumps(command)) + "\n")
-                f.flush()
-                replies.append(json.loads(f.readline()))
-            return replies[-1]
-
-    def entra(self, tenant=TENANT, **form):
-        body = urllib.parse.urlencode(form)
-        return self.json(f"/{tenant}/oauth2/token", method="POST", body=body,
-                         headers={"Content-Type": "application/x-www-form-urlencoded"})
-
-
-def read_all(s):
-    data = b""
-    while chunk := s.recv(65536):
-        data += chunk
-    return data
-
-
-def wait_for(condition):
-    """Asks until it is true: there is no event to wait for, but a deadline."""
-    end = time.monotonic() + TIMEOUT
-    while time.monotonic() < end:
-        result = condition()
-        if result:
-            return result
-    raise AssertionError("waited in vain")
-
-
-def unbase64url(text):
-    assert "=" not in text
-    return base64.urlsafe_b64decode(text + "=" * (-len(text) % 4))
-
-
-def verify(lab, token):
-    """Checks the signature against the served keys, with nothing but arithmetic. Returns the claims."""
-    head, claims, signature = token.split(".")
-    header = json.loads(unbase64url(head))
-    assert header["alg"] == "RS256" and header["typ"] == "JWT" and header["x5t"] == header["kid"], header
-    _, keys = lab.json("/common/discovery/keys", headers={})
-    key = next(k for k in keys["keys"] if k["kid"] == header["kid"])
-    assert key["kty"] == "RSA" and key["use"] == "sig"
-    assert unbase64url(key["x5t"]) == hashlib.sha1(base64.b64decode(key["x5c"][0])).digest()
-    n = int.from_bytes(unbase64url(key["n"]), "big")
-    e = int.from_bytes(unbase64url(key["e"]), "big")
-    size = (n.bit_length() + 7) // 8
-    assert n.bit_length() == 2048
-    signature = unbase64url(signature)
-    assert len(signature) == size
-    digest_info = bytes.fromhex("3031300d060960864801650304020105000420")
-    digest = hashlib.sha256(f"{head}.{claims}".encode()).digest()
-    padded = b"\x00\x01" + b"\xff" * (size - 3 - len(digest_info) - 32) + b"\x00" + digest_info + digest
-    assert pow(int.from_bytes(signature, "big"), e, n) == int.from_bytes(padded, "big"), "bad signature"
-    return json.loads(unbase64url(claims))
-
-
-def identity(who):
-    return ["--identity", ",".join(who)]
-
-
-def two(program, *args, **kwargs):
-    return Lab(program, "--tenant", TENANT, *identity(ALPHA), *identity(BETA), *args, **kwargs)
-
-
-def one(program, *args, **kwargs):
-    return Lab(program, "--tenant", TENANT, *identity(ALPHA), *args, **kwargs)
-
-
-def from_file(program, *args, **content):
-    """A lab with identities of a file; the file may go as soon as the lab is ready."""
-    with tempfile.NamedTemporaryFile("w", suffix=".json") as f:
-        json.dump(content, f)
-        f.flush()
-        return Lab(program, "--identities", f.name, *args)
-
-
-def entra_lab(program):
-    return from_file(program, tenant=TENANT, unknown_resources=[UNKNOWN], identities=[
-        {"name": "app", "client_id": APP, "object_id": BETA[2], "secret": SECRET},
-        {"name": "alpha", "client_id": ALPHA[1], "object_id": ALPHA[2], "resource_id": ALPHA[3]}])
-
+sys.dont_write_bytecode = True
+from labtest import (ALPHA, APP, ARM, BETA, TENANT, TIMEOUT, TOKEN, UNKNOWN, VAULT, V, Lab, entra_lab,  # noqa: E402
+                     from_file, identity, one, read_all, run, run_tests, two, unbase64url, verify, wait_for)
 
 # ---- the tests: each takes the program's path, and fails by an exception ----
 
@@ -419,49 +249,6 @@ def test_small_routes(program):
         assert lab.get("/metadata/attested/document?api-version=2020-09-01&nonce=12345678901")[0] == 400
 
 
-def test_discovery(program):
-    with one(program) as lab:
-        status, conf = lab.json(f"/{TENANT}/.well-known/openid-configuration", headers={})
-        assert status == 200 and conf["issuer"] == f"https://sts.windows.net/{TENANT}/"
-        base = "http://%s:%d" % lab.address
-        assert conf["jwks_uri"] == base + "/common/discovery/keys"
-        assert conf["token_endpoint"] == f"{base}/{TENANT}/oauth2/token"
-        assert lab.get("/common/discovery/keys", headers={}, method="POST")[0] == 405
-        assert lab.get(f"/{APP}/.well-known/openid-configuration", headers={})[0] == 400
-
-
-def test_entra(program):
-    good = {"grant_type": "client_credentials", "client_id": APP, "client_secret": SECRET, "resource": VAULT}
-    with entra_lab(program) as lab:
-        status, reply = lab.entra(**good)
-        assert status == 200, reply
-        assert all(isinstance(v, str) for v in reply.values()) and 3590 <= int(reply["expires_in"]) <= 3600
-        claims = verify(lab, reply["access_token"])
-        assert claims["appid"] == APP and claims["aud"] == VAULT == reply["resource"]
-        assert claims["exp"] == int(reply["expires_on"]) and claims["appidacr"] == "1" and "xms_mirid" not in claims
-        assert lab.entra(**good)[1]["access_token"] != reply["access_token"]
-
-        def refused(status, error, code, tenant=TENANT, **changes):
-            form = {k: v for k, v in {**good, **changes}.items() if v is not None}
-            got, answer = lab.entra(tenant, **form)
-            assert (got, answer["error"], answer["error_codes"]) == (status, error, [code]), answer
-            assert answer["error_description"].startswith(f"AADSTS{code}: ") and "Trace ID: " in answer["error_description"]
-            assert SECRET not in json.dumps(answer) and len(answer["trace_id"]) == 36
-        refused(401, "invalid_client", 7000215, client_secret=SECRET + "x")
-        refused(401, "invalid_client", 7000215, client_secret=SECRET[:-1])
-        refused(401, "invalid_client", 7000215, client_secret="")
-        refused(401, "invalid_client", 7000215, client_id=ALPHA[1])
-        refused(401, "invalid_client", 7000216, client_secret=None)
-        refused(400, "unauthorized_client", 700016, client_id=BETA[1])
-        refused(400, "invalid_request", 90002, tenant=APP)
-        refused(400, "invalid_resource", 500011, resource=UNKNOWN)
-        refused(400, "invalid_request", 900144, resource=None)
-        refused(400, "invalid_request", 900144, grant_type=None)
-        refused(400, "unsupported_grant_type", 70003, grant_type="password")
-        assert lab.get(f"/{TENANT}/oauth2/token", headers={})[0] == 405
-        assert SECRET not in json.dumps(lab.log())
-
-
 def test_application_is_not_on_imds(program):
     with entra_lab(program) as lab:
         assert lab.token()[1]["client_id"] == ALPHA[1], "the application counts as an identity of the machine"
@@ -475,7 +262,7 @@ def test_application_is_not_on_imds(program):
 def test_log(program):
     with one(program) as lab:
         lab.token()
-        lab.raw(b"GET /nothing?\xc3\xa9\xff HTTP/1.1\r\nX-Odd: a\tb\"c\r\nX-Empty:\r\nConnection: close\r\n\r\n")
+        lab.raw(b"GET /nothing?x=%ff HTTP/1.1\r\nX-Odd: a\tb\"c\xc3\xa9\xff\r\nX-Empty:\r\nConnection: close\r\n\r\n")
         lines = lab.log()
         assert [x["event"] for x in lines] == ["connection", "request", "reply"] * 2, lines
         local = "%s:%d" % lab.address
@@ -485,8 +272,9 @@ def test_log(program):
         assert request["method"] == "GET" and request["target"].startswith(TOKEN) and request["headers"]["Metadata"] == "true"
         assert reply["status"] == 200 and reply["client_id"] == ALPHA[1] and reply["resource"] == VAULT
         assert "access_token" not in json.dumps(lines) and "eyJ" not in json.dumps(lines)
-        assert lines[4]["headers"] == {"X-Odd": "a\tb\"c", "X-Empty": "", "Connection": "close"}
-        assert lines[4]["target"] == "/nothing?\u00e9\ufffd" and lines[5]["status"] == 404
+        assert lines[4]["headers"] == {"X-Odd": "a\tb\"c\u00e9\ufffd", "X-Empty": "", "Connection": "close"}
+        assert lines[4]["target"] == "/nothing?x=%ff" and lines[5]["status"] == 404
+        assert all("token_request" not in x for x in lines)
 
 
 def test_silent_connections_are_logged(program):
@@ -537,15 +325,6 @@ def test_keep_alive_and_pipelining(program):
             assert b'"resource":"RES"' in read_all(s)
 
 
-def test_chunked_body(program):
-    form = urllib.parse.urlencode({"grant_type": "client_credentials", "client_id": APP,
-                                   "client_secret": SECRET, "resource": VAULT}).encode()
-    with entra_lab(program) as lab:
-        chunks = b"".join(b"%x\r\n%s\r\n" % (len(form[i:i + 7]), form[i:i + 7]) for i in range(0, len(form), 7))
-        head = f"POST /{TENANT}/oauth2/token HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n"
-        assert b" 200 OK\r\n" in lab.raw(head.encode() + chunks + b"0\r\n\r\n")
-
-
 def test_malformed(program):
     with one(program) as lab:
         for data in (b"hello\r\n\r\n", b"GET / HTTP/1.1\r\nBad header\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
@@ -574,6 +353,53 @@ def test_fail(program):
             assert status == 429 and headers["Retry-After"] is None
         lab.admin({"clear": True})
         assert lab.token()[0] == 200
+
+
+def test_imds_errors(program):
+    """Every error of the table, with its own status and text, and only where it belongs."""
+    not_json = {"invalid_api_version": 400, "updating": 410, "wireserver": 500}
+    errors = {
+        "metadata_header_missing": (400, "invalid_request", "Required metadata header not specified"),
+        "identity_not_found": (400, "invalid_request", "Identity not found"),
+        "multiple_identities": (400, "invalid_request", "Multiple user assigned identities exist, please specify the clientId / resourceId of the identity in the token request"),
+        "resource_missing": (400, "invalid_request", "Required query variable 'resource' is missing"),
+        "invalid_resource": (400, "invalid_resource", None),
+        "unknown_source": (401, "unknown_source", "Unknown Source <URI>"),
+        "forbidden": (403, "forbidden", "Forbidden"),
+        "not_found": (404, "not_found", "Not found"),
+        "method_not_allowed": (405, "method_not_allowed", "Not allowed"),
+        "too_many_requests": (429, "too_many_requests", "Too many requests"),
+        "server_error": (500, "server_error", "Server error"),
+        "unknown": (500, "unknown", "Failed to retrieve token from the Active directory. For details see logs in <file path>"),
+        "service_unavailable": (503, "service_unavailable", "Service unavailable"),
+    }
+    target = f"{TOKEN}?{V}&resource=x"
+    with one(program) as lab:
+        for name, (status, error, text) in errors.items():
+            assert lab.admin({"imds_error": {"name": name, "count": 1}}) == {"ok": True}
+            assert lab.get("/common/discovery/keys")[0] == 200, "it is not for Entra"
+            got, headers, body = lab.get(target)
+            reply = json.loads(body)
+            assert (got, reply["error"]) == (status, error) and headers["Retry-After"] is None, (name, reply)
+            assert text in (None, reply["error_description"]) and headers["Server"].startswith("IMDS/"), reply
+            assert lab.log()[-1]["fault"] == "imds_error" and lab.log()[-1]["status"] == status
+            assert lab.get(target)[0] == 200, "it was for one request"
+            if name == "invalid_resource":
+                assert reply["error_description"].startswith("AADSTS500011: ") and "\r\nTrace ID: " in reply["error_description"]
+        for name, status in not_json.items():
+            lab.admin({"imds_error": {"name": name, "retry_after": 7}})
+            got, headers, body = lab.get(target)
+            assert (got, headers["Retry-After"]) == (status, "7") and lab.get(target)[0] == status, name
+            if name == "wireserver":
+                assert headers["Server"] == "Microsoft-IIS/10.0" and headers["Content-Type"].startswith("text/plain")
+            elif name == "updating":
+                assert body == b"" and headers["Content-Length"] == "0"
+            else:
+                assert len(json.loads(body)["newest-versions"]) == 3
+            assert lab.admin({"imds_error": False}) == {"ok": True}
+            assert lab.get(target)[0] == 200
+        lab.admin({"imds_error": {"name": "forbidden"}}, {"clear": True})
+        assert lab.get(target)[0] == 200
 
 
 def test_delay(program):
@@ -673,6 +499,11 @@ def test_admin_errors(program):
         for command in ("", "nonsense", "[]", '{"hang":1}', '{"delay_ms":-1}', '{"delay_ms":"1"}', '{"delay_ms":600001}',
                         '{"token_life":1}', '{"fail":{}}', '{"fail":{"status":200}}', '{"fail":{"status":503,"x":1}}',
                         '{"fail":{"status":503,"count":0}}', '{"none":true}', '{"clear":false}', '{"stats":1}',
+                        '{"imds_error":{}}', '{"imds_error":true}', '{"imds_error":{"name":"nothing"}}', '{"imds_error":{"name":1}}',
+                        '{"imds_error":{"name":"forbidden","count":0}}', '{"imds_error":{"name":"forbidden","status":400}}',
+                        '{"entra_error":{}}', '{"entra_error":{"code":0}}', '{"entra_error":{"code":123}}', '{"entra_error":[]}',
+                        '{"entra_error":{"code":90033,"status":200}}', '{"entra_error":{"code":90033,"plain":true}}',
+                        '{"throttle":true}', '{"throttle":{"plain":1}}', '{"throttle":{"code":1}}', '{"throttle":{"retry_after":-1}}',
                         '{"hang":true,"hang":true}', '{"hang":true,"unheard":true}'):
             reply = lab.admin(command)
             assert reply["ok"] is False and reply["error"], command
@@ -732,11 +563,6 @@ def test_given_key(program):
             assert run(program, "--listen", "127.0.0.1:0", "--key", key)[0] == 1
 
 
-def run(program, *args):
-    r = subprocess.run([program, *args], capture_output=True, timeout=TIMEOUT, check=False)
-    return r.returncode, r.stdout.decode(), r.stderr.decode()
-
-
 def test_usage(program):
     local = ("--listen", "127.0.0.1:0")
     for args in ((), ("--lisen", "127.0.0.1:0"), ("--list", "127.0.0.1:0"), (*local, "x"), (*local, "-h"),
@@ -746,6 +572,8 @@ def test_usage(program):
     assert run(program, "--help")[0] == 0
     for args in (("--listen", "127.0.0.1"), ("--listen", "localhost:0"), ("--listen", "127.0.0.1:65536"),
                  ("--listen", "[::1:0"), (*local, "--tenant", "x"), (*local, "--default", "nobody"),
+                 (*local, "--entra-url", "x"), (*local, "--entra-url", "https://"), (*local, "--entra-url", "https://a/"),
+                 (*local, "--entra-url", "ftp://a"),
                  (*local, "--identity", "a,b,c,d"), (*local, "--identity", ",".join(ALPHA) + ",x"),
                  (*local, *identity(ALPHA), *identity(ALPHA)), (*local, "--identities", "/nowhere"),
                  (*local, "--log", "/nowhere/log"), (*local, "--key", "/nowhere"), (*local, "--admin", "/nowhere/a")):
@@ -799,27 +627,5 @@ def test_full_log_is_an_error(program):
         assert status == 1 and "lines of the log were lost" in err, (status, err)
 
 
-def main():
-    if len(sys.argv) != 2:
-        print("usage: selftest.py PROGRAM", file=sys.stderr)
-        return 2
-    tests = [(name[5:], f) for name, f in globals().items() if name.startswith("test_")]
-    print(f"1..{len(tests)}")
-    failed = 0
-    for i, (name, test) in enumerate(tests, 1):
-        try:
-            test(os.path.abspath(sys.argv[1]))
-            print(f"ok {i} - lab: {name.replace('_', ' ')}", flush=True)
-        except Exception as e:  # whatever it was, it is this test's failure
-            failed += 1
-            print(f"not ok {i} - lab: {name.replace('_', ' ')}")
-            tb = e.__traceback__
-            while tb.tb_next:
-                tb = tb.tb_next
-            text = f"{type(e).__name__}: {e} (line {e.__traceback__.tb_next.tb_lineno}, {tb.tb_lineno})"
-            print("\n".join("# " + line for line in text.splitlines()), flush=True)
-    return 1 if failed else 0
-
-
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_tests(globals()))

@@ -1,7 +1,8 @@
 /*
  * Key, certificate and signatures of the lab; see signer.h. The key never leaves this file. The
  * certificate's dates are constants and RSA PKCS#1 v1.5 signatures are deterministic, so that a key
- * given by the user keeps its key id over restarts. Called by main.c, jwt.c, imds.c and entra.c.
+ * given by the user keeps its key id over restarts. Called by main.c, jwt.c, imds.c and
+ * discovery.c.
  */
 #include "lab/signer.h"
 
