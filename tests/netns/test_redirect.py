@@ -219,5 +219,18 @@ def anonymous(w):
     w.lab.never_reached(lab)
 
 
+@suite.test("a namespace without a name that runs when the agent starts is served at once")
+def running(w):
+    dialer = w.pods["a"].dialer(attempts=3, argv_prefix=[
+        "unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"])
+    assert dialer.read().refused
+    w.agent.stop()
+    assert dialer.next().refused, "without the agent"
+    w.agent.start()
+    reply = dialer.next()
+    assert reply.appid == A, reply
+    dialer.close()
+
+
 if __name__ == "__main__":
     suite.run()

@@ -198,24 +198,38 @@ static void make_room(struct ig_listeners *t, uint64_t owner)
 		close_entry(t, oldest);
 }
 
-int ig_listeners_add_anonymous(
-	struct ig_listeners *t, int netns_fd, uint64_t expected_cookie, uint64_t owner_cgroup_id)
+/* expected_cookie 0: whatever it is. */
+static int add_anonymous(
+	struct ig_listeners *t, int netns_fd, uint64_t expected_cookie, uint64_t owner)
 {
 	_cleanup_(entry_freep) struct entry *entry = NULL;
 	int r;
 
-	if (find(t, expected_cookie))
-		return 0;
 	if (HASH_COUNT(t->by_cookie) >= IG_LISTENERS_MAX)
 		return -E2BIG;
 	r = open_entry(t, netns_fd, "", &entry);
 	if (r < 0)
 		return r;
-	if (entry->listener.netns_cookie != expected_cookie)
+	if (expected_cookie && entry->listener.netns_cookie != expected_cookie)
 		return -ESTALE;
-	make_room(t, owner_cgroup_id);
-	entry->listener.owner = owner_cgroup_id;
+	if (find(t, entry->listener.netns_cookie))
+		return 0;
+	make_room(t, owner);
+	entry->listener.owner = owner;
 	return insert(t, TAKE_PTR(entry));
+}
+
+int ig_listeners_add_anonymous(
+	struct ig_listeners *t, int netns_fd, uint64_t expected_cookie, uint64_t owner_cgroup_id)
+{
+	if (find(t, expected_cookie))
+		return 0;
+	return add_anonymous(t, netns_fd, expected_cookie, owner_cgroup_id);
+}
+
+int ig_listeners_add_running(struct ig_listeners *t, int netns_fd, uint64_t owner_cgroup_id)
+{
+	return add_anonymous(t, netns_fd, 0, owner_cgroup_id);
 }
 
 size_t ig_listeners_sweep(struct ig_listeners *t,

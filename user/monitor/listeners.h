@@ -46,6 +46,11 @@ int ig_listeners_add_named(
 	struct ig_listeners *listeners, int netns_fd, const char *name, uint64_t *ret_cookie);
 void ig_listeners_drop_name(struct ig_listeners *listeners, uint64_t netns_cookie);
 
+/* A namespace that a running process is in, found at start. Nothing happens if it has a listener.
+ */
+int ig_listeners_add_running(
+	struct ig_listeners *listeners, int netns_fd, uint64_t owner_cgroup_id);
+
 /* A connect was met in a namespace without a listener. -ESTALE when netns_fd is not the namespace
  * with that cookie (the process id was used again). */
 int ig_listeners_add_anonymous(struct ig_listeners *listeners, int netns_fd,

@@ -24,6 +24,7 @@
 #include "monitor/requests.h"
 #include "workload/netns.h"
 #include "workload/process.h"
+#include "workload/tasks.h"
 
 #define SWEEP_SEC 5
 
@@ -298,6 +299,16 @@ static int make_events(struct monitor *m)
 	return ig_child_new(m->base, m->options->server_argv, &child_ops, m, &m->child);
 }
 
+/* Namespaces without a file in the watched directories: their first connect need not be the one
+ * that makes them known. */
+static void on_running(int netns_fd, uint64_t cgroup_id, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	if (ig_listeners_add_running(m->listeners, netns_fd, cgroup_id) == 0)
+		sweep_later(m);
+}
+
 static int start_listeners(struct monitor *m, struct ig_err *reterr_err)
 {
 	static const struct ig_listeners_ops ops = {.opened = on_opened, .closed = on_closed};
@@ -320,6 +331,10 @@ static int start_listeners(struct monitor *m, struct ig_err *reterr_err)
 	if (r < 0)
 		return ig_err_set(
 			reterr_err, r, "cannot follow the network namespaces: %s", strerror(-r));
+	r = ig_tasks_each_namespace(ig_datapath_cgroup_fd(m->dp), on_running, m);
+	if (r < 0)
+		(void)ig_log_warning_errno(
+			r, "cannot look for the namespaces of running processes, ignoring");
 	return 0;
 }
 
