@@ -74,7 +74,7 @@ static __always_inline const struct ig_workload_entry *ig_workload_find(
 		entry = bpf_map_lookup_elem(&workloads, &id);
 		if (entry) {
 			found = entry;
-			*ret_cgroup_id = id;
+			*ret_cgroup_id = entry->covers_many ? 0 : id;
 		}
 	}
 	return found;

@@ -43,8 +43,10 @@ struct ig_settings {
 
 /* Value of map `workloads`, keyed by cgroup id (__u64). */
 struct ig_workload_entry {
-	__u8 verdict[4]; /* by endpoint */
-	__u8 pad[4];
+	__u8 verdict[4];  /* by endpoint */
+	__u8 covers_many; /* 1: a default for all that is below (kubelet's pods), no workload itself
+			   */
+	__u8 pad[3];
 };
 
 /* Value of map `listeners`, keyed by network namespace cookie (__u64). */
@@ -68,7 +70,8 @@ struct ig_flow_key {
 struct ig_caller {
 	__u64 netns_cookie;	  /* of the socket, which may differ from the task's */
 	__u64 cgroup_id;	  /* the task's own cgroup */
-	__u64 workload_cgroup_id; /* the ancestor (or itself) found in `workloads`; 0: none */
+	__u64 workload_cgroup_id; /* the declared ancestor (or itself); 0: none that is one workload
+				   */
 	__u64 start_time_ns;	  /* of the process, since boot including suspend */
 	__u64 exe_inode;	  /* 0 when unknown (kernel threads, no access) */
 	__u32 exe_device;	  /* kernel encoding: major << 20 | minor */

@@ -157,6 +157,29 @@ static void the_deepest_declared_cgroup_counts(void **state)
 	drop_workload(1);
 }
 
+/* kubelet's slice gives every pod its verdict, but is no workload that they would share limits in
+ */
+static void a_default_for_many_is_no_workload(void **state)
+{
+	struct ig_workload_entry entry = {.verdict = {IG_VERDICT_REDIRECT}, .covers_many = 1};
+	uint64_t root = 1;
+	struct decide_case c;
+
+	(void)state;
+	set_settings(IG_VERDICT_PASS, IG_VERDICT_PASS);
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(skel->maps.workloads), &root, &entry, BPF_ANY), 0);
+	c = decide(tcp_case());
+	assert_int_equal(c.verdict, IG_VERDICT_REDIRECT);
+	assert_int_equal(c.workload_cgroup_id, 0);
+	set_workload(2, IG_VERDICT_DENY, 0, 0);
+	c = decide(tcp_case());
+	assert_int_equal(c.verdict, IG_VERDICT_DENY);
+	assert_int_equal(c.workload_cgroup_id, 2);
+	drop_workload(2);
+	drop_workload(1);
+}
+
 static void the_last_level_is_looked_at(void **state)
 {
 	struct decide_case c = tcp_case();
@@ -298,6 +321,7 @@ int main(void)
 		cmocka_unit_test(namespaces_have_their_own_default),
 		cmocka_unit_test(a_declared_ancestor_covers_its_children),
 		cmocka_unit_test(the_deepest_declared_cgroup_counts),
+		cmocka_unit_test(a_default_for_many_is_no_workload),
 		cmocka_unit_test(the_last_level_is_looked_at),
 		cmocka_unit_test(hostnetwork_workloads_are_told_apart_by_cgroup),
 		cmocka_unit_test(each_endpoint_has_its_own_verdict),

@@ -59,23 +59,26 @@ struct ig_workload_entry ig_workloads_verdicts(
 	return entry;
 }
 
-/* Pods that are not known yet are redirected all the same, and decided by the server. */
-static const struct ig_workload_entry default_verdicts = {
+/* What holds below the pods' roots. Pods that are not known yet are redirected all the same, and
+ * decided by the server. */
+static const struct ig_workload_entry pods_default = {
 	.verdict = {[IG_ENDPOINT_IMDS] = IG_VERDICT_REDIRECT,
 		[IG_ENDPOINT_WIRESERVER] = IG_VERDICT_DENY,
-		[IG_ENDPOINT_HOSTGAPLUGIN] = IG_VERDICT_DENY}};
+		[IG_ENDPOINT_HOSTGAPLUGIN] = IG_VERDICT_DENY},
+	.covers_many = 1,
+};
 
 static struct ig_workload_entry verdicts_of_path(const struct ig_workloads *w, const char *path)
 {
 	char container[IG_CONTAINER_ID_BYTES + 1];
 	const struct ig_pod *pod = ig_serve_find_pod(w->store, path, container);
 
-	return pod ? ig_workloads_verdicts(w->store, pod) : default_verdicts;
+	return pod ? ig_workloads_verdicts(w->store, pod) : pods_default;
 }
 
 static bool is_default(const struct ig_workload_entry *entry)
 {
-	return memcmp(entry, &default_verdicts, sizeof(*entry)) == 0;
+	return memcmp(entry->verdict, pods_default.verdict, sizeof(entry->verdict)) == 0;
 }
 
 static struct target *target_get(struct ig_workloads *w, uint64_t cgroup_id)

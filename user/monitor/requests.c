@@ -123,6 +123,7 @@ static int workload_set(struct ig_requests *requests, const struct ig_monitor_re
 			return -EINVAL;
 		entry.verdict[i] = request->workload.entry.verdict[i];
 	}
+	entry.covers_many = request->workload.entry.covers_many != 0;
 	if (!ig_cgroup_id_exists(ig_datapath_cgroup_fd(requests->dp), cgroup_id))
 		return -ENOENT;
 	if (!find(requests, cgroup_id)) {
