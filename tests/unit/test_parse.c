@@ -184,6 +184,41 @@ static void prefixes(void **state)
 	assert_false(ig_str_has_prefix("Abc", "abc"));
 }
 
+static void test_utf8(void **state)
+{
+	static const struct {
+		const char *bytes;
+		size_t left, n;
+	} cases[] = {
+		{"a", 1, 1},
+		{"\0", 1, 1},
+		{"\x7f", 1, 1},
+		{"\xc3\xa9", 2, 2},
+		{"\xc3\xa9", 1, 0},
+		{"\xe2\x82\xac", 3, 3},
+		{"\xe2\x82", 2, 0},
+		{"\xf0\x9f\x98\x80", 4, 4},
+		{"\xf4\x8f\xbf\xbf", 4, 4},
+		{"\xf4\x90\x80\x80", 4, 0}, /* behind U+10FFFF */
+		{"\xf5\x80\x80\x80", 4, 0},
+		{"\x80", 1, 0},
+		{"\xff", 1, 0},
+		{"\xc0\x80", 2, 0},
+		{"\xc1\xbf", 2, 0},
+		{"\xe0\x80\x80", 3, 0}, /* overlong */
+		{"\xf0\x80\x80\x80", 4, 0},
+		{"\xed\xa0\x80", 3, 0}, /* a surrogate */
+		{"\xc3(", 2, 0},
+		{"\xe2(\xac", 3, 0},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++)
+		assert_int_equal(
+			ig_utf8_sequence((const unsigned char *)cases[i].bytes, cases[i].left),
+			cases[i].n);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -199,6 +234,7 @@ int main(void)
 		cmocka_unit_test(case_does_not_depend_on_the_locale),
 		cmocka_unit_test(lower_leaves_the_rest_alone),
 		cmocka_unit_test(prefixes),
+		cmocka_unit_test(test_utf8),
 	};
 
 	return cmocka_run_group_tests_name("parse", tests, NULL, NULL);

@@ -10,6 +10,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/parse.h"
+
 #define FIRST_CAP 256
 
 void ig_buf_init(struct ig_buf *b, size_t limit_bytes)
@@ -113,35 +115,13 @@ void ig_buf_printf(struct ig_buf *b, const char *fmt, ...)
 	b->len += (size_t)n;
 }
 
-/* Length of the valid UTF-8 sequence at s, or 0. Overlong forms and surrogates are invalid (RFC
- * 3629). */
-static size_t utf8_sequence(const unsigned char *s, size_t left)
-{
-	unsigned char first = s[0];
-	size_t n = first < 0x80			    ? 1
-		   : first >= 0xc2 && first <= 0xdf ? 2
-		   : (first & 0xf0) == 0xe0	    ? 3
-		   : first >= 0xf0 && first <= 0xf4 ? 4
-						    : 0;
-
-	if (n == 0 || n > left)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((first == 0xe0 && s[1] < 0xa0) || (first == 0xed && s[1] > 0x9f) ||
-		(first == 0xf0 && s[1] < 0x90) || (first == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return n;
-}
-
 void ig_buf_json_string(struct ig_buf *b, const char *s, size_t len)
 {
 	const unsigned char *p = (const unsigned char *)s;
 
 	ig_buf_putc(b, '"');
 	while (len) {
-		size_t n = utf8_sequence(p, len);
+		size_t n = ig_utf8_sequence(p, len);
 
 		if (n == 0) {
 			ig_buf_puts(b, "\\ufffd");

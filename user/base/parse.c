@@ -96,3 +96,23 @@ bool ig_str_has_prefix(const char *s, const char *prefix)
 {
 	return strncmp(s, prefix, strlen(prefix)) == 0;
 }
+
+size_t ig_utf8_sequence(const unsigned char *s, size_t left)
+{
+	unsigned char first = s[0];
+	size_t n = first < 0x80			    ? 1
+		   : first >= 0xc2 && first <= 0xdf ? 2
+		   : (first & 0xf0) == 0xe0	    ? 3
+		   : first >= 0xf0 && first <= 0xf4 ? 4
+						    : 0;
+
+	if (n == 0 || n > left)
+		return 0;
+	for (size_t i = 1; i < n; i++)
+		if ((s[i] & 0xc0) != 0x80)
+			return 0;
+	if ((first == 0xe0 && s[1] < 0xa0) || (first == 0xed && s[1] > 0x9f) ||
+		(first == 0xf0 && s[1] < 0x90) || (first == 0xf4 && s[1] > 0x8f))
+		return 0;
+	return n;
+}

@@ -24,3 +24,7 @@ bool ig_str_equal_nocase(const char *a, const char *b);
 /* Lower-cases A-Z in place, leaving every other byte alone. */
 void ig_str_lower(char *s);
 bool ig_str_has_prefix(const char *s, const char *prefix);
+
+/* Length of the valid UTF-8 sequence at s (at least one byte is left), or 0. Overlong forms and
+ * surrogates are invalid (RFC 3629); control characters are not. */
+size_t ig_utf8_sequence(const unsigned char *s, size_t left);
