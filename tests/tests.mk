@@ -21,6 +21,7 @@ RUN = tests/run --build $(abspath $(O)) $(RUN_FLAGS)
 WRAP_test_ctl := -Wl,--wrap=getsockopt
 WRAP_test_store := $(addprefix -Wl$(comma)--wrap=,malloc calloc reallocarray strdup)
 WRAP_test_token_oom := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
+WRAP_test_token_entra := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
 WRAP_test_datapath := $(addprefix -Wl$(comma)--wrap=,bpf_object__load_skeleton libbpf_probe_bpf_map_type)
 WRAP_test_fdutil := $(addprefix -Wl$(comma)--wrap=,read write sendmsg recvmsg)
 
@@ -62,6 +63,10 @@ lab: $(LAB_IF_ANY) ## tests of the stand-in for Azure
 .PHONY: netns
 netns: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## system tests in network namespaces (sudo)
 	@$(RUN) netns
+
+.PHONY: conformance
+conformance: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## the metadata protocol, case by case (sudo)
+	@$(RUN) conformance
 
 .PHONY: clients
 clients: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## real Azure clients (sudo)

@@ -12,6 +12,9 @@
 #define IG_HTTP_HEADER_TIMEOUT_SEC	 8 /* from the first byte to the end of the headers and body */
 #define IG_HTTP_IDLE_TIMEOUT_SEC	 60 /* between requests; also before the first byte */
 #define IG_HTTP_CONNECTIONS_MAX		 8192
+#define IG_REQUESTS_WORKLOAD_PER_SEC	 200 /* token requests; 429 beyond the burst */
+#define IG_REQUESTS_WORKLOAD_BURST	 1000
+#define IG_RATE_ENTRIES_MAX		 16384 /* workloads that are counted at once */
 #define IG_HTTP_CONNECTIONS_WORKLOAD_MAX 512
 
 /* Values in requests (user/imds) */
@@ -23,6 +26,7 @@
 /* Upstream (user/token, user/http/client). Real IMDS allows 5 at once and 20 a second per VM. */
 #define IG_UPSTREAM_CONCURRENCY	   4
 #define IG_UPSTREAM_PER_SEC	   15
+#define IG_ENTRA_CONCURRENCY	   32 /* no limit per machine; one authority may hang */
 #define IG_UPSTREAM_TIMEOUT_SEC	   20
 #define IG_UPSTREAM_RESPONSE_BYTES 65536
 #define IG_UPSTREAM_QUEUE_MAX	   4096
@@ -30,18 +34,43 @@
 #define IG_TOKEN_WAITERS_MAX	   8192
 #define IG_TOKEN_BYTES		   32768 /* one access token */
 #define IG_TOKEN_MIN_LIFE_SEC	   300	 /* clients throw away what lives shorter */
-#define IG_TOKEN_NEGATIVE_SEC	   5
+#define IG_TOKEN_NEGATIVE_SEC	   5	 /* refusals and nonsense */
+#define IG_TOKEN_UNAVAILABLE_MSEC                                                                  \
+	800 /* what may pass: less than the Retry-After that clients get */
+
+/* Credentials on disk (user/token) */
+#define IG_SECRET_BYTES		  4096	/* a client secret, the password of a certificate */
+#define IG_CERTIFICATE_BYTES	  65536 /* a PKCS#12 file */
+#define IG_ASSERTION_BYTES	  16384 /* a client assertion, made or read */
+#define IG_CREDENTIAL_FILES_MAX	  1024	/* entries of one secret's directory that are looked at */
+#define IG_CREDENTIAL_PATH_BYTES  1024
+#define IG_UPSTREAM_REQUEST_BYTES 65536 /* a form */
+
+/* Metadata documents (user/imds, user/agent/documents). Real IMDS allows 5 requests a second per
+ * VM, whoever asks for whatever. */
+#define IG_DOCUMENT_PATH_BYTES	       512 /* 404 beyond */
+#define IG_DOCUMENT_BYTES	       131072 /* one document; user data alone may be 64 KiB in base64 */
+#define IG_DOCUMENT_CONCURRENCY	       2
+#define IG_DOCUMENT_PER_SEC	       3
+#define IG_DOCUMENT_TIMEOUT_SEC	       5 /* from the request to the answer; 503 then */
+#define IG_DOCUMENT_TURN_SEC	       4 /* of them in the queue: what starts later is given no time */
+#define IG_DOCUMENT_QUEUE_MAX	       64 /* documents asked for and not there yet; 503 beyond */
+#define IG_DOCUMENT_QUEUE_WORKLOAD_MAX 4  /* of them started by one workload; 429 beyond */
+#define IG_DOCUMENT_CACHE_MAX	       256
+#define IG_DOCUMENT_CACHE_BYTES	       (8 * 1024 * 1024)
+#define IG_DOCUMENT_CACHE_SEC	       30
 
 /* Objects (user/objects) */
-#define IG_MANIFEST_FILE_BYTES (1024 * 1024)
-#define IG_MANIFEST_FILES_MAX  1024
-#define IG_MANIFEST_DOCS_MAX   4096 /* in one file */
-#define IG_MANIFEST_DEPTH_MAX  32
-#define IG_YAML_NODES_MAX      65536 /* in one document */
-#define IG_OBJECT_NAME_BYTES   253
-#define IG_LABELS_MAX	       256
-#define IG_CGROUP_PATH_BYTES   1024
-#define IG_POD_IDENTITIES_MAX  64
+#define IG_MANIFEST_FILE_BYTES	 (1024 * 1024)
+#define IG_MANIFEST_FILES_MAX	 1024
+#define IG_MANIFEST_DOCS_MAX	 4096 /* in one file */
+#define IG_MANIFEST_DEPTH_MAX	 32
+#define IG_YAML_NODES_MAX	 65536 /* in one document */
+#define IG_OBJECT_NAME_BYTES	 253
+#define IG_LABELS_MAX		 256
+#define IG_CGROUP_PATH_BYTES	 1024
+#define IG_POD_IDENTITIES_MAX	 64
+#define IG_AUXILIARY_TENANTS_MAX 3 /* of one identity */
 
 /* Audit (user/audit) */
 #define IG_AUDIT_LINE_BYTES	 16384

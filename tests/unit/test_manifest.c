@@ -33,6 +33,10 @@
 #define POD    "apiVersion: v1\nkind: Pod\n"
 #define NAME   "metadata: {name: x}\n"
 #define IDSPEC ID NAME "spec:\n"
+#define SP     ID NAME "spec: {type: 1, clientID: c, tenantID: t"
+#define FED(path, spec)                                                                            \
+	ID "metadata: {name: x, annotations: {imdsgate.dev/federated-token-file: " path "}}\n"     \
+	   "spec: {clientID: " GUID ", " spec "}\n"
 
 IG_DEFINE_CLEANUP(struct ig_object_set *, ig_object_set_free);
 
@@ -58,15 +62,23 @@ static void test_identity(void **state)
 		   "status: {availableReplicas: 1}\n"
 		   "---\n" ID "metadata: {name: sp}\n"
 		   "spec: {type: 1, clientID: app, tenantID: contoso.example,"
-		   " clientPassword: {name: s, namespace: n}, auxiliaryTenantIDs: [a, b],"
+		   " clientPassword: {name: s, namespace: default}, auxiliaryTenantIDs: [a, b],"
 		   " adEndpoint: 'https://login.example/'}\n"
 		   "---\n" ID "metadata: {name: cert}\n"
 		   "spec: {type: 2, clientID: " GUID ", tenantID: " GUID
+		   ", clientPassword: {name: my.cert}"
 		   ", auxiliaryTenantIDs: null, adEndpoint: 'http://127.0.0.1:8080'}\n");
 	const struct ig_identity *id;
 
 	(void)state;
 	assert_int_equal(set->n_identities, 3);
+	assert_string_equal(set->identities[0].secret_name, "");
+	assert_string_equal(set->identities[0].federated_token_file, "");
+	assert_string_equal(set->identities[1].secret_name, "s");
+	assert_string_equal(set->identities[1].auxiliary_tenants, "a,b");
+	assert_string_equal(set->identities[2].secret_name, "my.cert");
+	assert_string_equal(set->identities[2].auxiliary_tenants, "");
+	assert_false(set->identities[2].assertion_rs256);
 	id = &set->identities[0];
 	assert_string_equal(id->namespace, "shop");
 	assert_string_equal(id->name, "web");
@@ -87,6 +99,32 @@ static void test_identity(void **state)
 	assert_false(id->behavior_namespaced);
 	assert_string_equal(id->object_id, "");
 	assert_int_equal(set->identities[2].type, IG_IDENTITY_CERTIFICATE);
+}
+
+static void test_credentials(void **state)
+{
+	_cleanup_(ig_object_set_freep) struct ig_object_set *set = parse(
+		ID "metadata:\n  name: fed\n  namespace: shop\n  annotations:\n"
+		   "    imdsgate.dev/federated-token-file: shop/fed/token..1\n"
+		   "spec: {clientID: " GUID ", tenantID: " GUID
+		   ", clientPassword: {name: '', namespace: ''}, auxiliaryTenantIDs: []}\n"
+		   "---\n" ID "metadata:\n  name: old\n  annotations:\n"
+		   "    imdsgate.dev/assertion-algorithm: RS256\n"
+		   "spec: {type: 2, clientID: " GUID ", tenantID: t, clientPassword: {name: c}}\n"
+		   "---\n" ID "metadata:\n  name: new\n  annotations:\n"
+		   "    imdsgate.dev/assertion-algorithm: PS256\n"
+		   "spec: {type: 2, clientID: " GUID ", tenantID: t, clientPassword: {name: c},"
+		   " auxiliaryTenantIDs: [a.example, " GUID ", c]}\n");
+
+	(void)state;
+	assert_int_equal(set->n_identities, 3);
+	assert_string_equal(set->identities[0].federated_token_file, "shop/fed/token..1");
+	assert_string_equal(set->identities[0].secret_name, "");
+	assert_false(set->identities[0].assertion_rs256);
+	assert_true(set->identities[1].assertion_rs256);
+	assert_string_equal(set->identities[1].secret_name, "c");
+	assert_false(set->identities[2].assertion_rs256);
+	assert_string_equal(set->identities[2].auxiliary_tenants, "a.example," GUID ",c");
 }
 
 static void test_binding_and_exception(void **state)
@@ -292,6 +330,38 @@ static const struct {
 	{IDSPEC "  clientID: " GUID "\n  auxiliaryTenantIDs: a\n", 6, 3, "sequence of strings"},
 	{IDSPEC "  clientID: " GUID "\n  auxiliaryTenantIDs: [1]\n", 6, 3, "expected a string"},
 	{IDSPEC "  clientID: " GUID "\n  replicas: x\n", 6, 3, "expected an integer"},
+	/* their credentials */
+	{SP "}\n", 4, 7, "type 1 needs a clientPassword with the name of a Secret"},
+	{SP ", clientPassword: {name: ''}}\n", 4, 7, "type 1 needs a clientPassword"},
+	{SP ", clientPassword: null}\n", 4, 7, "type 1 needs a clientPassword"},
+	{SP ", clientPassword: {name: s, namespace: other}}\n", 4, 69,
+		"expected \"default\", the identity's own namespace (secrets of others are not read), found \"other\""},
+	{SP ", clientPassword: {name: ../s}}\n", 4, 60, "name of a Secret"},
+	{SP ", clientPassword: {name: s/k}}\n", 4, 60, "name of a Secret"},
+	{SP ", clientPassword: {name: ..}}\n", 4, 60, "name of a Secret"},
+	{SP ", clientPassword: {name: s}, auxiliaryTenantIDs: [a, b, c, d]}\n", 4, 70,
+		"4 tenants are more than the 3 allowed"},
+	{SP ", clientPassword: {name: s}, auxiliaryTenantIDs: ['a,b']}\n", 4, 70,
+		"GUIDs or domain names, found \"a,b\""},
+	{FED("default/x/token", "tenantID: t, type: 1, clientPassword: {name: s}"), 3, 35,
+		"only for type 0"},
+	{FED("default/x/token", "resourceID: " RID), 3, 35, "needs a clientID and a tenantID"},
+	{FED("other/x/token", "tenantID: t"), 3, 35, "expected default/SECRET/KEY"},
+	{FED("defaults/token", "tenantID: t"), 3, 35, "expected default/SECRET/KEY"},
+	{FED("/default/token", "tenantID: t"), 3, 35, "expected default/SECRET/KEY"},
+	{FED("default/../other/token", "tenantID: t"), 3, 35, "expected default/SECRET/KEY"},
+	{FED("default/./token", "tenantID: t"), 3, 35, "expected default/SECRET/KEY"},
+	{FED("default//token", "tenantID: t"), 3, 35, "expected default/SECRET/KEY"},
+	{FED("default/token/..", "tenantID: t"), 3, 35, "expected default/SECRET/KEY"},
+	{FED("default/", "tenantID: t"), 3, 35, "expected default/SECRET/KEY"},
+	{FED("default", "tenantID: t"), 3, 35, "expected default/SECRET/KEY"},
+	{FED("''", "tenantID: t"), 3, 35, "expected default/SECRET/KEY"},
+	{ID "metadata: {name: x, annotations: {imdsgate.dev/assertion-algorithm: HS256}}\n"
+	    "spec: {type: 2, clientID: c, tenantID: t, clientPassword: {name: s}}\n",
+		3, 35, "expected \"PS256\" or \"RS256\", found \"HS256\""},
+	{ID "metadata: {name: x, annotations: {imdsgate.dev/assertion-algorithm: RS256}}\n"
+	    "spec: {type: 1, clientID: c, tenantID: t, clientPassword: {name: s}}\n",
+		3, 35, "only for type 2"},
 	{ID "metadata: {name: x, annotations: {aadpodidentity.k8s.io/Behavior: Namespaced}}\n"
 	    "spec: {clientID: " GUID "}\n",
 		3, 35, "expected \"namespaced\", found \"Namespaced\""},
@@ -493,7 +563,8 @@ static int parse_client_id(size_t len, struct ig_err *err)
 	_cleanup_(ig_object_set_freep) struct ig_object_set *set = NULL;
 
 	ig_buf_init(&b, 1 << 20);
-	ig_buf_puts(&b, IDSPEC "  type: 1\n  tenantID: t\n  clientID: ");
+	ig_buf_puts(
+		&b, IDSPEC "  type: 1\n  tenantID: t\n  clientPassword: {name: s}\n  clientID: ");
 	for (size_t i = 0; i < len; i++)
 		ig_buf_putc(&b, 'x');
 	ig_buf_putc(&b, '\n');
@@ -775,6 +846,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_identity),
+		cmocka_unit_test(test_credentials),
 		cmocka_unit_test(test_binding_and_exception),
 		cmocka_unit_test(test_pod),
 		cmocka_unit_test(test_empty_and_ignored),

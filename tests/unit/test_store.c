@@ -138,7 +138,10 @@ static void add_identity(struct ig_object_set *set, const char *ns, const char *
 		.resource_id = copy(""),
 		.object_id = copy(""),
 		.tenant_id = copy(""),
-		.ad_endpoint = copy("")};
+		.ad_endpoint = copy(""),
+		.secret_name = copy(""),
+		.auxiliary_tenants = copy(""),
+		.federated_token_file = copy("")};
 
 	assert_int_equal(ig_object_set_add(set, IG_OBJECT_IDENTITY, &id), 0);
 }
@@ -400,7 +403,8 @@ static void test_every_field_counts(void **state)
 		struct ig_binding *b = &set->bindings[0];
 		struct ig_pod *pod = &set->pods[0];
 		char **strings[] = {&id->namespace, &id->name, &id->client_id, &id->resource_id,
-			&id->object_id, &id->tenant_id, &id->ad_endpoint, &b->namespace, &b->name,
+			&id->object_id, &id->tenant_id, &id->ad_endpoint, &id->secret_name,
+			&id->auxiliary_tenants, &id->federated_token_file, &b->namespace, &b->name,
 			&b->azure_identity, &b->selector, &e->namespace, &e->name,
 			&e->labels[0].key, &e->labels[0].value, &pod->namespace, &pod->name,
 			&pod->uid, &pod->cgroup, &pod->service_account, &pod->labels[0].key,
@@ -419,11 +423,13 @@ static void test_every_field_counts(void **state)
 		else if (rest == 3)
 			pod->host_network = true;
 		else if (rest == 4)
+			id->assertion_rs256 = true;
+		else if (rest == 5)
 			add_binding(set, "more", "sel");
-		if (ig_object_set_equal(base, set) != (rest > 4))
+		if (ig_object_set_equal(base, set) != (rest > 5))
 			fail_msg("field %d", i);
 		ig_object_set_free(set);
-		if (rest > 4)
+		if (rest > 5)
 			break;
 	}
 	ig_object_set_free(base);

@@ -97,7 +97,7 @@ static bool run_with_failure(struct fixture *f, unsigned int n, int *hurt)
 	assert_true(get_token(f, "r").ok);
 	assert_true(get_token(f, "s").ok);
 	(void)ig_token_service_purge(f->service, keep_none, NULL);
-	assert_int_equal(f->service->n_running, 0);
+	assert_int_equal(n_running(f->service), 0);
 	assert_int_equal(ig_token_service_stats(f->service).waiters, 0);
 	assert_int_equal(f->service->cache.len, 0);
 	return allocations >= n;

@@ -341,6 +341,21 @@ static void test_failure_is_remembered(void **state)
 	assert_int_equal(f->n_calls, 2);
 }
 
+/* Clients are told to try again in a second, and some give up after the third time. */
+static void test_passing_failure_is_forgotten_in_a_second(void **state)
+{
+	struct fixture *f = *state;
+
+	f->status = 503;
+	assert_int_equal(get_token(f, "r").kind, IG_TOKEN_UNAVAILABLE);
+	assert_int_equal(get_token(f, "r").kind, IG_TOKEN_UNAVAILABLE);
+	assert_int_equal(f->n_calls, 1);
+	f->status = 200;
+	pass_sec(1);
+	assert_true(get_token(f, "r").ok);
+	assert_int_equal(f->n_calls, 2);
+}
+
 static void test_failure_is_forgotten(void **state)
 {
 	struct fixture *f = *state;
@@ -579,7 +594,7 @@ static void test_purge_under_way(void **state)
 	assert_int_equal(a.n, 1);
 	assert_false(a.ok);
 	assert_int_equal(a.kind, IG_TOKEN_UNAVAILABLE);
-	assert_int_equal(f->service->n_running, 1);
+	assert_int_equal(n_running(f->service), 1);
 	release(f);
 	run_until(f, &kept.n, 1);
 	run_ready(f);
@@ -631,6 +646,7 @@ int main(void)
 		TEST(test_bypass_after_rejection_asks_again),
 		TEST(test_refused_token),
 		TEST(test_failure_is_remembered),
+		TEST(test_passing_failure_is_forgotten_in_a_second),
 		TEST(test_failure_is_forgotten),
 		TEST(test_cancel_one_of_two),
 		TEST(test_cancel_the_last),

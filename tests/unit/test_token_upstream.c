@@ -133,7 +133,7 @@ static void test_hanging_upstream(void **state)
 	got = get_token(f, "r");
 	assert_int_equal(got.kind, IG_TOKEN_UNAVAILABLE);
 	assert_string_equal(got.text, "upstream timed out");
-	assert_int_equal(f->service->n_running, 0);
+	assert_int_equal(n_running(f->service), 0);
 }
 
 /* ---- limits on asking ------------------------------------------------------------------------ */
@@ -189,7 +189,8 @@ static void test_rate(void **state)
 	run_ready(f);
 	assert_int_equal(f->n_calls, IG_UPSTREAM_PER_SEC);
 	assert_int_equal(count_ok(asked, MANY), IG_UPSTREAM_PER_SEC);
-	assert_true(event_pending(f->service->pump_timer, EV_TIMEOUT, NULL));
+	assert_true(
+		event_pending(f->service->lanes[IG_SOURCE_LANE_IMDS].pump_timer, EV_TIMEOUT, NULL));
 	/* a moment before the second is over */
 	fake_mono_usec += IG_USEC_PER_SEC - 1;
 	ig_token_upstream_pump(f->service);
@@ -206,7 +207,8 @@ static void test_rate(void **state)
 		run_ready(f);
 	}
 	assert_int_equal(count_ok(asked, MANY), MANY);
-	assert_false(event_pending(f->service->pump_timer, EV_TIMEOUT, NULL));
+	assert_false(
+		event_pending(f->service->lanes[IG_SOURCE_LANE_IMDS].pump_timer, EV_TIMEOUT, NULL));
 	free(asked);
 }
 

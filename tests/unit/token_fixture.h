@@ -162,6 +162,16 @@ static inline void release(struct fixture *f)
 	f->n_held = 0;
 }
 
+/* Calls under way, to whatever upstream. */
+static inline size_t n_running(const struct ig_token_service *service)
+{
+	size_t n = 0;
+
+	for (int i = 0; i < _IG_SOURCE_LANE_MAX; i++)
+		n += service->lanes[i].n_running;
+	return n;
+}
+
 static inline uint16_t port_of(evutil_socket_t fd)
 {
 	struct sockaddr_in addr = {};
@@ -317,7 +327,7 @@ static inline void run_ready(struct fixture *f)
 
 	evtimer_add(timer, &guard);
 	while (f->service && !too_long &&
-		(f->service->n_running > (size_t)f->n_held || !TAILQ_EMPTY(&f->service->ready)))
+		(n_running(f->service) > (size_t)f->n_held || !TAILQ_EMPTY(&f->service->ready)))
 		event_base_loop(f->base, EVLOOP_ONCE);
 	event_free(timer);
 	assert_false(too_long);

@@ -20,6 +20,8 @@
 #define ANNOTATION_OBJECT_ID "imdsgate.dev/object-id"
 #define ANNOTATION_EXCEPTION "imdsgate.dev/exception-mode"
 #define ANNOTATION_CGROUP    "imdsgate.dev/cgroup"
+#define ANNOTATION_FEDERATED "imdsgate.dev/federated-token-file"
+#define ANNOTATION_ALGORITHM "imdsgate.dev/assertion-algorithm"
 
 static const struct ig_field identity_fields[] = {
 	{.name = "type", .shape = IG_FIELD_INTEGER},
@@ -115,8 +117,6 @@ static int identity_required(const struct ig_input *in, const struct ig_identity
 
 static int identity_formats(const struct ig_input *in, const struct ig_identity *id)
 {
-	struct ig_fields password;
-
 	if (id->resource_id[0] && !ig_name_is_identity_resource_id(id->resource_id))
 		return ig_fields_fail(&in->spec, "resourceID",
 			"expected /subscriptions/SUBSCRIPTION/resourcegroups/GROUP/providers/Microsoft.ManagedIdentity/userAssignedIdentities/NAME, found \"%s\"",
@@ -128,9 +128,133 @@ static int identity_formats(const struct ig_input *in, const struct ig_identity 
 		return ig_fields_fail(&in->spec, "adEndpoint",
 			"expected an https:// URL without query (http:// only for the loopback host), found \"%s\"",
 			id->ad_endpoint);
-	if (ig_fields_enter(&in->spec, "clientPassword", "spec.clientPassword", &password))
-		return IG_FIELDS_CHECK(&password, password_fields, true);
 	return 0;
+}
+
+/* ---- where its credential is ---- */
+
+/* Another namespace's secret would be its owner's credential in somebody else's hands, sent to an
+ * authority of their choice: the reference may name the identity's own namespace, or none. */
+static int identity_secret(const struct ig_input *in, struct ig_identity *id)
+{
+	const char *name = NULL, *namespace = NULL;
+	struct ig_fields password = {};
+
+	if (ig_fields_enter(&in->spec, "clientPassword", "spec.clientPassword", &password)) {
+		int r = IG_FIELDS_CHECK(&password, password_fields, true);
+
+		if (r < 0)
+			return r;
+		name = ig_fields_peek(&password, "name");
+		namespace = ig_fields_peek(&password, "namespace");
+	}
+	if (namespace && namespace[0] && strcmp(namespace, in->namespace) != 0)
+		return ig_fields_fail(&password, "namespace",
+			"expected \"%s\", the identity's own namespace (secrets of others are not read), found \"%s\"",
+			in->namespace, namespace);
+	if (name && name[0] && !ig_name_is_dns_subdomain(name))
+		return ig_fields_fail(
+			&password, "name", "expected the name of a Secret, found \"%s\"", name);
+	if (id->type == IG_IDENTITY_USER_ASSIGNED)
+		return copy_text(in, "", &id->secret_name);
+	if (!name || !name[0])
+		return ig_fields_fail(&in->spec, NULL,
+			"type %d needs a clientPassword with the name of a Secret", (int)id->type);
+	return copy_text(in, name, &id->secret_name);
+}
+
+static int identity_auxiliary_tenants(const struct ig_input *in, struct ig_identity *id)
+{
+	/* 1 for the comma or the NUL */
+	char joined[IG_AUXILIARY_TENANTS_MAX * (IG_OBJECT_NAME_BYTES + 1)] = "";
+	const json_t *list = json_object_get(in->spec.node, "auxiliaryTenantIDs");
+	char *end = joined;
+	json_t *item;
+	size_t i;
+
+	if (json_array_size(list) > IG_AUXILIARY_TENANTS_MAX)
+		return ig_fields_fail(&in->spec, "auxiliaryTenantIDs",
+			"%zu tenants are more than the %d allowed", json_array_size(list),
+			IG_AUXILIARY_TENANTS_MAX);
+	json_array_foreach (list, i, item) {
+		const char *tenant = json_string_value(item);
+
+		if (!ig_name_is_tenant(tenant))
+			return ig_fields_fail(&in->spec, "auxiliaryTenantIDs",
+				"expected GUIDs or domain names, found \"%s\"", tenant);
+		if (i)
+			*end++ = ',';
+		end = stpcpy(end, tenant);
+	}
+	return copy_text(in, joined, &id->auxiliary_tenants);
+}
+
+/* NAMESPACE/… without empty, "." or ".." parts. */
+static bool is_credential_path(const char *path, const char *namespace)
+{
+	size_t len = strlen(namespace);
+
+	if (strlen(path) > IG_CREDENTIAL_PATH_BYTES || strncmp(path, namespace, len) != 0 ||
+		path[len] != '/')
+		return false;
+	for (const char *part = path; part; part = strchr(part, '/')) {
+		part += *part == '/';
+		len = strcspn(part, "/");
+		if (len == 0 || (len <= 2 && strspn(part, ".") >= len))
+			return false;
+	}
+	return true;
+}
+
+static int identity_federation(const struct ig_input *in, struct ig_identity *id)
+{
+	const char *path;
+	int r = annotation(in, ANNOTATION_FEDERATED, &path);
+
+	if (r < 0)
+		return r;
+	if (!path)
+		return copy_text(in, "", &id->federated_token_file);
+	if (id->type != IG_IDENTITY_USER_ASSIGNED)
+		return ig_fields_fail(&in->annotations, ANNOTATION_FEDERATED,
+			"only for type 0; type %d has a credential of its own", (int)id->type);
+	if (!id->client_id[0] || !id->tenant_id[0])
+		return ig_fields_fail(&in->annotations, ANNOTATION_FEDERATED,
+			"needs a clientID and a tenantID in the spec");
+	if (!is_credential_path(path, in->namespace))
+		return ig_fields_fail(&in->annotations, ANNOTATION_FEDERATED,
+			"expected %s/SECRET/KEY, a file in the directory of the identity's own namespace, found \"%s\"",
+			in->namespace, path);
+	return copy_text(in, path, &id->federated_token_file);
+}
+
+static int identity_algorithm(const struct ig_input *in, struct ig_identity *id)
+{
+	const char *algorithm;
+	int r = annotation(in, ANNOTATION_ALGORITHM, &algorithm);
+
+	if (r < 0 || !algorithm)
+		return r;
+	if (id->type != IG_IDENTITY_CERTIFICATE)
+		return ig_fields_fail(&in->annotations, ANNOTATION_ALGORITHM, "only for type 2");
+	id->assertion_rs256 = strcmp(algorithm, "RS256") == 0;
+	if (!id->assertion_rs256 && strcmp(algorithm, "PS256") != 0)
+		return ig_fields_fail(&in->annotations, ANNOTATION_ALGORITHM,
+			"expected \"PS256\" or \"RS256\", found \"%s\"", algorithm);
+	return 0;
+}
+
+static int identity_credential(const struct ig_input *in, struct ig_identity *id)
+{
+	int r = identity_secret(in, id);
+
+	if (r == 0)
+		r = identity_auxiliary_tenants(in, id);
+	if (r == 0)
+		r = identity_federation(in, id);
+	if (r == 0)
+		r = identity_algorithm(in, id);
+	return r;
 }
 
 static int identity_annotations(const struct ig_input *in, struct ig_identity *id)
@@ -176,6 +300,8 @@ int ig_kind_read_identity(const struct ig_input *in)
 		r = identity_required(in, &id);
 	if (r == 0)
 		r = identity_formats(in, &id);
+	if (r == 0)
+		r = identity_credential(in, &id);
 	if (r == 0)
 		r = identity_annotations(in, &id);
 	return r < 0 ? r : ig_kind_add(in, IG_OBJECT_IDENTITY, &id);

@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STRINGS_MAX 8
+#define STRINGS_MAX 16
 #define NONE	    SIZE_MAX
 
 struct kind {
@@ -40,7 +40,10 @@ static const struct kind kinds[_IG_OBJECT_KIND_MAX] = {
 			offsetof(struct ig_identity, resource_id),
 			offsetof(struct ig_identity, object_id),
 			offsetof(struct ig_identity, tenant_id),
-			offsetof(struct ig_identity, ad_endpoint), NONE},
+			offsetof(struct ig_identity, ad_endpoint),
+			offsetof(struct ig_identity, secret_name),
+			offsetof(struct ig_identity, auxiliary_tenants),
+			offsetof(struct ig_identity, federated_token_file), NONE},
 		.labels = NONE},
 	[IG_OBJECT_BINDING] = {.name = "AzureIdentityBinding",
 		.size = sizeof(struct ig_binding),
@@ -138,7 +141,8 @@ static bool scalars_equal(enum ig_object_kind kind, const void *a, const void *b
 
 	switch (kind) {
 	case IG_OBJECT_IDENTITY:
-		return ia->type == ib->type && ia->behavior_namespaced == ib->behavior_namespaced;
+		return ia->type == ib->type && ia->assertion_rs256 == ib->assertion_rs256 &&
+		       ia->behavior_namespaced == ib->behavior_namespaced;
 	case IG_OBJECT_EXCEPTION: return ea->mode == eb->mode;
 	case IG_OBJECT_POD: return pa->host_network == pb->host_network;
 	case IG_OBJECT_BINDING:

@@ -47,6 +47,11 @@ struct ig_identity {
 	char *object_id;   /* annotation imdsgate.dev/object-id; "" when not given */
 	char *tenant_id;
 	char *ad_endpoint;
+	char *secret_name; /* clientPassword, always of the identity's own namespace; types 1, 2 */
+	char *auxiliary_tenants; /* joined by commas; kept, not asked */
+	/* annotation imdsgate.dev/federated-token-file: "NAMESPACE/…", its own namespace; type 0 */
+	char *federated_token_file;
+	bool assertion_rs256;	  /* annotation imdsgate.dev/assertion-algorithm: RS256; type 2 */
 	bool behavior_namespaced; /* annotation aadpodidentity.k8s.io/Behavior: namespaced */
 	struct ig_object_place place;
 };

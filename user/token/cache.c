@@ -114,27 +114,52 @@ static char *put_lowered(char *to, const char *s)
 	return end;
 }
 
+static const char *or_empty(const char *s)
+{
+	return s ? s : "";
+}
+
+/* As sent, and not lowered: these are compared byte for byte. Returns the end. */
+static char *put_exact(char *to, const char *s, const char **ret)
+{
+	*ret = to;
+	return put_string(to, or_empty(s));
+}
+
+/* Every part ends with its NUL, so that no two keys have the same text. */
+static size_t ident_len(const struct ig_token_key *key, const char *selector)
+{
+	const char *const parts[] = {selector, key->expect_client_id, key->resource,
+		or_empty(key->tenant), or_empty(key->authority), or_empty(key->credential)};
+	size_t len = 3;
+
+	for (size_t i = 0; i < IG_ARRAY_SIZE(parts); i++)
+		len += strlen(parts[i]) + 1;
+	return len;
+}
+
 int ig_token_ident_new(const struct ig_token_key *key, struct ig_token_ident **ret)
 {
 	bool selects = key->upstream.kind != IG_SELECTOR_NONE;
 	const char *selector = selects ? key->upstream.value : "";
-	struct ig_token_ident *ident;
-	size_t len;
+	size_t len = ident_len(key, selector);
+	struct ig_token_ident *ident = calloc(1, sizeof(*ident) + len);
 	char *p;
 
-	len = 2 + strlen(selector) + 1 + strlen(key->expect_client_id) + 1 + strlen(key->resource) +
-	      1;
-	ident = calloc(1, sizeof(*ident) + len);
 	if (!ident)
 		return -ENOMEM;
 	ident->refs = 1;
 	ident->len = len;
-	ident->text[0] = (char)('0' + key->upstream.kind);
-	p = put_lowered(ident->text + 2, selector);
+	ident->text[0] = (char)('0' + key->source);
+	ident->text[1] = (char)('0' + key->upstream.kind);
+	p = put_lowered(ident->text + 3, selector);
 	ident->key.expect_client_id = p;
 	p = put_lowered(p, key->expect_client_id);
-	ident->key.resource = p;
-	(void)put_string(p, key->resource);
+	p = put_exact(p, key->resource, &ident->key.resource);
+	p = put_exact(p, key->tenant, &ident->key.tenant);
+	p = put_exact(p, key->authority, &ident->key.authority);
+	(void)put_exact(p, key->credential, &ident->key.credential);
+	ident->key.source = key->source;
 	ident->key.upstream.kind = key->upstream.kind;
 	/* as sent: an upstream that tells upper from lower case gets what the binding says */
 	(void)put_string(ident->key.upstream.value, selector);

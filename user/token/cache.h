@@ -20,7 +20,7 @@ struct ig_token_ident {
 	struct ig_token_key key; /* strings stand in text */
 	unsigned int refs;
 	size_t len;
-	char text[]; /* kind, selector, client id, resource, each with its NUL */
+	char text[]; /* kinds, selector, client id, resource and so on, each with its NUL */
 };
 
 int ig_token_ident_new(const struct ig_token_key *key, struct ig_token_ident **ret);

@@ -158,13 +158,26 @@ static void remember_failure(struct ig_token_service *service, struct ig_token_e
 	entry->failure = outcome ? outcome : ig_token_outcome_ref(service->out_of_memory);
 }
 
+/* For how long upstream is not asked again. A failure that may pass is answered with "try again in
+ * a second", and whoever does that has to be heard: MSAL gives up after three tries a second apart.
+ */
+static uint64_t quiet_usec(const struct ig_token_failure *failure)
+{
+	uint64_t usec = IG_TOKEN_NEGATIVE_SEC * IG_USEC_PER_SEC;
+
+	if (!failure)
+		return usec;
+	if (failure->kind == IG_TOKEN_UNAVAILABLE)
+		usec = IG_TOKEN_UNAVAILABLE_MSEC * IG_USEC_PER_MSEC;
+	return at_least(usec, failure->retry_after_sec * IG_USEC_PER_SEC);
+}
+
 void ig_token_refresh_settle(struct ig_token_service *service, struct ig_token_entry *entry,
 	const struct ig_token *token, const struct ig_token_failure *failure)
 {
 	uint64_t now_sec = ig_token_service_now_sec(service);
 
-	entry->quiet_until_usec =
-		service->clock.mono_usec() + IG_TOKEN_NEGATIVE_SEC * IG_USEC_PER_SEC;
+	entry->quiet_until_usec = service->clock.mono_usec() + quiet_usec(failure);
 	if (token) {
 		struct ig_token *fresh = ig_token_ref(token);
 

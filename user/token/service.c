@@ -51,6 +51,8 @@ static int check_request(const struct ig_token_key *key, const char *refuse_sha2
 		return -EINVAL;
 	if (key->upstream.kind != IG_SELECTOR_NONE && !key->upstream.value[0])
 		return -EINVAL;
+	if (!ig_source_get(key->source) || !ig_source_get(key->source)->is_complete(key))
+		return -EINVAL;
 	if (strlen(key->resource) > IG_RESOURCE_BYTES ||
 		strlen(key->expect_client_id) > IG_SELECTOR_BYTES)
 		return -E2BIG;
@@ -209,7 +211,7 @@ void ig_token_cancel(struct ig_token_waiter *waiter)
 	ig_token_deliver_drop(waiter);
 	if (!entry || !TAILQ_EMPTY(&entry->waiters))
 		return;
-	ig_token_upstream_leave(service, entry);
+	ig_token_upstream_leave(entry);
 	ig_token_cache_tidy(&service->cache, entry);
 }
 
@@ -223,7 +225,7 @@ static void forget(struct ig_token_service *service, struct ig_token_entry *entr
 		.text = "the identity is no longer available to this workload",
 	};
 
-	ig_token_upstream_abandon(service, entry);
+	ig_token_upstream_abandon(entry);
 	entry->token = ig_token_unref(entry->token);
 	ig_token_deliver_answer(service, entry, NULL, &failure);
 	ig_token_cache_remove(&service->cache, entry);
@@ -264,18 +266,12 @@ struct ig_token_stats ig_token_service_stats(const struct ig_token_service *serv
 	TAILQ_FOREACH (entry, &service->cache.by_use, by_use)
 		stats.cached += entry->token != NULL;
 	stats.waiters = service->n_waiters;
-	stats.queued = service->queue.len;
+	for (int i = 0; i < _IG_SOURCE_LANE_MAX; i++)
+		stats.queued += service->lanes[i].queue.len;
 	return stats;
 }
 
 /* ---- the service ----------------------------------------------------------------------------- */
-
-static void on_pump(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	ig_token_upstream_pump(arg);
-}
 
 static void on_sweep(evutil_socket_t fd, short what, void *arg)
 {
@@ -292,7 +288,7 @@ static void free_entries(struct ig_token_service *service)
 	while ((waiter = TAILQ_FIRST(&service->ready)) != NULL)
 		ig_token_deliver_drop(waiter);
 	while ((entry = TAILQ_FIRST(&service->cache.by_use)) != NULL) {
-		ig_token_upstream_abandon(service, entry);
+		ig_token_upstream_abandon(entry);
 		while ((waiter = TAILQ_FIRST(&entry->waiters)) != NULL)
 			ig_token_deliver_drop(waiter);
 		ig_token_cache_remove(&service->cache, entry);
@@ -311,7 +307,8 @@ struct ig_token_service *ig_token_service_free(struct ig_token_service *service)
 		return NULL;
 	free_entries(service);
 	(void)ig_token_outcome_unref(service->out_of_memory);
-	free_event(service->pump_timer);
+	for (int i = 0; i < _IG_SOURCE_LANE_MAX; i++)
+		free_event(service->lanes[i].pump_timer);
 	free_event(service->sweep_timer);
 	free_event(service->deliver_event);
 	free(service->imds_url);
@@ -322,6 +319,20 @@ struct ig_token_service *ig_token_service_free(struct ig_token_service *service)
 }
 IG_DEFINE_CLEANUP(struct ig_token_service *, ig_token_service_free);
 
+static int make_lanes(struct ig_token_service *service)
+{
+	for (int i = 0; i < _IG_SOURCE_LANE_MAX; i++) {
+		struct ig_token_lane *lane = &service->lanes[i];
+
+		lane->service = service;
+		ig_token_queue_init(&lane->queue);
+		lane->pump_timer = evtimer_new(service->base, ig_token_upstream_event, lane);
+		if (!lane->pump_timer)
+			return -ENOMEM;
+	}
+	return 0;
+}
+
 static int make_parts(struct ig_token_service *service, const char *imds_url)
 {
 	static const struct ig_token_failure out_of_memory = {
@@ -331,14 +342,14 @@ static int make_parts(struct ig_token_service *service, const char *imds_url)
 	};
 
 	service->imds_url = strdup(imds_url);
-	service->pump_timer = evtimer_new(service->base, on_pump, service);
+	service->places.imds_url = service->imds_url;
 	service->sweep_timer = evtimer_new(service->base, on_sweep, service);
 	service->deliver_event = evtimer_new(service->base, ig_token_deliver_event, service);
 	service->out_of_memory = ig_token_outcome_failure(&service->outcomes, NULL, &out_of_memory);
-	return service->imds_url && service->pump_timer && service->sweep_timer &&
-			       service->deliver_event && service->out_of_memory
-		       ? 0
-		       : -ENOMEM;
+	if (!service->imds_url || !service->sweep_timer || !service->deliver_event ||
+		!service->out_of_memory)
+		return -ENOMEM;
+	return make_lanes(service);
 }
 
 int ig_token_service_new(struct event_base *base, struct ig_http_client *client,
@@ -356,7 +367,7 @@ int ig_token_service_new(struct event_base *base, struct ig_http_client *client,
 	service->timeout_usec = IG_UPSTREAM_TIMEOUT_SEC * IG_USEC_PER_SEC;
 	TAILQ_INIT(&service->ready);
 	LIST_INIT(&service->outcomes);
-	ig_token_queue_init(&service->queue);
+	service->places.credentials = options->credentials;
 	r = ig_token_cache_init(&service->cache);
 	if (r == 0)
 		r = make_parts(service, options->imds_url);

@@ -1,7 +1,8 @@
 /*
  * Tokens for identities: one cache with one upstream call at a time per key, behind a bounded
- * upstream (concurrency and rate) that serves workloads in turn. Knows nothing of pods, HTTP
- * servers or policy: who may have what was decided before.
+ * upstream (concurrency and rate) that serves workloads in turn. IMDS and Entra have a queue each:
+ * trouble with one does not hold up the other. Knows nothing of pods, HTTP servers or policy: who
+ * may have what was decided before.
  *
  * A cached token is handed out while at least IG_TOKEN_MIN_LIFE_SEC remain; it is refreshed in the
  * background from half of its life (with jitter) on, and survives upstream errors until it expires.
@@ -18,15 +19,32 @@
 #include "policy/selector.h"
 
 struct event_base;
+struct ig_credentials;
 struct ig_http_client;
 struct ig_token_service;
 struct ig_token_waiter;
 
+/* Who is asked, and by which credential. */
+enum ig_token_source_kind {
+	IG_TOKEN_SOURCE_IMDS,
+	IG_TOKEN_SOURCE_SECRET,		   /* Entra: client secret */
+	IG_TOKEN_SOURCE_CERTIFICATE,	   /* Entra: assertion signed with PS256, or ES256 by EC */
+	IG_TOKEN_SOURCE_CERTIFICATE_RS256, /* … with RS256 and the older thumbprint */
+	IG_TOKEN_SOURCE_FEDERATION,	   /* Entra: somebody else's assertion, from a file */
+	_IG_TOKEN_SOURCE_MAX
+};
+
 /* What is asked for. Strings are copied. Two requests with equal keys share one token; identity ids
- * compare without regard to letter case, resources byte for byte. */
+ * compare without regard to letter case, everything else byte for byte. */
 struct ig_token_key {
+	enum ig_token_source_kind source;
+	/* Only for Entra, NULL or "" for IMDS. */
+	const char *tenant;
+	const char *authority;	/* "https://login.microsoftonline.com" */
+	const char *credential; /* see token/credential.h; federation: the file */
 	/* How upstream is asked: by client id where the identity has one, else by resource id, or
 	 * with the caller's own selector for excepted workloads. NONE: the node's default identity.
+	 * Entra is asked by client id.
 	 */
 	struct ig_selector upstream;
 	/* The client id that the answer must name; "" for excepted workloads. A reply with another
@@ -47,6 +65,7 @@ struct ig_token {
 	uint64_t ext_expires_in_sec;
 	char object_id[37]; /* claim oid of the JWT, if it is one; "" otherwise. Not verified:
 			       display and selection among one's own identities only */
+	char tenant_id[37]; /* claim tid, likewise */
 	char fingerprint[IG_TOKEN_FINGERPRINT_BYTES +
 			 1]; /* first hex digits of SHA-256(access_token) */
 	char sha256[65];     /* lower-case hex of SHA-256(access_token) */
@@ -62,8 +81,9 @@ enum ig_token_failure_kind {
 
 struct ig_token_failure {
 	enum ig_token_failure_kind kind;
-	const char *code; /* upstream's error code, "" if none */
-	const char *text; /* upstream's description, or ours; no secret in it */
+	const char *code;	      /* upstream's error code, "" if none */
+	const char *text;	      /* upstream's description, or ours; no secret in it */
+	unsigned int retry_after_sec; /* upstream asked to be left alone so long; 0: it did not */
 };
 
 enum ig_token_cache_state {
@@ -82,7 +102,8 @@ struct ig_token_result {
 typedef void ig_token_done(const struct ig_token_result *result, void *userdata);
 
 struct ig_token_service_options {
-	const char *imds_url; /* "http://169.254.169.254"; no path. Copied */
+	const char *imds_url;		    /* "http://169.254.169.254"; no path. Copied */
+	struct ig_credentials *credentials; /* the caller's; NULL: only IMDS is asked */
 };
 
 struct ig_token_stats {

@@ -16,6 +16,7 @@
 #include "token/outcome.h"
 #include "token/queue.h"
 #include "token/service.h"
+#include "token/source.h"
 
 struct event;
 
@@ -45,18 +46,25 @@ struct ig_token_waiter {
 	char refuse_sha256[65]; /* nor is this one; "" for none */
 };
 
-struct ig_token_service {
-	struct event_base *base;       /* the caller's */
-	struct ig_http_client *client; /* the caller's */
-	char *imds_url;		       /* owned */
-	struct ig_token_clock clock;
-	uint64_t timeout_usec; /* of one upstream call, waiting in the queue included */
-	struct ig_token_cache cache;
-
+/* The way to one upstream: what waits for it and how much of it is in use. */
+struct ig_token_lane {
+	struct ig_token_service *service;
 	struct ig_token_queue queue;
 	size_t n_running;
 	uint64_t paused_until_usec; /* upstream asked for it */
 	struct event *pump_timer;
+};
+
+struct ig_token_service {
+	struct event_base *base;       /* the caller's */
+	struct ig_http_client *client; /* the caller's */
+	char *imds_url;		       /* owned */
+	struct ig_source_places places;
+	struct ig_token_clock clock;
+	uint64_t timeout_usec; /* of one upstream call, waiting in the queue included */
+	struct ig_token_cache cache;
+
+	struct ig_token_lane lanes[_IG_SOURCE_LANE_MAX];
 
 	struct event *sweep_timer;
 	uint64_t sweep_due_usec; /* 0: not armed */
@@ -112,8 +120,10 @@ int ig_token_upstream_request(struct ig_token_service *service, struct ig_token_
 /* Somebody now waits for the entry's call, and perhaps wants it past upstream's cache. */
 void ig_token_upstream_join(struct ig_token_entry *entry, bool bypass_cache);
 /* Nobody waits any longer: takes a call that was not started and is no refresh out of the queue. */
-void ig_token_upstream_leave(struct ig_token_service *service, struct ig_token_entry *entry);
+void ig_token_upstream_leave(struct ig_token_entry *entry);
 /* Ends the entry's call, if there is one, whatever its state. */
-void ig_token_upstream_abandon(struct ig_token_service *service, struct ig_token_entry *entry);
-/* Starts what may start, fails what waited too long, arms the timer for the rest. */
+void ig_token_upstream_abandon(struct ig_token_entry *entry);
+/* Starts what may start, fails what waited too long, arms the timers for the rest. */
 void ig_token_upstream_pump(struct ig_token_service *service);
+/* What a lane's pump_timer calls; arg is the lane. */
+void ig_token_upstream_event(evutil_socket_t fd, short what, void *arg);

@@ -2,31 +2,23 @@
  * Tokens from the real IMDS, or from what stands in for it: the request line and the reply; see
  * source.h. Called by the token service. Pure: no network, no clock, no state.
  *
- * It must never accept a token that is issued for another identity than the one that was asked for,
- * and it trusts nothing in a reply: who answers at the link-local address is a matter of the host's
- * routing, not of a signature.
+ * It must never turn what is not understood into a token: oauth.c decides whose token it is.
  */
 #include "token/source.h"
 
 #include <errno.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include <jansson.h>
 
-#include <imdsgate/limits.h>
-
-#include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/parse.h"
-#include "token/token.h"
+#include "http/client.h"
+#include "token/oauth.h"
 
-#define TOKEN_PATH	 "/metadata/identity/oauth2/token?api-version=2018-02-01"
-#define URL_BYTES	 16384
-#define ERROR_CODE_BYTES 128
-#define ERROR_TEXT_BYTES 4096
-#define LAST_SECOND	 253402300799ULL /* 9999-12-31T23:59:59Z */
+#define TOKEN_PATH "/metadata/identity/oauth2/token?api-version=2018-02-01"
+#define URL_BYTES  16384
 
 static void free_json(json_t **p)
 {
@@ -34,20 +26,6 @@ static void free_json(json_t **p)
 }
 
 /* ---- request --------------------------------------------------------------------------------- */
-
-/* RFC 3986: everything but the unreserved characters */
-static void put_encoded(struct ig_buf *b, const char *s)
-{
-	static const char plain[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~";
-
-	for (; *s; s++) {
-		if (strchr(plain, *s))
-			ig_buf_putc(b, *s);
-		else
-			ig_buf_printf(b, "%%%02X", (unsigned char)*s);
-	}
-}
 
 static const char *selector_parameter(enum ig_selector_kind kind)
 {
@@ -78,10 +56,10 @@ int ig_source_imds_url(
 	ig_buf_init(&url, URL_BYTES);
 	ig_buf_append(&url, imds_url, len);
 	ig_buf_puts(&url, TOKEN_PATH "&resource=");
-	put_encoded(&url, key->resource);
+	ig_oauth_put_encoded(&url, key->resource);
 	if (parameter) {
 		ig_buf_puts(&url, parameter);
-		put_encoded(&url, key->upstream.value);
+		ig_oauth_put_encoded(&url, key->upstream.value);
 	}
 	if (bypass_cache)
 		ig_buf_puts(&url, "&bypass_cache=true");
@@ -92,170 +70,75 @@ int ig_source_imds_url(
 	return 0;
 }
 
-/* ---- error reply ----------------------------------------------------------------------------- */
-
-/* A copy of at most limit bytes that does not end within a UTF-8 sequence; jansson let only valid
- * ones in. */
-static char *copy_cut(const char *s, size_t limit)
+bool ig_source_imds_is_complete(const struct ig_token_key *key)
 {
-	size_t len = strlen(s);
-
-	if (len > limit)
-		for (len = limit; len && ((unsigned char)s[len] & 0xc0) == 0x80;)
-			len--;
-	return strndup(s, len);
+	(void)key;
+	return true;
 }
 
-static int read_error(const json_t *reply, char **reterr_code, char **reterr_text)
+int ig_source_imds_prepare(const struct ig_source_places *places, const struct ig_token_key *key,
+	bool bypass_cache, uint64_t now_sec, struct ig_source_call *ret_call,
+	struct ig_err *reterr_err)
 {
-	const char *error = json_string_value(json_object_get(reply, "error"));
-	const char *description = json_string_value(json_object_get(reply, "error_description"));
-	_cleanup_free_ char *code = NULL;
-	_cleanup_free_ char *text = NULL;
+	static const char *const headers[] = {"Metadata: true", NULL};
+	char *url = NULL;
+	int r = ig_source_imds_url(places->imds_url, key, bypass_cache, &url);
 
-	if (!error || !*error)
-		return -EBADMSG;
-	code = copy_cut(error, ERROR_CODE_BYTES);
-	text = copy_cut(description ? description : "", ERROR_TEXT_BYTES);
-	if (!code || !text)
-		return -ENOMEM;
-	*reterr_code = TAKE_PTR(code);
-	*reterr_text = TAKE_PTR(text);
-	return -EACCES;
-}
-
-/* ---- token reply ----------------------------------------------------------------------------- */
-
-/* A number of seconds, as a number or (IMDS) as a string. 1 and *ret, or 0 when it is absent or "",
- * which some emulators send for what they do not know. */
-static int read_seconds(const json_t *reply, const char *name, uint64_t *ret)
-{
-	const json_t *value = json_object_get(reply, name);
-	uint64_t sec;
-
-	if (!value)
-		return 0;
-	if (json_is_string(value)) {
-		if (!json_string_length(value))
-			return 0;
-		if (ig_parse_u64(json_string_value(value), &sec) < 0)
-			return -EBADMSG;
-	} else if (json_is_integer(value) && json_integer_value(value) >= 0) {
-		sec = (uint64_t)json_integer_value(value);
-	} else {
-		return -EBADMSG;
-	}
-	if (sec > LAST_SECOND)
-		return -EBADMSG;
-	*ret = sec;
-	return 1;
-}
-
-static int read_times(const json_t *reply, uint64_t now_sec, struct ig_token_fields *fields)
-{
-	uint64_t expires_in = 0;
-	int has_on, has_in, r;
-
-	fields->not_before_sec = now_sec;
-	has_on = read_seconds(reply, "expires_on", &fields->expires_on_sec);
-	has_in = read_seconds(reply, "expires_in", &expires_in);
-	r = read_seconds(reply, "not_before", &fields->not_before_sec);
-	if (has_on < 0 || has_in < 0 || r < 0)
-		return -EBADMSG;
-	if (!has_on && !has_in)
-		return -EBADMSG;
-	/* expires_on is the claim exp of the token; expires_in grew old on its way */
-	if (!has_on)
-		fields->expires_on_sec = now_sec + expires_in;
-	if (fields->expires_on_sec <= now_sec || fields->expires_on_sec > LAST_SECOND)
-		return -EBADMSG;
-	fields->ext_expires_in_sec = fields->expires_on_sec - now_sec;
-	r = read_seconds(reply, "ext_expires_in", &fields->ext_expires_in_sec);
-	return r < 0 ? r : 0;
-}
-
-static int read_access_token(const json_t *reply, struct ig_token_fields *fields)
-{
-	const json_t *type = json_object_get(reply, "token_type");
-	const json_t *token = json_object_get(reply, "access_token");
-	const char *s = json_string_value(token);
-
-	if (type &&
-		(!json_is_string(type) || !ig_str_equal_nocase(json_string_value(type), "Bearer")))
-		return -EBADMSG;
-	if (!s || !*s || json_string_length(token) > IG_TOKEN_BYTES)
-		return -EBADMSG;
-	fields->access_token = s;
-	for (; *s; s++)
-		if (*s < 0x21 || *s > 0x7e)
-			return -EBADMSG;
+	(void)now_sec;
+	if (r < 0)
+		return ig_err_set(reterr_err, r, "upstream cannot be asked");
+	*ret_call = (struct ig_source_call){.url = url, .headers = headers};
 	return 0;
 }
 
-/* Whose token is it? A reply that names nobody is good enough only if upstream was asked by that
- * very client id: then the id went with the question, and an upstream that would ignore it would be
- * ignoring the only thing that makes it an identity service. Asked by object or resource id, or
- * with no selector at all, the name in the reply is the only proof that the two ids belong
- * together. */
-static int read_client_id(
-	const json_t *reply, const struct ig_token_key *key, struct ig_token_fields *fields)
-{
-	const json_t *value = json_object_get(reply, "client_id");
-	const char *expected = key->expect_client_id;
-
-	if (value && !json_is_string(value))
-		return -EBADMSG;
-	fields->client_id = value ? json_string_value(value) : "";
-	if (strlen(fields->client_id) > IG_SELECTOR_BYTES)
-		return -EBADMSG;
-	if (!*expected || ig_str_equal_nocase(fields->client_id, expected))
-		return 0;
-	if (!*fields->client_id && key->upstream.kind == IG_SELECTOR_CLIENT_ID &&
-		ig_str_equal_nocase(key->upstream.value, expected))
-		return 0;
-	return -EBADMSG;
-}
-
-/* The one secret string of the tree; the rest of jansson's memory is the wiping allocator's. */
-static void wipe_access_token(const json_t *reply)
-{
-	const json_t *token = json_object_get(reply, "access_token");
-
-	if (json_is_string(token))
-		explicit_bzero(
-			(char *)(uintptr_t)json_string_value(token), json_string_length(token));
-}
-
-static int read_token(const json_t *reply, const struct ig_token_key *key, uint64_t now_sec,
-	struct ig_token **ret_token)
-{
-	struct ig_token_fields fields = {};
-	int r;
-
-	r = read_access_token(reply, &fields);
-	if (r == 0)
-		r = read_client_id(reply, key, &fields);
-	if (r == 0)
-		r = read_times(reply, now_sec, &fields);
-	if (r == 0)
-		r = ig_token_new(&fields, ret_token);
-	wipe_access_token(reply);
-	return r;
-}
+/* ---- reply ----------------------------------------------------------------------------------- */
 
 int ig_source_imds_reply(unsigned int status, const char *body, size_t len,
 	const struct ig_token_key *key, uint64_t now_sec, struct ig_token **ret_token,
 	char **reterr_code, char **reterr_text)
 {
 	_cleanup_(free_json) json_t *reply = NULL;
-	json_error_t error;
+	int r = ig_oauth_parse(body, len, &reply);
 
-	reply = json_loadb(body, len, JSON_REJECT_DUPLICATES, &error);
-	if (!reply && json_error_code(&error) == json_error_out_of_memory)
-		return -ENOMEM;
-	if (!json_is_object(reply))
-		return -EBADMSG;
+	if (r < 0)
+		return r;
 	if (status == 200)
-		return read_token(reply, key, now_sec, ret_token);
-	return read_error(reply, reterr_code, reterr_text);
+		return ig_oauth_read_token(reply, key, now_sec, ret_token);
+	return ig_oauth_read_error(reply, reterr_code, reterr_text);
+}
+
+/* 404 and 410: IMDS is being updated. 408 is a time-out on the other side. */
+static bool is_passing(unsigned int status)
+{
+	return status == 404 || status == 408 || status == 410 || status == 429 || status >= 500;
+}
+
+static void classify(unsigned int status, int r, struct ig_source_answer *answer)
+{
+	enum ig_token_failure_kind kind = IG_TOKEN_REJECTED;
+
+	if (is_passing(status))
+		kind = IG_TOKEN_UNAVAILABLE;
+	else if (status < 400 || r != -EACCES)
+		kind = IG_TOKEN_BROKEN;
+	else if (status == 400 && ig_str_equal_nocase(answer->text, "Identity not found"))
+		kind = IG_TOKEN_NOT_FOUND;
+	ig_source_answer_fail(answer, kind, "upstream answered %u", status);
+}
+
+void ig_source_imds_read(const struct ig_http_response *response, const struct ig_token_key *key,
+	uint64_t now_sec, struct ig_source_answer *ret_answer)
+{
+	int r = ig_source_imds_reply(response->status, response->body, response->body_len, key,
+		now_sec, &ret_answer->token, &ret_answer->code, &ret_answer->text);
+
+	if (r == 0)
+		return;
+	if (r == -ENOMEM)
+		ig_source_answer_fail(ret_answer, IG_TOKEN_BROKEN, "out of memory");
+	else if (response->status == 200)
+		ig_source_answer_fail(ret_answer, IG_TOKEN_BROKEN,
+			"upstream's reply is not a token for this identity");
+	else
+		classify(response->status, r, ret_answer);
 }

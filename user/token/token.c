@@ -2,8 +2,9 @@
  * A token in memory: reference counting, wiping, and the few facts that are read from the token
  * itself; see source.h and token.h. Used by the sources and the token service.
  *
- * It must never decide anything by what a JWT says: nobody verified its signature here. The claim
- * oid is for display and for telling one's own identities apart.
+ * It must never grant anything by what a JWT says: nobody verified its signature here. The claims
+ * oid and tid are for display and for telling one's own identities apart; that appid names somebody
+ * else is a reason to refuse.
  *
  * Token memory is ordinary malloc memory. It needs no MADV_DONTDUMP of its own because the process
  * makes itself non-dumpable at start; it is overwritten when the last reference goes.
@@ -18,6 +19,7 @@
 #include <string.h>
 
 #include <jansson.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 
 #include <imdsgate/limits.h>
@@ -78,8 +80,11 @@ static int hash_token(struct ig_token *token)
 
 	if (EVP_Digest(token->access_token, strlen(token->access_token), hash, &len, EVP_sha256(),
 		    NULL) != 1 ||
-		len != sizeof(hash))
+		len != sizeof(hash)) {
+		/* libcurl's TLS reads the same queue */
+		ERR_clear_error();
 		return -ENOMEM;
+	}
 	for (size_t i = 0; i < sizeof(hash); i++) {
 		token->sha256[2 * i] = digits[hash[i] >> 4];
 		token->sha256[2 * i + 1] = digits[hash[i] & 0xf];
@@ -131,29 +136,66 @@ static void free_claims(char **p)
 	free_wiped(*p);
 }
 
-/* Looks for the claim oid of a JWT (header.claims.signature). Anything else than a well-formed
- * GUID in a well-formed JWT leaves ret_oid as it is. */
-static void read_object_id(const char *jwt, char ret_oid[37])
+static void copy_guid(const json_t *claims, const char *name, char ret[37])
+{
+	const char *value = json_string_value(json_object_get(claims, name));
+
+	if (value && ig_parse_is_guid(value))
+		memcpy(ret, value, 37);
+}
+
+static void free_json(json_t **p)
+{
+	json_decref(*p);
+}
+
+/* The claims of a JWT (header.claims.signature). -EBADMSG when it is none, -ENOMEM. */
+static int parse_claims(const char *jwt, json_t **ret)
 {
 	_cleanup_(free_claims) char *claims = NULL;
 	const char *middle = strchr(jwt, '.');
 	const char *end = middle ? strchr(middle + 1, '.') : NULL;
-	json_t *root;
-	const char *oid;
+	json_error_t error;
 	ssize_t n;
 
 	if (!end || end - middle - 1 > IG_TOKEN_BYTES)
-		return;
+		return -EBADMSG;
 	middle++;
 	claims = calloc(1, (size_t)(end - middle) + 1);
 	if (!claims)
-		return;
+		return -ENOMEM;
 	n = decode_base64url(middle, (size_t)(end - middle), claims);
-	root = n > 0 ? json_loadb(claims, (size_t)n, JSON_REJECT_DUPLICATES, NULL) : NULL;
-	oid = json_string_value(json_object_get(root, "oid"));
-	if (oid && ig_parse_is_guid(oid))
-		memcpy(ret_oid, oid, 37);
-	json_decref(root);
+	if (n <= 0)
+		return -EBADMSG;
+	*ret = json_loadb(claims, (size_t)n, JSON_REJECT_DUPLICATES, &error);
+	if (!*ret)
+		return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
+	return 0;
+}
+
+/* Anything else than a well-formed GUID in a well-formed JWT leaves the claims as they are. */
+static void read_claims(struct ig_token *token)
+{
+	_cleanup_(free_json) json_t *claims = NULL;
+
+	if (parse_claims(token->access_token, &claims) < 0)
+		return;
+	copy_guid(claims, "oid", token->object_id);
+	copy_guid(claims, "tid", token->tenant_id);
+}
+
+int ig_token_check_app(const struct ig_token *token, const char *client_id)
+{
+	_cleanup_(free_json) json_t *claims = NULL;
+	const char *app;
+	int r = parse_claims(token->access_token, &claims);
+
+	if (r < 0)
+		return r == -ENOMEM ? r : 0;
+	app = json_string_value(json_object_get(claims, "appid"));
+	if (!app)
+		app = json_string_value(json_object_get(claims, "azp"));
+	return !app || ig_str_equal_nocase(app, client_id) ? 0 : -EBADMSG;
 }
 
 /* ---- making ---------------------------------------------------------------------------------- */
@@ -177,7 +219,7 @@ int ig_token_new(const struct ig_token_fields *fields, struct ig_token **ret)
 	r = hash_token(token);
 	if (r < 0)
 		return r;
-	read_object_id(token->access_token, token->object_id);
+	read_claims(token);
 	*ret = TAKE_PTR(token);
 	return 0;
 }

@@ -18,8 +18,13 @@ struct ig_token_fields {
 };
 
 /* Copies, and fills in what follows from the token itself: its hash, the fingerprint and, if it is
- * a JWT, the claim oid. One reference. */
+ * a JWT, the claims oid and tid. One reference. */
 int ig_token_new(const struct ig_token_fields *fields, struct ig_token **ret);
+
+/* Does the token say of itself that it is for that application (claims appid, azp)? 0 when it does,
+ * or says nothing: most resources' tokens are JWTs, but nothing promises that. -EBADMSG: for
+ * another one. -ENOMEM: cannot tell. */
+int ig_token_check_app(const struct ig_token *token, const char *client_id);
 
 /* From here on everything that jansson frees in this process is overwritten first: a parsed reply
  * leaves the token in several of its buffers. May be called at any time and more than once. */

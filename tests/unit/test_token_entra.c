@@ -1,0 +1,607 @@
+/*
+ * Entra ID behind the token service: its own queue beside that of IMDS, credentials that change on
+ * disk, the one repetition with a younger assertion, pauses that hit nobody else, keys that must
+ * not be mixed up; and every allocation failing once, OpenSSL's included.
+ *
+ * Linked with --wrap for malloc, calloc, strdup and strndup.
+ */
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <setjmp.h>
+#include <cmocka.h>
+
+#include <openssl/crypto.h>
+#include <openssl/err.h>
+
+#include "unit/credential_fixture.h"
+#include "unit/token_fixture.h"
+
+#define TENANT	  "t.example"
+#define POSTS_MAX 64
+
+/* ---- allocations ----------------------------------------------------------------------------- */
+
+void *__real_malloc(size_t size);
+void *__real_calloc(size_t n, size_t size);
+char *__real_strdup(const char *s);
+char *__real_strndup(const char *s, size_t len);
+void *__wrap_malloc(size_t size);
+void *__wrap_calloc(size_t n, size_t size);
+char *__wrap_strdup(const char *s);
+char *__wrap_strndup(const char *s, size_t len);
+
+static bool armed;
+static unsigned int allocations, failing;
+static bool crypto_too; /* OpenSSL's count as well */
+
+static bool fails(void)
+{
+	return armed && !upstream_works && ++allocations == failing;
+}
+
+void *__wrap_malloc(size_t size)
+{
+	return fails() ? NULL : __real_malloc(size);
+}
+
+void *__wrap_calloc(size_t n, size_t size)
+{
+	return fails() ? NULL : __real_calloc(n, size);
+}
+
+char *__wrap_strdup(const char *s)
+{
+	return fails() ? NULL : __real_strdup(s);
+}
+
+char *__wrap_strndup(const char *s, size_t len)
+{
+	return fails() ? NULL : __real_strndup(s, len);
+}
+
+/* OpenSSL is told to use these. */
+static void *crypto_malloc(size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return crypto_too && fails() ? NULL : __real_malloc(size);
+}
+
+static void *crypto_realloc(void *p, size_t size, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	return crypto_too && fails() ? NULL : realloc(p, size);
+}
+
+static void crypto_free(void *p, const char *file, int line)
+{
+	(void)file;
+	(void)line;
+	free(p);
+}
+
+/* ---- Entra ----------------------------------------------------------------------------------- */
+
+struct entra {
+	struct fixture *fixture;
+	struct ig_credentials *credentials;
+	int n_posts;
+	char *posts[POSTS_MAX];	       /* owned */
+	const char *errors[POSTS_MAX]; /* what post n is answered with; NULL: a token */
+	unsigned int status;
+	const char *retry_after;
+	bool hold;
+	struct evhttp_request *held;
+};
+
+static struct entra entra;
+
+static void answer_post(struct evhttp_request *req, int n)
+{
+	struct evbuffer *out = evbuffer_new();
+
+	if (entra.retry_after)
+		evhttp_add_header(
+			evhttp_request_get_output_headers(req), "Retry-After", entra.retry_after);
+	if (entra.errors[n])
+		evbuffer_add_printf(out,
+			"{\"error\":\"invalid_request\",\"error_description\":\"%s: x\"}",
+			entra.errors[n]);
+	else
+		evbuffer_add_printf(
+			out, "{\"access_token\":\"entra-%d\",\"expires_in\":\"3599\"}", n + 1);
+	evhttp_send_reply(req, entra.errors[n] ? (int)entra.status : 200, "Whatever", out);
+	evbuffer_free(out);
+}
+
+static void on_post(struct evhttp_request *req, void *arg)
+{
+	struct evbuffer *in = evhttp_request_get_input_buffer(req);
+	size_t len = evbuffer_get_length(in);
+
+	(void)arg;
+	upstream_works = true;
+	assert_true(entra.n_posts < POSTS_MAX);
+	assert_int_equal(evhttp_request_get_command(req), EVHTTP_REQ_POST);
+	entra.posts[entra.n_posts] = calloc(1, len + 1);
+	evbuffer_copyout(in, entra.posts[entra.n_posts], len);
+	entra.n_posts++;
+	if (entra.hold)
+		entra.held = req;
+	else
+		answer_post(req, entra.n_posts - 1);
+	upstream_works = false;
+}
+
+static void forget_posts(void)
+{
+	for (int i = 0; i < entra.n_posts; i++)
+		free(TAKE_PTR(entra.posts[i]));
+	entra.n_posts = 0;
+}
+
+static int set_up_entra(void **state)
+{
+	char url[64];
+	const struct ig_token_service_options options = {.imds_url = url};
+	struct fixture *f;
+
+	(void)set_up(state);
+	f = *state;
+	make_secrets_dir();
+	put_text("demo/app/clientSecret", "first");
+	entra = (struct entra){.fixture = f, .status = 401};
+	assert_int_equal(ig_credentials_new(secrets_dir, &entra.credentials), 0);
+	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%u", f->port);
+	assert_int_equal(evhttp_set_cb(f->imds, "/" TENANT "/oauth2/token", on_post, NULL), 0);
+	f->service = ig_token_service_free(f->service);
+	assert_int_equal(ig_token_service_new(f->base, f->client,
+				 &(struct ig_token_service_options){.imds_url = options.imds_url,
+					 .credentials = entra.credentials},
+				 &f->service),
+		0);
+	f->service->clock = (struct ig_token_clock){mono_now, real_now};
+	return 0;
+}
+
+static int tear_down_entra(void **state)
+{
+	if (entra.held)
+		answer_post(TAKE_PTR(entra.held), entra.n_posts - 1);
+	(void)tear_down(state);
+	forget_posts();
+	entra.credentials = ig_credentials_free(entra.credentials);
+	remove_tree(secrets_dir);
+	return 0;
+}
+
+/* authority is valid until the next call */
+static struct ig_token_key entra_key(const struct fixture *f, const char *resource)
+{
+	static char authority[64];
+
+	(void)snprintf(authority, sizeof(authority), "http://127.0.0.1:%u", f->port);
+	return (struct ig_token_key){
+		.source = IG_TOKEN_SOURCE_SECRET,
+		.tenant = TENANT,
+		.authority = authority,
+		.credential = "demo/app",
+		.upstream = {IG_SELECTOR_CLIENT_ID, CLIENT},
+		.expect_client_id = CLIENT,
+		.resource = resource,
+	};
+}
+
+static struct asked ask_entra(struct fixture *f, const struct ig_token_key *key, unsigned int flags)
+{
+	struct asked asked = {};
+
+	assert_int_equal(ask_key(f, key, flags, "", 1, &asked), 0);
+	run_until(f, &asked.n, 1);
+	run_ready(f);
+	assert_int_equal(asked.n, 1);
+	return asked;
+}
+
+/* ---- credentials ----------------------------------------------------------------------------- */
+
+static void test_cached_and_rotated(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+
+	assert_string_equal(ask_entra(f, &key, 0).token, "entra-1");
+	assert_non_null(strstr(entra.posts[0], "client_secret=first"));
+	put_text("demo/app/clientSecret", "second");
+	assert_int_equal(ask_entra(f, &key, 0).cache, IG_TOKEN_HIT);
+	assert_int_equal(entra.n_posts, 1);
+	assert_string_equal(ask_entra(f, &key, IG_TOKEN_BYPASS_CACHE).token, "entra-2");
+	assert_non_null(strstr(entra.posts[1], "client_secret=second"));
+	assert_int_equal(f->n_calls, 0);
+}
+
+static void test_missing_then_there(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+	struct asked asked;
+
+	drop_file("demo/app/clientSecret");
+	asked = ask_entra(f, &key, 0);
+	assert_false(asked.ok);
+	assert_int_equal(asked.kind, IG_TOKEN_BROKEN);
+	assert_non_null(strstr(asked.text, "demo/app/clientSecret: No such file or directory"));
+	assert_int_equal(entra.n_posts, 0);
+	put_text("demo/app/clientSecret", "there");
+	pass_sec(IG_TOKEN_NEGATIVE_SEC + 1);
+	assert_true(ask_entra(f, &key, 0).ok);
+}
+
+/* Everything that tells one credential from another also tells their tokens apart. */
+static void test_keys(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key base = entra_key(f, "r");
+	struct ig_token_key others[5] = {base, base, base, base, base};
+	char slash[64];
+
+	(void)snprintf(slash, sizeof(slash), "%s/", base.authority);
+	make_dir("demo/other");
+	put_text("demo/other/clientSecret", "x");
+	put_text("demo/app/token", "a.b.c");
+	others[0].credential = "demo/other";
+	others[1].source = IG_TOKEN_SOURCE_FEDERATION;
+	others[1].credential = "demo/app/token";
+	others[2].authority = slash;
+	others[3].resource = "s";
+	others[4].tenant = "T.example";
+	assert_int_equal(evhttp_set_cb(f->imds, "/T.example/oauth2/token", on_post, NULL), 0);
+	assert_string_equal(ask_entra(f, &base, 0).token, "entra-1");
+	for (size_t i = 0; i < IG_ARRAY_SIZE(others); i++) {
+		assert_int_equal(ask_entra(f, &others[i], 0).cache, IG_TOKEN_MISS);
+		assert_int_equal(entra.n_posts, (int)i + 2);
+		assert_int_equal(ask_entra(f, &others[i], 0).cache, IG_TOKEN_HIT);
+	}
+	/* IMDS asked for the same client and resource is somebody else again */
+	assert_string_equal(get_token(f, "r").token, "1-r");
+	assert_string_equal(ask_entra(f, &base, 0).token, "entra-1");
+	assert_int_equal(f->n_calls, 1);
+}
+
+static void test_incomplete_key(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_token_key key = entra_key(f, "r");
+	struct asked asked = {};
+
+	key.tenant = NULL;
+	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), -EINVAL);
+	key = entra_key(f, "r");
+	key.source = _IG_TOKEN_SOURCE_MAX;
+	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), -EINVAL);
+}
+
+static void test_without_directory(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+	struct asked asked;
+
+	new_service(f, f->port);
+	asked = ask_entra(f, &key, 0);
+	assert_int_equal(asked.kind, IG_TOKEN_BROKEN);
+	assert_non_null(strstr(asked.text, "no directory of credentials"));
+}
+
+static bool keep_demo(const struct ig_token_key *key, void *userdata)
+{
+	(void)userdata;
+	return strcmp(key->credential, "demo/app") != 0;
+}
+
+static void test_purge(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+
+	assert_true(ask_entra(f, &key, 0).ok);
+	assert_int_equal(ig_token_service_purge(f->service, keep_demo, NULL), 1);
+	assert_string_equal(ask_entra(f, &key, 0).token, "entra-2");
+}
+
+/* ---- trouble --------------------------------------------------------------------------------- */
+
+/* The kubelet renews a federated token under our hands. */
+static void test_old_assertion(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_token_key key = entra_key(f, "r");
+	struct asked asked = {};
+
+	key.source = IG_TOKEN_SOURCE_FEDERATION;
+	key.credential = "demo/app/token";
+	put_text("demo/app/token", "old.old.old");
+	entra.errors[0] = "AADSTS700024";
+	entra.hold = true;
+	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
+	run_until(f, &entra.n_posts, 1);
+	put_text("demo/app/token", "new.new.new");
+	entra.hold = false;
+	answer_post(TAKE_PTR(entra.held), 0);
+	run_until(f, &asked.n, 1);
+	assert_true(asked.ok);
+	assert_string_equal(asked.token, "entra-2");
+	assert_non_null(strstr(entra.posts[0], "client_assertion=old.old.old"));
+	assert_non_null(strstr(entra.posts[1], "client_assertion=new.new.new"));
+	assert_int_equal(n_running(f->service), 0);
+}
+
+static void test_too_old_twice(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+	struct asked asked;
+
+	for (int i = 0; i < POSTS_MAX; i++)
+		entra.errors[i] = "AADSTS700024";
+	asked = ask_entra(f, &key, 0);
+	assert_int_equal(asked.kind, IG_TOKEN_BROKEN);
+	assert_non_null(strstr(asked.text, "AADSTS700024"));
+	assert_int_equal(entra.n_posts, 2);
+	assert_int_equal(n_running(f->service), 0);
+	/* other refusals are not repeated */
+	forget_posts();
+	entra.errors[0] = "AADSTS7000215";
+	asked = ask_entra(f,
+		&(struct ig_token_key){.source = key.source,
+			.tenant = key.tenant,
+			.authority = key.authority,
+			.credential = key.credential,
+			.upstream = key.upstream,
+			.expect_client_id = CLIENT,
+			.resource = "s"},
+		0);
+	assert_int_equal(asked.kind, IG_TOKEN_BROKEN);
+	assert_int_equal(entra.n_posts, 1);
+}
+
+static void test_cancelled_in_between(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+	struct asked asked = {};
+
+	entra.errors[0] = "AADSTS700024";
+	entra.hold = true;
+	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
+	run_until(f, &entra.n_posts, 1);
+	answer_post(TAKE_PTR(entra.held), 0);
+	run_until(f, &entra.n_posts, 2);
+	/* the second call is under way */
+	assert_int_equal(n_running(f->service), 1);
+	assert_int_equal(ig_token_service_purge(f->service, keep_none, NULL), 0);
+	run_until(f, &asked.n, 1);
+	assert_int_equal(asked.kind, IG_TOKEN_UNAVAILABLE);
+	assert_int_equal(n_running(f->service), 0);
+}
+
+static void test_pause(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+	const struct ig_token_key other = entra_key(f, "s");
+	struct asked asked;
+
+	entra.errors[0] = "AADSTS50196";
+	entra.status = 429;
+	entra.retry_after = "25";
+	asked = ask_entra(f, &key, 0);
+	assert_int_equal(asked.kind, IG_TOKEN_UNAVAILABLE);
+	/* another resource is another quota, and IMDS is none of it */
+	assert_true(ask_entra(f, &other, 0).ok);
+	assert_true(get_token(f, "r").ok);
+	pass_sec(20);
+	assert_false(ask_entra(f, &key, 0).ok);
+	assert_int_equal(entra.n_posts, 2);
+	pass_sec(6);
+	assert_true(ask_entra(f, &key, 0).ok);
+}
+
+/* A token that lives outlasts an Entra that does not. */
+static void test_survives(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+	struct asked asked;
+
+	assert_true(ask_entra(f, &key, 0).ok);
+	entra.errors[1] = entra.errors[2] = "AADSTS90033";
+	entra.status = 503;
+	pass_sec(3599 - IG_TOKEN_MIN_LIFE_SEC + 10);
+	asked = ask_entra(f, &key, 0);
+	assert_true(asked.ok);
+	assert_int_equal(asked.cache, IG_TOKEN_STALE);
+	assert_string_equal(asked.token, "entra-1");
+	pass_sec(IG_TOKEN_MIN_LIFE_SEC);
+	asked = ask_entra(f, &key, 0);
+	assert_int_equal(asked.kind, IG_TOKEN_UNAVAILABLE);
+}
+
+/* ---- lanes ----------------------------------------------------------------------------------- */
+
+/* IMDS that answers nobody, with all slots and the queue behind them full. */
+static void test_entra_beside_stuck_imds(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+	struct asked asked[2 * IG_UPSTREAM_CONCURRENCY] = {};
+
+	f->hold = true;
+	for (size_t i = 0; i < IG_ARRAY_SIZE(asked); i++) {
+		char resource[16];
+
+		(void)snprintf(resource, sizeof(resource), "r%zu", i);
+		ask(f, resource, &asked[i]);
+	}
+	run_until(f, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
+	assert_int_equal(ig_token_service_stats(f->service).queued, IG_UPSTREAM_CONCURRENCY);
+	assert_true(ask_entra(f, &key, 0).ok);
+	assert_int_equal(n_running(f->service), IG_UPSTREAM_CONCURRENCY);
+	for (size_t i = 0; i < IG_ARRAY_SIZE(asked); i++)
+		assert_int_equal(asked[i].n, 0);
+	f->service = ig_token_service_free(f->service);
+}
+
+static void test_imds_beside_stuck_entra(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+	struct asked asked = {};
+
+	entra.hold = true;
+	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
+	f->service->lanes[IG_SOURCE_LANE_ENTRA].paused_until_usec = UINT64_MAX;
+	run_until(f, &entra.n_posts, 1);
+	for (int i = 0; i < 2 * IG_UPSTREAM_CONCURRENCY; i++) {
+		char resource[16];
+		struct asked imds = {};
+
+		(void)snprintf(resource, sizeof(resource), "r%d", i);
+		ask(f, resource, &imds);
+		run_until(f, &imds.n, 1);
+		assert_true(imds.ok);
+	}
+	assert_int_equal(asked.n, 0);
+}
+
+/* ---- out of memory --------------------------------------------------------------------------- */
+
+static void one_with_failure(struct fixture *f, const struct ig_token_key *key, unsigned int n)
+{
+	struct asked asked = {};
+	int r;
+
+	f->service->timeout_usec = 100000;
+	allocations = 0;
+	failing = n;
+	armed = true;
+	r = ask_key(f, key, 0, "", 1, &asked);
+	run_ready(f);
+	armed = false;
+	if (r < 0)
+		assert_int_equal(r, -ENOMEM);
+	assert_int_equal(asked.n, r == 0);
+	if (r == 0 && !asked.ok)
+		assert_true(asked.kind == IG_TOKEN_BROKEN || asked.kind == IG_TOKEN_UNAVAILABLE ||
+			    asked.kind == IG_TOKEN_REJECTED);
+	assert_int_equal(ERR_peek_error(), 0);
+	(void)ig_token_service_purge(f->service, keep_none, NULL);
+	run_ready(f);
+	assert_int_equal(n_running(f->service), 0);
+	assert_int_equal(f->service->cache.len, 0);
+	forget_posts();
+	pass_sec(IG_TOKEN_NEGATIVE_SEC + 1);
+}
+
+/* Every step-th. Returns how many there are. */
+static unsigned int run_out_of_memory(
+	struct fixture *f, const struct ig_token_key *key, unsigned int step)
+{
+	unsigned int n = 1;
+
+	for (;; n += step) {
+		one_with_failure(f, key, n);
+		if (allocations < n)
+			break;
+	}
+	assert_true(ask_entra(f, key, 0).ok);
+	return n;
+}
+
+static void test_oom_secret(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+
+	assert_true(run_out_of_memory(f, &key, 1) > 30);
+}
+
+static void test_oom_federation(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_token_key key = entra_key(f, "r");
+
+	key.source = IG_TOKEN_SOURCE_FEDERATION;
+	key.credential = "demo/app/token";
+	put_text("demo/app/token", "a.b.c");
+	assert_true(run_out_of_memory(f, &key, 1) > 30);
+}
+
+/* With the answer that makes the call repeat itself. Not "invalid_client": where the buffer of
+ * jansson 2.14 cannot grow at a string's closing quote, it reads on behind it. */
+static void test_oom_refused(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_token_key key = entra_key(f, "r");
+	unsigned int n = 0;
+
+	for (int i = 0; i < POSTS_MAX; i++)
+		entra.errors[i] = i % 2 ? "AADSTS500011" : "AADSTS700024";
+	do
+		one_with_failure(f, &key, ++n);
+	while (allocations >= n);
+	assert_true(n > 60);
+}
+
+static void test_oom_certificate(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_token_key key = entra_key(f, "r");
+	EVP_PKEY *ec = EVP_EC_gen("P-256");
+	X509 *x509 = make_x509(ec, 1);
+
+	put_pkcs12("demo/app/certificate", "", ec, x509, NULL, &modern);
+	key.source = IG_TOKEN_SOURCE_CERTIFICATE;
+	assert_true(run_out_of_memory(f, &key, 1) > 50);
+	/* OpenSSL's are many, and much alike */
+	crypto_too = true;
+	assert_true(run_out_of_memory(f, &key, 23) > 500);
+	crypto_too = false;
+	X509_free(x509);
+	EVP_PKEY_free(ec);
+}
+
+int main(void)
+{
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up_entra, tear_down_entra)
+	const struct CMUnitTest tests[] = {
+		TEST(test_cached_and_rotated),
+		TEST(test_missing_then_there),
+		TEST(test_keys),
+		TEST(test_incomplete_key),
+		TEST(test_without_directory),
+		TEST(test_purge),
+		TEST(test_old_assertion),
+		TEST(test_too_old_twice),
+		TEST(test_cancelled_in_between),
+		TEST(test_pause),
+		TEST(test_survives),
+		TEST(test_entra_beside_stuck_imds),
+		TEST(test_imds_beside_stuck_entra),
+		TEST(test_oom_secret),
+		TEST(test_oom_federation),
+		TEST(test_oom_refused),
+		TEST(test_oom_certificate),
+	};
+	int failed;
+
+	if (CRYPTO_set_mem_functions(crypto_malloc, crypto_realloc, crypto_free) != 1)
+		return 1;
+	failed = cmocka_run_group_tests_name("token_entra", tests, NULL, NULL);
+
+	if (legacy)
+		drop_legacy_context();
+	return failed;
+}
