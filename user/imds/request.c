@@ -12,144 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/parse.h"
-
-/* ---- query ------------------------------------------------------------------------------- */
-
-struct param {
-	const char *name;
-	const char *value;
-	size_t value_len;
-};
-
-/* A decoded query. Decoding never makes text longer; every name and value gets a NUL. */
-struct query {
-	struct param params[IG_QUERY_PARAMS_MAX];
-	size_t n_params;
-	char text[IG_HTTP_TARGET_BYTES + 2 * IG_QUERY_PARAMS_MAX + 1];
-	size_t text_len;
-};
-
-/* Length of the UTF-8 sequence at s, or 0: overlong forms, surrogates (RFC 3629) and control
- * characters, U+0080 to U+009F among them, are not wanted here. */
-static size_t text_sequence(const unsigned char *s, size_t left)
-{
-	unsigned char first = s[0];
-	size_t n = first < 0x80			    ? 1
-		   : first >= 0xc2 && first <= 0xdf ? 2
-		   : (first & 0xf0) == 0xe0	    ? 3
-		   : first >= 0xf0 && first <= 0xf4 ? 4
-						    : 0;
-
-	if (n == 0 || n > left || first < 0x20 || first == 0x7f)
-		return 0;
-	for (size_t i = 1; i < n; i++)
-		if ((s[i] & 0xc0) != 0x80)
-			return 0;
-	if ((first == 0xc2 && s[1] < 0xa0) || (first == 0xe0 && s[1] < 0xa0) ||
-		(first == 0xed && s[1] > 0x9f) || (first == 0xf0 && s[1] < 0x90) ||
-		(first == 0xf4 && s[1] > 0x8f))
-		return 0;
-	return n;
-}
-
-static bool is_text(const char *s, size_t len)
-{
-	const unsigned char *p = (const unsigned char *)s;
-
-	while (len) {
-		size_t n = text_sequence(p, len);
-
-		if (n == 0)
-			return false;
-		p += n;
-		len -= n;
-	}
-	return true;
-}
-
-/* Appends the decoded s to the query's text. 0 or -EBADMSG. */
-static int decode(
-	struct query *q, const char *s, size_t len, const char **ret_text, size_t *ret_len)
-{
-	char *start = q->text + q->text_len, *p = start;
-
-	if (len >= sizeof(q->text) - q->text_len)
-		return -EBADMSG;
-	for (size_t i = 0; i < len; i++) {
-		int high, low;
-
-		if (s[i] != '%') {
-			*p++ = s[i] == '+' ? ' ' : s[i];
-			continue;
-		}
-		if (len - i < 3)
-			return -EBADMSG;
-		high = ig_parse_hex_digit(s[i + 1]);
-		low = ig_parse_hex_digit(s[i + 2]);
-		if (high < 0 || low < 0)
-			return -EBADMSG;
-		*p++ = (char)(high << 4 | low);
-		i += 2;
-	}
-	*ret_text = start;
-	*ret_len = (size_t)(p - start);
-	*p++ = '\0';
-	q->text_len = (size_t)(p - q->text);
-	return is_text(start, *ret_len) ? 0 : -EBADMSG;
-}
-
-static const struct param *find(const struct query *q, const char *name)
-{
-	for (size_t i = 0; i < q->n_params; i++)
-		if (strcmp(q->params[i].name, name) == 0)
-			return &q->params[i];
-	return NULL;
-}
-
-/* "name=value" or "name"; a name may come once. */
-static int add_param(struct query *q, const char *s, size_t len)
-{
-	const char *equals = memchr(s, '=', len);
-	size_t name_len = equals ? (size_t)(equals - s) : len;
-	struct param param = {.value = ""};
-	int r;
-
-	if (q->n_params == IG_QUERY_PARAMS_MAX)
-		return -EBADMSG;
-	r = decode(q, s, name_len, &param.name, &name_len);
-	if (r == 0 && equals)
-		r = decode(q, equals + 1, len - (size_t)(equals - s) - 1, &param.value,
-			&param.value_len);
-	if (r < 0)
-		return r;
-	if (find(q, param.name))
-		return -EBADMSG;
-	q->params[q->n_params++] = param;
-	return 0;
-}
-
-static int parse_query(const char *s, struct query *q)
-{
-	q->n_params = 0;
-	q->text_len = 0;
-	while (*s) {
-		size_t len = strcspn(s, "&");
-		int r = len ? add_param(q, s, len) : 0;
-
-		if (r < 0)
-			return r;
-		s += len + (s[len] == '&');
-	}
-	return 0;
-}
-
-/* An empty value counts as an absent one. */
-static const struct param *find_value(const struct query *q, const char *name)
-{
-	const struct param *param = find(q, name);
-
-	return param && param->value_len ? param : NULL;
-}
+#include "imds/query.h"
 
 /* ---- headers ----------------------------------------------------------------------------- */
 
@@ -212,9 +75,10 @@ static enum ig_imds_error check_target(
 	return check_headers(req);
 }
 
-static enum ig_imds_error read_resource(const struct query *q, struct ig_imds_token_request *ret)
+static enum ig_imds_error read_resource(
+	const struct ig_imds_query *q, struct ig_imds_token_request *ret)
 {
-	const struct param *resource = find_value(q, "resource");
+	const struct ig_imds_param *resource = ig_imds_query_find_value(q, "resource");
 
 	if (!resource)
 		return IG_IMDS_ERROR_NO_RESOURCE;
@@ -225,7 +89,7 @@ static enum ig_imds_error read_resource(const struct query *q, struct ig_imds_to
 }
 
 /* One selector at most. Two names of the same kind are one selector if their values agree. */
-static enum ig_imds_error read_selector(const struct query *q, struct ig_selector *ret)
+static enum ig_imds_error read_selector(const struct ig_imds_query *q, struct ig_selector *ret)
 {
 	static const struct {
 		const char *name;
@@ -239,7 +103,7 @@ static enum ig_imds_error read_selector(const struct query *q, struct ig_selecto
 	};
 
 	for (size_t i = 0; i < IG_ARRAY_SIZE(selectors); i++) {
-		const struct param *param = find_value(q, selectors[i].name);
+		const struct ig_imds_param *param = ig_imds_query_find_value(q, selectors[i].name);
 
 		if (!param)
 			continue;
@@ -257,10 +121,10 @@ static enum ig_imds_error read_selector(const struct query *q, struct ig_selecto
 }
 
 static enum ig_imds_error read_cache_control(
-	const struct query *q, struct ig_imds_token_request *ret)
+	const struct ig_imds_query *q, struct ig_imds_token_request *ret)
 {
-	const struct param *bypass = find(q, "bypass_cache");
-	const struct param *refresh = find(q, "token_sha256_to_refresh");
+	const struct ig_imds_param *bypass = ig_imds_query_find(q, "bypass_cache");
+	const struct ig_imds_param *refresh = ig_imds_query_find(q, "token_sha256_to_refresh");
 
 	if (bypass && strcmp(bypass->value, "true") != 0)
 		return IG_IMDS_ERROR_BAD_QUERY;
@@ -277,13 +141,13 @@ static enum ig_imds_error read_cache_control(
 
 static enum ig_imds_error read_query(const char *text, struct ig_imds_token_request *ret)
 {
-	const struct param *version;
+	const struct ig_imds_param *version;
 	enum ig_imds_error error;
-	struct query q;
+	struct ig_imds_query q;
 
-	if (parse_query(text, &q) < 0)
+	if (ig_imds_query_parse(text, &q) < 0)
 		return IG_IMDS_ERROR_BAD_QUERY;
-	version = find(&q, "api-version");
+	version = ig_imds_query_find(&q, "api-version");
 	if (!version || !ig_imds_api_version_has_token(version->value))
 		return IG_IMDS_ERROR_BAD_API_VERSION;
 	error = read_resource(&q, ret);

@@ -1,0 +1,59 @@
+/*
+ * Metadata documents (imds-protocol notes §2, conformance 86–92): what a request for one means, how
+ * it is asked for upstream, and which answers of upstream are handed on. Pure; knows no workload
+ * and no network. Used by the server process for every route below /metadata but the token path.
+ *
+ * Nothing of a request goes upstream as it came. What does is built anew from the canonical path,
+ * one of the known api-versions and one of two formats; everything else that the client sent ends
+ * here.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+
+#include <imdsgate/limits.h>
+
+#include "http/message.h"
+#include "imds/reply.h"
+#include "imds/routes.h"
+
+enum ig_imds_format { IG_IMDS_FORMAT_JSON, IG_IMDS_FORMAT_TEXT, _IG_IMDS_FORMAT_MAX };
+
+/* Two requests with equal contents share one answer. */
+struct ig_imds_document {
+	enum ig_imds_route route; /* INSTANCE, ATTESTED, LOADBALANCER or SCHEDULEDEVENTS */
+	enum ig_imds_format format;
+	char api_version[sizeof("2025-04-07")]; /* "" on routes that are never asked upstream */
+	/* begins with "/metadata/"; segments of letters, digits, '-', '_' and '.' */
+	char path[IG_DOCUMENT_PATH_BYTES + 1];
+};
+
+/* 0, or -EBADMSG with the answer in *reterr_reply. `target` is ig_imds_route(req->target). Order of
+ * checks: route → method → headers → query. The query of a route that is never asked upstream is
+ * not looked at. */
+int ig_imds_document_parse(const struct ig_http_request *req, const struct ig_imds_target *target,
+	struct ig_imds_document *ret, struct ig_imds_reply *reterr_reply);
+
+bool ig_imds_document_equal(const struct ig_imds_document *a, const struct ig_imds_document *b);
+
+/* The URL that asks for it. imds_url has no path. -EINVAL for what is never asked upstream, -E2BIG,
+ * -ENOMEM. *ret is the caller's to free. */
+int ig_imds_document_url(const char *imds_url, const struct ig_imds_document *document, char **ret);
+
+/* What the client gets for upstream's answer: 200, 400 and 404 as they are, if the body is what its
+ * format promises; all that says "later" becomes UNAVAILABLE, the rest SERVER. What is handed on
+ * has error NONE. -ENOMEM leaves a valid reply without a body. */
+int ig_imds_document_reply(const struct ig_imds_document *document, unsigned int status,
+	const char *body, size_t body_len, struct ig_imds_reply *ret);
+
+/* The answer when there is no document. compute/location gets an empty body: some clients take
+ * whatever it holds for the name of a region, without a look at the status. */
+int ig_imds_document_error(const struct ig_imds_document *document, enum ig_imds_error error,
+	struct ig_imds_reply *ret);
+
+/* /metadata/identity/info: 0, or -EBADMSG with the answer in *reterr_reply. */
+int ig_imds_info_parse(const struct ig_http_request *req, const struct ig_imds_target *target,
+	struct ig_imds_reply *reterr_reply);
+/* {"tenantId":"…"} */
+int ig_imds_info_reply(const char *tenant_id, struct ig_imds_reply *ret);
