@@ -32,6 +32,7 @@ static void defaults_are_those_of_the_manual(void **state)
 	assert_int_equal(o.mode, IG_MODE_RUN);
 	assert_string_equal(o.manifests, "/etc/imdsgate/manifests");
 	assert_string_equal(o.imds_url, "http://169.254.169.254");
+	assert_string_equal(o.secrets, "/etc/imdsgate/secrets");
 	assert_string_equal(o.bpffs, "/sys/fs/bpf");
 	assert_string_equal(o.cgroup_root, "");
 	assert_string_equal(o.netns_dirs[0], "/run/netns");
@@ -52,9 +53,11 @@ static void both_spellings_of_a_value_work(void **state)
 
 	(void)state;
 	assert_int_equal(PARSE(&o, NULL, "--gate-port", "8254", "--node=n1", "--host-verdict=deny",
-				 "--netns-dir=/a", "--netns-dir", "/b", "--allow-cross-namespace"),
+				 "--netns-dir=/a", "--netns-dir", "/b", "--allow-cross-namespace",
+				 "--secrets=/s"),
 		0);
 	assert_int_equal(o.gate_port, 8254);
+	assert_string_equal(o.secrets, "/s");
 	assert_string_equal(o.node, "n1");
 	assert_int_equal(o.host_verdict, IG_VERDICT_DENY);
 	assert_string_equal(o.netns_dirs[0], "/a");
@@ -102,6 +105,8 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("pass, deny or redirect", "--host-verdict", "allow");
 	WRONG("absolute path", "--bpffs", "relative");
 	WRONG("absolute path", "--cgroup-root", "x");
+	WRONG("absolute path", "--secrets", "secrets");
+	WRONG("absolute path", "--secrets", "");
 	WRONG("trailing slash", "--netns-dir", "/run/netns/");
 	WRONG("without a path", "--imds-url", "http://127.0.0.1:80/metadata");
 	WRONG("without a path", "--imds-url", "ftp://127.0.0.1");

@@ -6,6 +6,7 @@
  *	gate.c     accepts connections and attributes them
  *	serve.c    answers the requests of one connection
  *	exchange.c answers its token requests
+ *	documents.c answers its requests for metadata documents
  *	records.c  turns connections, requests and kernel events into audit records
  *	verbs.c    answers the command-line tool
  */
@@ -37,9 +38,12 @@ struct ig_agent {
 	struct ig_callers *callers;
 	struct ig_workloads *workloads;
 	struct ig_http_client *client;
+	struct ig_credentials *credentials;
 	struct ig_token_service *tokens;
+	struct ig_documents *documents;
 	struct ig_gate *gate;
 	struct ig_serve *serve;
+	struct ig_rate *rate; /* of token requests, by workload */
 	struct ig_ctl_server *ctl;
 	struct ig_ring *events;
 	uint64_t started_usec; /* real clock */
@@ -59,8 +63,11 @@ struct ig_gate_conn {
 	bool is_host;		      /* came through the listener of the agent's own namespace */
 	struct ig_caller_facts facts; /* complete once facts_known */
 	bool facts_known, facts_pending;
-	struct ig_exchange *exchange; /* request that waits for something; owned by serve.c */
-	uint64_t request_usec;	      /* monotonic; when the current request was complete */
+	/* The request that waits for something, at most one of them; owned by serve.c */
+	struct ig_exchange *exchange;
+	struct ig_document_request *document;
+	struct ig_info_request *info;
+	uint64_t request_usec; /* monotonic; when the current request was complete */
 };
 
 /* ---- gate.c ---- */
@@ -90,6 +97,9 @@ void ig_serve_policy_changed(struct ig_serve *serve);
 /* The pod that this caller belongs to, or NULL; *ret_container is "" or its container id. */
 const struct ig_pod *ig_serve_find_pod(
 	const struct ig_store *store, const char *cgroup_path, char ret_container[65]);
+/* An opaque number of the calling workload, for queues that serve workloads in turn. Not the cgroup
+ * that the kernel found for it: one entry may stand for many pods. */
+uint64_t ig_serve_fairness(const struct ig_gate_conn *conn);
 struct ig_tally_counts ig_serve_counts(const struct ig_serve *serve, const struct ig_pod *pod);
 
 /* ---- records.c ---- */
@@ -107,9 +117,11 @@ struct ig_conn_record {
 void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
 	const struct ig_caller_facts *facts, const struct sockaddr_in *peer,
 	struct ig_conn_record *ret);
-/* Something dialled a gate listener without having been redirected there. */
-void ig_record_unattributed(struct ig_agent *agent, uint64_t netns_cookie,
-	const struct sockaddr_in *peer, const char *reason);
+/* A connection that no flow belongs to: somebody dialled the listener without having been
+ * redirected there (gone false), or a caller that was closed again before it could be accepted
+ * (gone true). */
+void ig_record_unattributed(
+	struct ig_agent *agent, uint64_t netns_cookie, const struct sockaddr_in *peer, bool gone);
 /* A record of ring `events`. */
 void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event);
 

@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/identity_key.h"
+#include "agent/rate.h"
 #include "agent/serve_internal.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -28,6 +30,7 @@ struct ig_exchange {
 	struct ig_request_facts facts;
 	struct ig_imds_token_request request;
 	struct grant grant;
+	bool counted;  /* against the workload's rate; a request that decides twice counts once */
 	bool learning; /* the token is fetched for its object id only */
 	struct ig_token_waiter *waiter;
 	uint64_t epoch;
@@ -257,9 +260,7 @@ static void fetch(struct ig_exchange *x, const struct ig_token_key *key)
 	unsigned int flags = x->request.bypass_cache ? IG_TOKEN_BYPASS_CACHE : 0;
 	struct ig_token_waiter *waiter = NULL;
 	struct ig_gate_conn *conn = x->conn;
-	uint64_t fairness = conn->flow.caller.workload_cgroup_id
-				    ? conn->flow.caller.workload_cgroup_id
-				    : conn->flow.caller.cgroup_id;
+	uint64_t fairness = ig_serve_fairness(conn);
 	int r;
 
 	x->epoch = ig_store_epoch(conn->agent->store);
@@ -273,22 +274,19 @@ static void fetch(struct ig_exchange *x, const struct ig_token_key *key)
 
 static void fetch_identity(struct ig_exchange *x, const struct ig_identity *identity)
 {
-	struct ig_token_key key = {
-		.expect_client_id = identity->client_id, .resource = x->request.resource};
+	struct ig_identity_key key;
 
-	if (identity->type != IG_IDENTITY_USER_ASSIGNED) {
-		fail(x, IG_IMDS_ERROR_SERVER, "source_unsupported",
-			"this version serves user-assigned managed identities (type 0)");
-		return;
-	}
-	if (identity->client_id[0]) {
-		key.upstream.kind = IG_SELECTOR_CLIENT_ID;
-		copy_name(key.upstream.value, sizeof(key.upstream.value), identity->client_id);
-	} else {
-		key.upstream.kind = IG_SELECTOR_RESOURCE_ID;
-		copy_name(key.upstream.value, sizeof(key.upstream.value), identity->resource_id);
-	}
-	fetch(x, &key);
+	ig_identity_key_init(&key, identity, x->request.resource);
+	fetch(x, &key.key);
+}
+
+static bool within_rate(struct ig_exchange *x)
+{
+	if (x->counted)
+		return true;
+	x->counted = true;
+	return ig_rate_allow(
+		x->conn->agent->rate, ig_serve_fairness(x->conn), ig_clock_mono_usec());
 }
 
 /* With the caller known: what may it have? */
@@ -299,6 +297,10 @@ void ig_exchange_decide(struct ig_exchange *x)
 	struct ig_policy_decision d;
 
 	x->grant = (struct grant){};
+	if (!within_rate(x)) {
+		deny(x, IG_IMDS_ERROR_TOO_MANY, "rate_limited");
+		return;
+	}
 	if (!pod) {
 		deny(x, IG_IMDS_ERROR_IDENTITY_NOT_FOUND,
 			x->conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup");

@@ -254,8 +254,7 @@ static void not_attributed(
 {
 	/* The kernel drops the record when the redirected socket closes, so this may be an ordinary
 	 * caller that gave up before it was accepted. */
-	ig_record_unattributed(gate->agent, netns_cookie, peer,
-		peer_is_gone(fd) ? "closed_before_accept" : "no_flow");
+	ig_record_unattributed(gate->agent, netns_cookie, peer, peer_is_gone(fd));
 	refuse(fd);
 }
 

@@ -58,6 +58,15 @@ static int set_imds_url(struct ig_options *o, const char *value, struct ig_err *
 	return 0;
 }
 
+static int set_secrets(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (value[0] != '/')
+		return ig_err_set(
+			err, -EINVAL, "--secrets takes an absolute path, got \"%s\"", value);
+	o->secrets = value;
+	return 0;
+}
+
 static int set_cgroup_root(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	if (value[0] != '/' || strlen(value) >= sizeof(o->cgroup_root))
@@ -217,6 +226,8 @@ static const struct flag flags[] = {
 		"declared objects, *.yaml (default /etc/imdsgate/manifests)"},
 	{"--imds-url", "URL", set_imds_url,
 		"where tokens come from (default http://169.254.169.254)"},
+	{"--secrets", "DIR", set_secrets,
+		"credentials, NAMESPACE/SECRET/KEY (default /etc/imdsgate/secrets)"},
 	{"--cgroup-root", "DIR", set_cgroup_root,
 		"cgroup2 directory that is guarded, with all below it (default: the cgroup2 mount)"},
 	{"--bpffs", "DIR", set_bpffs,
@@ -294,6 +305,7 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 		.mode = IG_MODE_RUN,
 		.manifests = "/etc/imdsgate/manifests",
 		.imds_url = "http://169.254.169.254",
+		.secrets = "/etc/imdsgate/secrets",
 		.bpffs = "/sys/fs/bpf",
 		.audit_file = "/var/log/imdsgate/audit.jsonl",
 		.socket = IG_CTL_DEFAULT_SOCKET,

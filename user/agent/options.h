@@ -29,6 +29,7 @@ struct ig_options {
 	const char
 		*manifests; /* strings are borrowed from argv or literals, unless said otherwise */
 	const char *imds_url;
+	const char *secrets;   /* directory of credentials; need not exist */
 	char cgroup_root[512]; /* found in mountinfo unless given */
 	const char *bpffs;
 	const char *netns_dirs[IG_NETNS_DIRS_MAX + 1]; /* NULL-terminated */

@@ -92,8 +92,8 @@ void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
 	ret->record.policy_epoch = ig_store_epoch(agent->store);
 }
 
-void ig_record_unattributed(struct ig_agent *agent, uint64_t netns_cookie,
-	const struct sockaddr_in *peer, const char *reason)
+void ig_record_unattributed(
+	struct ig_agent *agent, uint64_t netns_cookie, const struct sockaddr_in *peer, bool gone)
 {
 	char source[32];
 	struct ig_audit_caller caller = {
@@ -103,8 +103,9 @@ void ig_record_unattributed(struct ig_agent *agent, uint64_t netns_cookie,
 	struct ig_audit_connection connection = {.protocol = "tcp", .source = source};
 	struct ig_audit_record record = {
 		.kind = IG_AUDIT_CONNECT_UNATTRIBUTED,
-		.decision = IG_AUDIT_DENY,
-		.reason = reason,
+		/* who only looked whether something listens (Java does) was not denied anything */
+		.decision = gone ? IG_AUDIT_DECISION_NONE : IG_AUDIT_DENY,
+		.reason = gone ? "closed_before_accept" : "no_flow",
 		.caller = &caller,
 		.connection = &connection,
 	};

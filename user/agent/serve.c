@@ -7,6 +7,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "agent/documents.h"
+#include "agent/identity_key.h"
 #include "agent/object_ids.h"
 #include "agent/serve_internal.h"
 #include "agent/tally.h"
@@ -14,6 +16,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/parse.h"
+#include "imds/document.h"
 #include "imds/routes.h"
 #include "token/service.h"
 #include "workload/cgroup.h"
@@ -96,6 +99,24 @@ const struct ig_pod *ig_serve_pod_of(const struct ig_gate_conn *conn)
 	return conn->facts.cgroup_path
 		       ? ig_serve_find_pod(conn->agent->store, conn->facts.cgroup_path, container)
 		       : NULL;
+}
+
+static uint64_t hash_text(uint64_t hash, const char *s)
+{
+	/* FNV-1a; the NUL ends the text */
+	do {
+		hash = (hash ^ (unsigned char)*s) * 0x100000001b3ULL;
+	} while (*s++);
+	return hash;
+}
+
+uint64_t ig_serve_fairness(const struct ig_gate_conn *conn)
+{
+	const struct ig_pod *pod = ig_serve_pod_of(conn);
+
+	if (!pod)
+		return conn->flow.caller.cgroup_id;
+	return hash_text(hash_text(0xcbf29ce484222325ULL, pod->namespace), pod->name);
 }
 
 /* ---- what is recorded ---- */
@@ -231,39 +252,89 @@ void ig_serve_respond(struct ig_gate_conn *conn, struct ig_imds_reply *reply)
 	ig_imds_reply_done(reply);
 }
 
+/* ---- routes ---- */
+
 void ig_serve_facts_known(struct ig_gate_conn *conn)
 {
 	if (conn->exchange)
 		ig_exchange_decide(conn->exchange);
+	else if (conn->document)
+		ig_document_request_decide(conn->document);
+	else if (conn->info)
+		ig_info_decide(conn->info);
 }
 
 void ig_serve_cancel(struct ig_gate_conn *conn)
 {
 	(void)ig_exchange_free(conn->exchange);
+	(void)ig_document_request_free(conn->document);
+	(void)ig_info_free(conn->info);
 }
 
-/* ---- routes ---- */
+/* Each takes the request over, or leaves the answer in *reterr_reply and returns a negative errno.
+ */
+static int begin_token(struct ig_gate_conn *conn, const struct ig_http_request *req,
+	const struct ig_imds_target *target, const struct ig_request_facts *facts,
+	struct ig_imds_reply *reterr_reply)
+{
+	struct ig_imds_token_request request;
+	struct ig_exchange *x;
+	int r = ig_imds_token_request_parse(req, target, &request, reterr_reply);
 
-static void serve_token(struct ig_gate_conn *conn, const struct ig_http_request *req,
+	return r < 0 ? r : ig_exchange_new(conn, facts, &request, &x);
+}
+
+static int begin_document(struct ig_gate_conn *conn, const struct ig_http_request *req,
+	const struct ig_imds_target *target, const struct ig_request_facts *facts,
+	struct ig_imds_reply *reterr_reply)
+{
+	struct ig_document_request *x;
+	struct ig_imds_document document;
+	int r = ig_imds_document_parse(req, target, &document, reterr_reply);
+
+	return r < 0 ? r : ig_document_request_new(conn, facts, &document, &x);
+}
+
+static int begin_info(struct ig_gate_conn *conn, const struct ig_http_request *req,
+	const struct ig_imds_target *target, const struct ig_request_facts *facts,
+	struct ig_imds_reply *reterr_reply)
+{
+	struct ig_info_request *x;
+	int r = ig_imds_info_parse(req, target, reterr_reply);
+
+	return r < 0 ? r : ig_info_new(conn, facts, &x);
+}
+
+static int begin(struct ig_gate_conn *conn, const struct ig_http_request *req,
+	const struct ig_imds_target *target, const struct ig_request_facts *facts,
+	struct ig_imds_reply *reterr_reply)
+{
+	switch (target->route) {
+	case IG_IMDS_ROUTE_TOKEN: return begin_token(conn, req, target, facts, reterr_reply);
+	case IG_IMDS_ROUTE_INFO: return begin_info(conn, req, target, facts, reterr_reply);
+	default: return begin_document(conn, req, target, facts, reterr_reply);
+	}
+}
+
+/* Requests whose answer depends on who asks. */
+static void serve_workload(struct ig_gate_conn *conn, const struct ig_http_request *req,
 	const struct ig_imds_target *target, const struct ig_request_facts *facts)
 {
 	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply reply = {};
-	struct ig_imds_token_request request;
-	struct ig_exchange *x;
+	int r = begin(conn, req, target, facts, &reply);
 
-	if (ig_imds_token_request_parse(req, target, &request, &reply) == 0) {
-		if (ig_exchange_new(conn, facts, &request, &x) == 0) {
-			if (conn->facts_known)
-				ig_exchange_decide(x);
-			return;
-		}
-		(void)ig_imds_reply_error(IG_IMDS_ERROR_UNAVAILABLE, NULL, NULL, &reply);
+	if (r == 0) {
+		if (conn->facts_known)
+			ig_serve_facts_known(conn);
+		return;
 	}
+	if (r == -ENOMEM)
+		(void)ig_imds_reply_error(IG_IMDS_ERROR_UNAVAILABLE, NULL, NULL, &reply);
 	record_reply(conn, facts, IG_AUDIT_REQUEST_REJECTED, &reply);
 	ig_serve_respond(conn, &reply);
 }
 
-static void serve_other(struct ig_gate_conn *conn, const struct ig_http_request *req,
+static void serve_anybody(struct ig_gate_conn *conn, const struct ig_http_request *req,
 	const struct ig_imds_target *target, const struct ig_request_facts *facts)
 {
 	enum ig_audit_kind kind = IG_AUDIT_REQUEST_REJECTED;
@@ -276,11 +347,8 @@ static void serve_other(struct ig_gate_conn *conn, const struct ig_http_request 
 	} else if (req->method != IG_HTTP_GET) {
 		(void)ig_imds_reply_error(IG_IMDS_ERROR_METHOD, NULL, NULL, &reply);
 	} else if (ig_imds_check_headers(req, &reply) == 0) {
-		kind = IG_AUDIT_METADATA_DENIED;
-		if (target->route == IG_IMDS_ROUTE_VERSIONS)
-			(void)ig_imds_reply_versions(&reply);
-		else
-			(void)ig_imds_reply_error(IG_IMDS_ERROR_NOT_FOUND, NULL, NULL, &reply);
+		kind = IG_AUDIT_METADATA_FORWARDED;
+		(void)ig_imds_reply_versions(&reply);
 	}
 	record_reply(conn, facts, kind, &reply);
 	ig_serve_respond(conn, &reply);
@@ -293,10 +361,12 @@ void ig_serve_request(struct ig_gate_conn *conn, const struct ig_http_request *r
 
 	conn->request_usec = ig_clock_mono_usec();
 	read_facts(req, &target, &facts);
-	if (target.route == IG_IMDS_ROUTE_TOKEN)
-		serve_token(conn, req, &target, &facts);
-	else
-		serve_other(conn, req, &target, &facts);
+	switch (target.route) {
+	case IG_IMDS_ROUTE_VERSIONS:
+	case IG_IMDS_ROUTE_NONE:
+	case IG_IMDS_ROUTE_INVALID: serve_anybody(conn, req, &target, &facts); break;
+	default: serve_workload(conn, req, &target, &facts);
+	}
 }
 
 /* ---- policy changes ---- */
@@ -326,15 +396,9 @@ static bool keep_token(const struct ig_token_key *key, void *userdata)
 
 	if (context->has_exception && !key->expect_client_id[0])
 		return true;
-	while ((identity = ig_store_next_identity(context->store, &iter)) != NULL) {
-		const char *id = key->upstream.kind == IG_SELECTOR_CLIENT_ID
-					 ? identity->client_id
-					 : identity->resource_id;
-
-		if (ig_str_equal_nocase(id, key->upstream.value) &&
-			is_bound(context->store, identity))
+	while ((identity = ig_store_next_identity(context->store, &iter)) != NULL)
+		if (ig_identity_key_covers(identity, key) && is_bound(context->store, identity))
 			return true;
-	}
 	return false;
 }
 

@@ -4,6 +4,7 @@
 #pragma once
 
 #include "agent/agent.h"
+#include "imds/document.h"
 
 #define IG_PATH_SHOWN_BYTES 256
 
@@ -24,6 +25,20 @@ struct ig_exchange *ig_exchange_free(
 /* With the caller's facts known: decides, and answers or waits for a token. x may be gone
  * afterwards. */
 void ig_exchange_decide(struct ig_exchange *x);
+
+/* The same for a metadata document. */
+int ig_document_request_new(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
+	const struct ig_imds_document *document, struct ig_document_request **ret);
+/* Unanswered; for closing connections. */
+struct ig_document_request *ig_document_request_free(struct ig_document_request *x);
+/* With the caller's facts known. x may be gone afterwards. */
+void ig_document_request_decide(struct ig_document_request *x);
+
+/* The same for the tenant of the workload's identity. */
+int ig_info_new(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
+	struct ig_info_request **ret);
+struct ig_info_request *ig_info_free(struct ig_info_request *x);
+void ig_info_decide(struct ig_info_request *x);
 
 /* The pod of a connection whose facts are known, or NULL. */
 const struct ig_pod *ig_serve_pod_of(const struct ig_gate_conn *conn);

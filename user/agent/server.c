@@ -14,9 +14,13 @@
 
 #include <curl/curl.h>
 
+#include <imdsgate/limits.h>
+
 #include "agent/agent.h"
+#include "agent/documents.h"
 #include "agent/link.h"
 #include "agent/privs.h"
+#include "agent/rate.h"
 #include "agent/workloads.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
@@ -27,6 +31,7 @@
 #include "http/client.h"
 #include "monitor/proto.h"
 #include "objects/manifest.h"
+#include "token/credential.h"
 #include "token/service.h"
 #include "version.h"
 
@@ -111,6 +116,9 @@ static int open_privileged(struct server *s, struct opened *ret, struct ig_err *
 		r = make_socket_dir(o->socket, err);
 	if (r == 0)
 		r = ig_ctl_listen(o->socket, o->uid, o->gid, &ret->ctl_fd, err);
+	/* loads modules of OpenSSL; the files in there are read later, with the server's rights */
+	if (r == 0 && ig_credentials_new(o->secrets, &s->agent.credentials) < 0)
+		return ig_err_set(err, -ENOMEM, "cannot load OpenSSL's default provider");
 	if (r == 0)
 		r = ig_privs_drop(o->uid, o->gid, err);
 	return r;
@@ -271,23 +279,30 @@ static int make_events(struct server *s)
 	return 0;
 }
 
-static int start_tokens(struct ig_agent *agent)
+static int start_upstream(struct ig_agent *agent)
 {
 	struct ig_http_client_options client = {
 		.open_socket = open_upstream_socket,
 		.userdata = agent,
 		.user_agent = "imdsgate/" IG_VERSION,
 	};
-	struct ig_token_service_options tokens = {.imds_url = agent->options->imds_url};
+	struct ig_token_service_options tokens = {
+		.imds_url = agent->options->imds_url, .credentials = agent->credentials};
+	struct ig_documents_options documents = {.imds_url = agent->options->imds_url};
 	int r = ig_http_client_new(agent->base, &client, &agent->client);
 
 	if (r == 0)
 		r = ig_token_service_new(agent->base, agent->client, &tokens, &agent->tokens);
+	if (r == 0)
+		r = ig_documents_new(agent->base, agent->client, &documents, &agent->documents);
 	return r;
 }
 
 static int start_link(struct server *s)
 {
+	static const struct ig_rate_options rate = {.per_sec = IG_REQUESTS_WORKLOAD_PER_SEC,
+		.burst = IG_REQUESTS_WORKLOAD_BURST,
+		.entries = IG_RATE_ENTRIES_MAX};
 	static const struct ig_link_ops ops = {.notice = on_notice, .broken = on_link_broken};
 	struct ig_agent *agent = &s->agent;
 	int r = ig_link_new(
@@ -296,9 +311,11 @@ static int start_link(struct server *s)
 	if (r == 0)
 		r = ig_callers_new(agent->link, &agent->callers);
 	if (r == 0)
-		r = start_tokens(agent);
+		r = start_upstream(agent);
 	if (r == 0)
 		r = ig_serve_new(agent, &agent->serve);
+	if (r == 0)
+		r = ig_rate_new(&rate, &agent->rate);
 	if (r == 0)
 		r = ig_gate_new(agent, &agent->gate);
 	return r;
@@ -358,9 +375,12 @@ static void server_done(struct server *s)
 	agent->gate = ig_gate_free(agent->gate);
 	agent->workloads = ig_workloads_free(agent->workloads);
 	agent->tokens = ig_token_service_free(agent->tokens);
+	agent->credentials = ig_credentials_free(agent->credentials);
+	agent->documents = ig_documents_free(agent->documents);
 	agent->client = ig_http_client_free(agent->client);
 	agent->callers = ig_callers_free(agent->callers);
 	agent->serve = ig_serve_free(agent->serve);
+	agent->rate = ig_rate_free(agent->rate);
 	agent->link = ig_link_free(agent->link);
 	agent->manifests = ig_manifest_dir_free(agent->manifests);
 	if (agent->audit && agent->ready)

@@ -1,0 +1,80 @@
+/*
+ * The source, the selector and the credential of an identity; see identity_key.h. Called for each
+ * token request. Pure.
+ *
+ * It must never name a credential of another namespace than the identity's: kinds.c refused such
+ * references on load, and the namespace in the path comes from the identity itself.
+ */
+#include "agent/identity_key.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "base/parse.h"
+#include "objects/object.h"
+
+#define PUBLIC_AUTHORITY "https://login.microsoftonline.com"
+
+_Static_assert(sizeof(((struct ig_identity_key *)0)->credential) > 2 * IG_OBJECT_NAME_BYTES + 1,
+	"namespace, slash and name fit");
+
+static void select_by(struct ig_token_key *key, enum ig_selector_kind kind, const char *value)
+{
+	key->upstream.kind = kind;
+	/* fields of manifests were checked against the same limit on load */
+	(void)snprintf(key->upstream.value, sizeof(key->upstream.value), "%s", value);
+}
+
+static void ask_entra(struct ig_token_key *key, enum ig_token_source_kind source,
+	const struct ig_identity *identity)
+{
+	key->source = source;
+	key->tenant = identity->tenant_id;
+	key->authority = identity->ad_endpoint[0] ? identity->ad_endpoint : PUBLIC_AUTHORITY;
+}
+
+void ig_identity_key_init(
+	struct ig_identity_key *key, const struct ig_identity *identity, const char *resource)
+{
+	*key = (struct ig_identity_key){
+		.key = {.expect_client_id = identity->client_id, .resource = resource}};
+	if (identity->client_id[0])
+		select_by(&key->key, IG_SELECTOR_CLIENT_ID, identity->client_id);
+	else
+		select_by(&key->key, IG_SELECTOR_RESOURCE_ID, identity->resource_id);
+	switch (identity->type) {
+	case IG_IDENTITY_SECRET: ask_entra(&key->key, IG_TOKEN_SOURCE_SECRET, identity); break;
+	case IG_IDENTITY_CERTIFICATE:
+		ask_entra(&key->key,
+			identity->assertion_rs256 ? IG_TOKEN_SOURCE_CERTIFICATE_RS256
+						  : IG_TOKEN_SOURCE_CERTIFICATE,
+			identity);
+		break;
+	case IG_IDENTITY_USER_ASSIGNED:
+		if (!identity->federated_token_file[0])
+			return;
+		ask_entra(&key->key, IG_TOKEN_SOURCE_FEDERATION, identity);
+		key->key.credential = identity->federated_token_file;
+		return;
+	}
+	(void)snprintf(key->credential, sizeof(key->credential), "%s/%s", identity->namespace,
+		identity->secret_name);
+	key->key.credential = key->credential;
+}
+
+static bool same_text(const char *a, const char *b)
+{
+	return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
+bool ig_identity_key_covers(const struct ig_identity *identity, const struct ig_token_key *key)
+{
+	struct ig_identity_key own;
+
+	ig_identity_key_init(&own, identity, key->resource);
+	return own.key.source == key->source && own.key.upstream.kind == key->upstream.kind &&
+	       ig_str_equal_nocase(own.key.upstream.value, key->upstream.value) &&
+	       same_text(own.key.tenant, key->tenant) &&
+	       same_text(own.key.authority, key->authority) &&
+	       same_text(own.key.credential, key->credential);
+}
