@@ -15,6 +15,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/parse.h"
+#include "http/message.h"
 #include "lab/assertion.h"
 #include "lab/entra_error.h"
 #include "lab/form.h"
@@ -354,7 +355,7 @@ static void serve_fault(const struct lab_service_fault *fault, struct lab_reply 
 	if (fault->plain) {
 		reply->status = fault->status;
 		reply->content_type = LAB_PLAIN;
-		ig_buf_puts(&reply->body, lab_reply_reason(fault->status));
+		ig_buf_puts(&reply->body, ig_http_reason(fault->status));
 	} else {
 		lab_entra_refuse_as(reply, &error, "The lab was told to answer this.");
 	}

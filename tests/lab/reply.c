@@ -10,6 +10,7 @@
 
 #include "base/clock.h"
 #include "base/err.h"
+#include "http/message.h"
 
 #define SERVER "IMDS/150.870.65.1854"
 
@@ -66,34 +67,6 @@ void lab_reply_member_number(struct ig_buf *b, const char *key, uint64_t value)
 	ig_buf_printf(b, "\"%" PRIu64 "\"", value);
 }
 
-const char *lab_reply_reason(unsigned int status)
-{
-	static const struct {
-		unsigned int status;
-		const char *reason;
-	} table[] = {
-		{200, "OK"},
-		{400, "Bad Request"},
-		{401, "Unauthorized"},
-		{403, "Forbidden"},
-		{404, "Not Found"},
-		{405, "Method Not Allowed"},
-		{408, "Request Timeout"},
-		{410, "Gone"},
-		{413, "Content Too Large"},
-		{429, "Too Many Requests"},
-		{500, "Internal Server Error"},
-		{502, "Bad Gateway"},
-		{503, "Service Unavailable"},
-		{504, "Gateway Timeout"},
-	};
-
-	for (size_t i = 0; i < sizeof(table) / sizeof(table[0]); i++)
-		if (table[i].status == status)
-			return table[i].reason;
-	return "Unknown";
-}
-
 static void put_date(struct ig_buf *out)
 {
 	time_t now = (time_t)(ig_clock_real_usec() / IG_USEC_PER_SEC);
@@ -112,7 +85,7 @@ int lab_reply_head(
 
 	if (r < 0)
 		return r;
-	ig_buf_printf(out, "HTTP/1.1 %u %s\r\n", reply->status, lab_reply_reason(reply->status));
+	ig_buf_printf(out, "HTTP/1.1 %u %s\r\n", reply->status, ig_http_reason(reply->status));
 	if (content_length)
 		ig_buf_printf(out, "Content-Type: %s\r\n", reply->content_type);
 	ig_buf_printf(out, "Server: %s\r\n", reply->server ? reply->server : SERVER);

@@ -43,8 +43,6 @@ void lab_reply_failure(struct lab_reply *reply, int error);
 /* "key":"123": IMDS writes numbers as strings. */
 void lab_reply_member_number(struct ig_buf *b, const char *key, uint64_t value);
 
-const char *lab_reply_reason(unsigned int status);
-
 /* Appends the status line and all headers. content_length need not be the truth. */
 int lab_reply_head(
 	const struct lab_reply *reply, uint64_t content_length, int keep_alive, struct ig_buf *out);
