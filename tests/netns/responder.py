@@ -3,6 +3,7 @@ just enough HTTP), so that the tests can see that what is not guarded is left al
 ports. Says "ready" on stdout when all are bound. Runs in namespaces of the tests only."""
 
 import selectors
+import signal
 import socket
 import sys
 
@@ -26,6 +27,7 @@ def answer(sock):
 
 
 def main():
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
     selector = selectors.DefaultSelector()
     for argument in sys.argv[1:]:
         kind, address, port = argument.split(":")
