@@ -11,7 +11,12 @@ import os
 import subprocess
 import tempfile
 
-_folder = tempfile.TemporaryDirectory()
+
+@functools.cache
+def _folder():
+    """Made with the first key: a process that needs none leaves none behind, however it ends."""
+    return tempfile.TemporaryDirectory()
+
 
 SIGN = {
     "RS256": [],
@@ -38,8 +43,8 @@ class Key:
 
     def __init__(self, name, kind="rsa:2048", days=30):
         self.name = name
-        self.path = os.path.join(_folder.name, f"{name}.key")
-        self.certificate_path = os.path.join(_folder.name, f"{name}.pem")
+        self.path = os.path.join(_folder().name, f"{name}.key")
+        self.certificate_path = os.path.join(_folder().name, f"{name}.pem")
         options = ["-pkeyopt", "ec_paramgen_curve:P-256"] if kind == "ec" else []
         pem = openssl("req", "-x509", "-newkey", kind, *options, "-nodes", "-keyout", self.path, "-days", "30",
                       "-subj", f"/CN={name}")
