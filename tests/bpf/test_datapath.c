@@ -239,6 +239,33 @@ static void what_is_no_cgroup2_is_refused(void **state)
 	assert_int_equal(ig_datapath_open(&options, &dp, &err), -ENOENT);
 }
 
+/* The cgroup that an earlier agent guarded is not the one to guard now. */
+static void links_move_to_another_cgroup(void **state)
+{
+	struct ig_datapath_options options = {.bpffs = bpffs};
+	struct ig_datapath *dp = NULL;
+	unsigned int adopted = 77;
+	char other[650];
+
+	(void)state;
+	(void)snprintf(other, sizeof(other), "%s/other", cgroup);
+	assert_int_equal(mkdir(other, 0755), 0);
+	options.cgroup_root = other;
+	assert_int_equal(ig_datapath_open(&options, &dp, NULL), 0);
+	assert_true(pinned("links/ig_connect4"));
+	assert_int_equal(ig_datapath_attach(dp, &adopted, NULL), 0);
+	assert_int_equal(adopted, 0);
+	assert_true(pinned("links/ig_connect4") && pinned("links/ig_sockops"));
+	(void)ig_datapath_free(dp);
+	/* the pins are of the new ones: an agent on that cgroup takes them over */
+	dp = NULL;
+	assert_int_equal(ig_datapath_open(&options, &dp, NULL), 0);
+	assert_int_equal(ig_datapath_attach(dp, &adopted, NULL), 0);
+	assert_int_equal(adopted, 5);
+	(void)ig_datapath_free(dp);
+	assert_int_equal(rmdir(other), 0);
+}
+
 static void detaching_leaves_nothing(void **state)
 {
 	unsigned int links = 0;
@@ -264,6 +291,7 @@ int main(void)
 		cmocka_unit_test(pins_of_another_shape_are_replaced),
 		cmocka_unit_test(what_the_kernel_lacks_is_named),
 		cmocka_unit_test(what_is_no_cgroup2_is_refused),
+		cmocka_unit_test(links_move_to_another_cgroup),
 		cmocka_unit_test(detaching_leaves_nothing),
 	};
 

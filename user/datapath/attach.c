@@ -69,9 +69,10 @@ static int adopt_link(const struct ig_datapath *dp, struct hook *hook, const cha
 	(void)bpf_link__destroy(link);
 	if (r != -ENOLINK && r != -EINVAL)
 		return r;
-	/* It hangs on a cgroup that is gone or no longer ours to guard: the pin makes room. */
-	ig_log_warning("dropping a link to another cgroup", IG_KV_STR(PATH, path));
-	return unlink(path) < 0 ? -errno : 0;
+	/* It hangs on a cgroup that is gone or no longer ours to guard. It stays in force until the
+	 * new links are all there: pin_one() takes its place. */
+	ig_log_warning("replacing a link to another cgroup", IG_KV_STR(PATH, path));
+	return 0;
 }
 
 static int attach_failed(int r, const struct hook *hook, struct ig_err *reterr_err)
@@ -105,8 +106,10 @@ static int pin_one(struct ig_datapath *dp, struct hook *hook, struct ig_err *ret
 	char path[IG_PIN_PATH_BYTES];
 	int r = ig_pins_path(dp->pins.links, bpf_program__name(hook->program), path, sizeof(path));
 
-	if (r == 0 && !hook->adopted)
+	if (r == 0 && !hook->adopted) {
+		(void)unlink(path);
 		r = bpf_link__pin(hook->link, path);
+	}
 	return r < 0 ? ig_err_set(reterr_err, r, "cannot pin %s: %s", path, strerror(-r)) : 0;
 }
 
