@@ -139,6 +139,25 @@ def reused_port(w):
     assert reply.status != 200 and reply.appid is None, reply
 
 
+@suite.test("a manifest that cannot be read at start does not make a workload part of the host")
+def unreadable_at_start(w):
+    pod = w.add_pod("host-a", "sel-a", host_network=True)
+    other = w.add_pod("host-d", "sel-a", declared=True, host_network=True)
+    w.apply_pods()
+    assert (pod.dial().appid, other.dial().appid) == (A, A)
+    w.agent.stop()
+    with open(f"{w.manifests}/pods.yaml", encoding="utf-8") as f:
+        good = f.read()
+    w.write("pods.yaml", good + "---\nkind: [\n")
+    w.agent.start()
+    mark = w.lab.log.mark()
+    assert other.dial().status == 400
+    assert pod.dial().status == 400
+    w.lab.never_reached(mark)
+    w.apply("pods.yaml", good)
+    assert (pod.dial().appid, other.dial().appid) == (A, A)
+
+
 @suite.test("--detach is refused while an agent runs, and takes everything off afterwards")
 def detach(w):
     argv = [*w.agent.argv(), "--detach"]

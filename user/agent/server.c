@@ -247,6 +247,15 @@ static void on_synced(void *userdata)
 		stop(s, ig_log_errno(r, "cannot tell the monitor that this serves"));
 }
 
+static bool is_complete(void *userdata)
+{
+	const struct server *s = userdata;
+
+	return ig_manifest_dir_bad_files(s->agent.manifests) == 0;
+}
+
+static const struct ig_workloads_ops workloads_ops = {.synced = on_synced, .complete = is_complete};
+
 static void on_events(evutil_socket_t fd, short what, void *userdata)
 {
 	struct server *s = userdata;
@@ -359,7 +368,7 @@ static int start(struct server *s, struct opened *opened, struct ig_err *err)
 	if (r == 0) {
 		opened->ctl_fd = -1;
 		r = ig_workloads_new(agent->base, agent->cgroup_fd, agent->link, agent->store,
-			on_synced, s, &agent->workloads);
+			&workloads_ops, s, &agent->workloads);
 	}
 	if (r == 0)
 		r = ig_workloads_update(agent->workloads);

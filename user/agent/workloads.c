@@ -37,7 +37,7 @@ struct ig_workloads {
 	int root_fd; /* borrowed */
 	struct target *targets;
 	struct event *pump; /* owned */
-	void (*synced)(void *userdata);
+	const struct ig_workloads_ops *ops;
 	void *userdata;
 	size_t outstanding;
 	bool updated, is_synced, sync_sent;
@@ -120,7 +120,7 @@ static void on_reply(const struct ig_monitor_message *reply, void *userdata)
 			IG_KV_U64(KIND, reply->request));
 	if (reply->request == IG_MONITOR_WORKLOADS_SYNCED && !w->is_synced) {
 		w->is_synced = true;
-		w->synced(w->userdata);
+		w->ops->synced(w->userdata);
 	}
 	pump_soon(w);
 }
@@ -147,10 +147,27 @@ static int send_target(struct ig_workloads *w, struct target *t)
 	return 0;
 }
 
+/* All that is known has been sent. Entries that an earlier process left and nobody declares any
+ * more go now, unless part of what is declared could not be read: they may be of that part, and
+ * without its entry a workload in the host's namespace would pass as the host. */
+static void settle(struct ig_workloads *w)
+{
+	struct ig_monitor_request done = {.kind = IG_MONITOR_WORKLOADS_SYNCED};
+
+	if (w->ops->complete(w->userdata)) {
+		if (ig_link_request(w->link, &done, on_reply, w) < 0)
+			return;
+		w->outstanding++;
+		w->sync_sent = true;
+	} else if (!w->is_synced) {
+		w->is_synced = true;
+		w->ops->synced(w->userdata);
+	}
+}
+
 /* Sends what differs until the link is full; replies and changes call it again. */
 static void pump(struct ig_workloads *w)
 {
-	struct ig_monitor_request done = {.kind = IG_MONITOR_WORKLOADS_SYNCED};
 	struct target *t, *next;
 
 	HASH_ITER (hh, w->targets, t, next) {
@@ -161,11 +178,8 @@ static void pump(struct ig_workloads *w)
 			free(t);
 		}
 	}
-	if (w->updated && !w->sync_sent && w->outstanding == 0 &&
-		ig_link_request(w->link, &done, on_reply, w) == 0) {
-		w->outstanding++;
-		w->sync_sent = true;
-	}
+	if (w->updated && !w->sync_sent && w->outstanding == 0)
+		settle(w);
 }
 
 static void on_pump(evutil_socket_t fd, short what, void *arg)
@@ -194,7 +208,7 @@ static void on_cgroup_changed(const char *path, uint64_t old_id, uint64_t id, vo
 }
 
 int ig_workloads_new(struct event_base *base, int root_fd, struct ig_link *link,
-	const struct ig_store *store, void (*synced)(void *userdata), void *userdata,
+	const struct ig_store *store, const struct ig_workloads_ops *ops, void *userdata,
 	struct ig_workloads **ret)
 {
 	_cleanup_(ig_workloads_freep) struct ig_workloads *w = calloc(1, sizeof(*w));
@@ -205,7 +219,7 @@ int ig_workloads_new(struct event_base *base, int root_fd, struct ig_link *link,
 	w->link = link;
 	w->store = store;
 	w->root_fd = root_fd;
-	w->synced = synced;
+	w->ops = ops;
 	w->userdata = userdata;
 	w->pump = evtimer_new(base, on_pump, w);
 	if (!w->pump)

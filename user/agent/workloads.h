@@ -4,6 +4,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include <imdsgate/abi.h>
 
 #include "objects/store.h"
@@ -12,9 +14,16 @@ struct event_base;
 struct ig_link;
 struct ig_workloads;
 
-/* synced: called once, when the map has what was declared at that time. root_fd is borrowed. */
+struct ig_workloads_ops {
+	/* Called once, when the map has what was declared at that time. */
+	void (*synced)(void *userdata);
+	/* Could everything that is declared be read? */
+	bool (*complete)(void *userdata);
+};
+
+/* root_fd is borrowed. */
 int ig_workloads_new(struct event_base *base, int root_fd, struct ig_link *link,
-	const struct ig_store *store, void (*synced)(void *userdata), void *userdata,
+	const struct ig_store *store, const struct ig_workloads_ops *ops, void *userdata,
 	struct ig_workloads **ret);
 struct ig_workloads *ig_workloads_free(struct ig_workloads *workloads);
 
