@@ -22,6 +22,8 @@
 #define UID_A "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 #define UID_B "1a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 
+IG_DEFINE_CLEANUP(struct ig_object_set *, ig_object_set_free);
+
 struct fixture {
 	struct ig_store *store;
 	unsigned int told;
@@ -122,9 +124,13 @@ static void add_pod(
 		.cgroup = copy(cgroup),
 		.service_account = copy(""),
 		.labels = calloc(1, sizeof(struct ig_label)),
-		.n_labels = 1};
+		.n_labels = 1,
+		.containers = calloc(1, sizeof(struct ig_container)),
+		.n_containers = 1};
 
 	assert_non_null(pod.labels);
+	assert_non_null(pod.containers);
+	pod.containers[0] = (struct ig_container){.name = copy("main"), .id = copy("")};
 	pod.labels[0] = (struct ig_label){.key = copy("k"), .value = copy("v")};
 	assert_int_equal(ig_object_set_add(set, IG_OBJECT_POD, &pod), 0);
 	assert_null(pod.name);
@@ -168,6 +174,53 @@ static void add_exception(struct ig_object_set *set, const char *name)
 	assert_int_equal(ig_object_set_add(set, IG_OBJECT_EXCEPTION, &e), 0);
 }
 
+static void add_service_account(struct ig_object_set *set, const char *ns, const char *name)
+{
+	struct ig_service_account account = {.namespace = copy(ns),
+		.name = copy(name),
+		.identity = {.type = IG_IDENTITY_FEDERATED,
+			.namespace = copy(ns),
+			.name = copy(name),
+			.client_id = copy(UID_A),
+			.resource_id = copy(""),
+			.object_id = copy(""),
+			.tenant_id = copy(""),
+			.ad_endpoint = copy(""),
+			.secret_name = copy(""),
+			.auxiliary_tenants = copy(""),
+			.federated_token_file = copy("")}};
+
+	assert_int_equal(ig_object_set_add(set, IG_OBJECT_SERVICE_ACCOUNT, &account), 0);
+}
+
+static struct ig_text_list one_text(const char *text)
+{
+	struct ig_text_list list = {.items = calloc(1, sizeof(char *)), .n = 1, .given = true};
+
+	assert_non_null(list.items);
+	list.items[0] = copy(text);
+	return list;
+}
+
+static void add_policy(struct ig_object_set *set, const char *name)
+{
+	struct ig_metadata_policy policy = {.namespace = copy("default"),
+		.name = copy(name),
+		.labels = calloc(1, sizeof(struct ig_label)),
+		.n_labels = 1,
+		.namespaces = one_text("a"),
+		.service_accounts = one_text("b"),
+		.identities = one_text("c"),
+		.resources = one_text("d"),
+		.paths = one_text("e"),
+		.containers = one_text("f"),
+		.executables = one_text("g")};
+
+	assert_non_null(policy.labels);
+	policy.labels[0] = (struct ig_label){.key = copy("k"), .value = copy("v")};
+	assert_int_equal(ig_object_set_add(set, IG_OBJECT_METADATA_POLICY, &policy), 0);
+}
+
 static struct ig_object_set *one_pod(const char *name, const char *uid, const char *cgroup)
 {
 	struct ig_object_set *set = new_set();
@@ -184,6 +237,8 @@ static struct ig_object_set *one_of_each(void)
 	add_identity(set, "default", "id");
 	add_binding(set, "b", "sel");
 	add_exception(set, "e");
+	add_service_account(set, "default", "sa");
+	add_policy(set, "m");
 	return set;
 }
 
@@ -233,6 +288,7 @@ static void test_lookup(void **state)
 {
 	struct fixture *f = *state;
 	const struct ig_pod *pod;
+	size_t accounts = 0, policies = 0;
 
 	put(f, "a", one_of_each());
 	assert_int_equal(ig_store_epoch(f->store), 1);
@@ -246,6 +302,13 @@ static void test_lookup(void **state)
 	assert_non_null(ig_store_identity_by_name(f->store, "default", "id"));
 	assert_null(ig_store_identity_by_name(f->store, "default", "p"));
 	assert_null(ig_store_identity_by_name(f->store, "other", "id"));
+	assert_non_null(ig_store_service_account_by_name(f->store, "default", "sa"));
+	assert_null(ig_store_service_account_by_name(f->store, "default", "id"));
+	assert_null(ig_store_service_account_by_name(f->store, "other", "sa"));
+	assert_string_equal(ig_store_next_service_account(f->store, &accounts)->name, "sa");
+	assert_null(ig_store_next_service_account(f->store, &accounts));
+	assert_string_equal(ig_store_next_metadata_policy(f->store, &policies)->name, "m");
+	assert_null(ig_store_next_metadata_policy(f->store, &policies));
 	assert_null(ig_store_pod_by_uid(f->store, ""));
 	assert_null(ig_store_pod_by_uid(f->store, UID_B));
 	for (int kind = 0; kind < _IG_OBJECT_KIND_MAX; kind++)
@@ -384,55 +447,100 @@ static void test_epoch(void **state)
 	assert_int_equal(f->told_epoch, 3);
 }
 
-static void change_string(char **field)
+/* Changes field i of a set of one_of_each(); false when it has no more. */
+static bool change_text(struct ig_object_set *set, size_t i)
 {
-	free(*field);
-	*field = copy("changed");
+	struct ig_identity *id = &set->identities[0];
+	struct ig_exception *e = &set->exceptions[0];
+	struct ig_binding *b = &set->bindings[0];
+	struct ig_pod *pod = &set->pods[0];
+	struct ig_service_account *sa = &set->service_accounts[0];
+	struct ig_metadata_policy *m = &set->metadata_policies[0];
+	char **strings[] = {&id->namespace, &id->name, &id->client_id, &id->resource_id,
+		&id->object_id, &id->tenant_id, &id->ad_endpoint, &id->secret_name,
+		&id->auxiliary_tenants, &id->federated_token_file, &b->namespace, &b->name,
+		&b->azure_identity, &b->selector, &e->namespace, &e->name, &e->labels[0].key,
+		&e->labels[0].value, &pod->namespace, &pod->name, &pod->uid, &pod->cgroup,
+		&pod->service_account, &pod->labels[0].key, &pod->labels[0].value,
+		&pod->containers[0].name, &pod->containers[0].id, &sa->namespace, &sa->name,
+		&sa->identity.namespace, &sa->identity.name, &sa->identity.client_id,
+		&sa->identity.resource_id, &sa->identity.object_id, &sa->identity.tenant_id,
+		&sa->identity.ad_endpoint, &sa->identity.secret_name,
+		&sa->identity.auxiliary_tenants, &sa->identity.federated_token_file, &m->namespace,
+		&m->name, &m->labels[0].key, &m->labels[0].value, &m->namespaces.items[0],
+		&m->service_accounts.items[0], &m->identities.items[0], &m->resources.items[0],
+		&m->paths.items[0], &m->containers.items[0], &m->executables.items[0]};
+
+	if (i >= IG_ARRAY_SIZE(strings))
+		return false;
+	free(*strings[i]);
+	*strings[i] = copy("changed");
+	return true;
+}
+
+static bool change_list(struct ig_object_set *set, size_t i)
+{
+	struct ig_metadata_policy *m = &set->metadata_policies[0];
+	struct ig_text_list *lists[] = {&m->namespaces, &m->service_accounts, &m->identities,
+		&m->resources, &m->paths, &m->containers, &m->executables};
+
+	if (i >= 2 * IG_ARRAY_SIZE(lists))
+		return false;
+	ig_text_list_done(lists[i / 2]);
+	lists[i / 2]->given = i % 2;
+	return true;
+}
+
+static bool change_rest(struct ig_object_set *set, size_t i)
+{
+	struct ig_metadata_policy *m = &set->metadata_policies[0];
+	struct ig_pod *pod = &set->pods[0];
+
+	switch (i) {
+	case 0: set->identities[0].type = IG_IDENTITY_SECRET; break;
+	case 1: set->identities[0].behavior_namespaced = true; break;
+	case 2: set->identities[0].assertion_rs256 = true; break;
+	case 3: set->exceptions[0].mode = IG_EXCEPTION_DIRECT; break;
+	case 4: pod->host_network = true; break;
+	case 5: pod->finished = true; break;
+	case 6:
+		ig_containers_free(pod->containers, pod->n_containers);
+		pod->containers = NULL;
+		pod->n_containers = 0;
+		break;
+	case 7: set->service_accounts[0].identity.type = IG_IDENTITY_USER_ASSIGNED; break;
+	case 8: m->mode = IG_POLICY_MODE_OFF; break;
+	case 9: m->host = true; break;
+	case 10: m->host_network = IG_POLICY_HOST_NETWORK_DENY; break;
+	case 11: m->rate_per_sec = 1; break;
+	case 12: m->rate_burst = 1; break;
+	case 13: m->generation = 1; break;
+	case 14: add_binding(set, "more", "sel"); break;
+	default: return false;
+	}
+	return true;
 }
 
 /* Each field by itself makes sets differ. */
 static void test_every_field_counts(void **state)
 {
-	struct ig_object_set *base = one_of_each();
+	static bool (*const changes[])(struct ig_object_set * set, size_t i) = {
+		change_text, change_list, change_rest};
+	_cleanup_(ig_object_set_freep) struct ig_object_set *base = one_of_each();
+	size_t fields = 0;
 
 	(void)state;
-	for (int i = 0;; i++) {
-		struct ig_object_set *set = one_of_each();
-		struct ig_identity *id = &set->identities[0];
-		struct ig_exception *e = &set->exceptions[0];
-		struct ig_binding *b = &set->bindings[0];
-		struct ig_pod *pod = &set->pods[0];
-		char **strings[] = {&id->namespace, &id->name, &id->client_id, &id->resource_id,
-			&id->object_id, &id->tenant_id, &id->ad_endpoint, &id->secret_name,
-			&id->auxiliary_tenants, &id->federated_token_file, &b->namespace, &b->name,
-			&b->azure_identity, &b->selector, &e->namespace, &e->name,
-			&e->labels[0].key, &e->labels[0].value, &pod->namespace, &pod->name,
-			&pod->uid, &pod->cgroup, &pod->service_account, &pod->labels[0].key,
-			&pod->labels[0].value};
-		int rest = i - (int)IG_ARRAY_SIZE(strings);
+	for (size_t c = 0; c < IG_ARRAY_SIZE(changes); c++)
+		for (size_t i = 0;; i++, fields++) {
+			_cleanup_(ig_object_set_freep) struct ig_object_set *set = one_of_each();
 
-		assert_true(ig_object_set_equal(base, set));
-		if (rest < 0)
-			change_string(strings[i]);
-		else if (rest == 0)
-			id->type = IG_IDENTITY_SECRET;
-		else if (rest == 1)
-			id->behavior_namespaced = true;
-		else if (rest == 2)
-			e->mode = IG_EXCEPTION_DIRECT;
-		else if (rest == 3)
-			pod->host_network = true;
-		else if (rest == 4)
-			id->assertion_rs256 = true;
-		else if (rest == 5)
-			add_binding(set, "more", "sel");
-		if (ig_object_set_equal(base, set) != (rest > 5))
-			fail_msg("field %d", i);
-		ig_object_set_free(set);
-		if (rest > 5)
-			break;
-	}
-	ig_object_set_free(base);
+			assert_true(ig_object_set_equal(base, set));
+			if (!changes[c](set, i))
+				break;
+			if (ig_object_set_equal(base, set))
+				fail_msg("group %zu, field %zu", c, i);
+		}
+	assert_int_equal(fields, 50 + 14 + 15);
 }
 
 static void test_iteration_order(void **state)

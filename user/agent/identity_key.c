@@ -50,6 +50,11 @@ void ig_identity_key_init(
 						  : IG_TOKEN_SOURCE_CERTIFICATE,
 			identity);
 		break;
+	case IG_IDENTITY_FEDERATED:
+		/* incomplete without a credential, and so refused: nobody asks the API server yet
+		 */
+		ask_entra(&key->key, IG_TOKEN_SOURCE_FEDERATION, identity);
+		return;
 	case IG_IDENTITY_USER_ASSIGNED:
 		if (!identity->federated_token_file[0])
 			return;

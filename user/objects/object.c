@@ -13,6 +13,7 @@
 #include <string.h>
 
 #define STRINGS_MAX 16
+#define LISTS_MAX   8
 #define NONE	    SIZE_MAX
 
 struct kind {
@@ -23,7 +24,8 @@ struct kind {
 	size_t strings[STRINGS_MAX]; /* offsets of char * fields, ended by NONE */
 	size_t labels;		     /* offset of the labels' pointer, or NONE */
 	size_t n_labels;
-	size_t place; /* offset of struct ig_object_place */
+	size_t lists[LISTS_MAX]; /* offsets of struct ig_text_list fields, ended by NONE */
+	size_t place;		 /* offset of struct ig_object_place */
 };
 
 #define SET_FIELDS(field)                                                                          \
@@ -44,7 +46,8 @@ static const struct kind kinds[_IG_OBJECT_KIND_MAX] = {
 			offsetof(struct ig_identity, secret_name),
 			offsetof(struct ig_identity, auxiliary_tenants),
 			offsetof(struct ig_identity, federated_token_file), NONE},
-		.labels = NONE},
+		.labels = NONE,
+		.lists = {NONE}},
 	[IG_OBJECT_BINDING] = {.name = "AzureIdentityBinding",
 		.size = sizeof(struct ig_binding),
 		.place = offsetof(struct ig_binding, place),
@@ -53,7 +56,8 @@ static const struct kind kinds[_IG_OBJECT_KIND_MAX] = {
 			offsetof(struct ig_binding, name),
 			offsetof(struct ig_binding, azure_identity),
 			offsetof(struct ig_binding, selector), NONE},
-		.labels = NONE},
+		.labels = NONE,
+		.lists = {NONE}},
 	[IG_OBJECT_EXCEPTION] = {.name = "AzurePodIdentityException",
 		.size = sizeof(struct ig_exception),
 		.place = offsetof(struct ig_exception, place),
@@ -61,7 +65,8 @@ static const struct kind kinds[_IG_OBJECT_KIND_MAX] = {
 		.strings = {offsetof(struct ig_exception, namespace),
 			offsetof(struct ig_exception, name), NONE},
 		.labels = offsetof(struct ig_exception, labels),
-		.n_labels = offsetof(struct ig_exception, n_labels)},
+		.n_labels = offsetof(struct ig_exception, n_labels),
+		.lists = {NONE}},
 	[IG_OBJECT_POD] = {.name = "Pod",
 		.size = sizeof(struct ig_pod),
 		.place = offsetof(struct ig_pod, place),
@@ -70,7 +75,41 @@ static const struct kind kinds[_IG_OBJECT_KIND_MAX] = {
 			offsetof(struct ig_pod, uid), offsetof(struct ig_pod, cgroup),
 			offsetof(struct ig_pod, service_account), NONE},
 		.labels = offsetof(struct ig_pod, labels),
-		.n_labels = offsetof(struct ig_pod, n_labels)},
+		.n_labels = offsetof(struct ig_pod, n_labels),
+		.lists = {NONE}},
+	[IG_OBJECT_SERVICE_ACCOUNT] = {.name = "ServiceAccount",
+		.size = sizeof(struct ig_service_account),
+		.place = offsetof(struct ig_service_account, place),
+		SET_FIELDS(service_accounts),
+		.strings = {offsetof(struct ig_service_account, namespace),
+			offsetof(struct ig_service_account, name),
+			offsetof(struct ig_service_account, identity.namespace),
+			offsetof(struct ig_service_account, identity.name),
+			offsetof(struct ig_service_account, identity.client_id),
+			offsetof(struct ig_service_account, identity.resource_id),
+			offsetof(struct ig_service_account, identity.object_id),
+			offsetof(struct ig_service_account, identity.tenant_id),
+			offsetof(struct ig_service_account, identity.ad_endpoint),
+			offsetof(struct ig_service_account, identity.secret_name),
+			offsetof(struct ig_service_account, identity.auxiliary_tenants),
+			offsetof(struct ig_service_account, identity.federated_token_file), NONE},
+		.labels = NONE,
+		.lists = {NONE}},
+	[IG_OBJECT_METADATA_POLICY] = {.name = "MetadataPolicy",
+		.size = sizeof(struct ig_metadata_policy),
+		.place = offsetof(struct ig_metadata_policy, place),
+		SET_FIELDS(metadata_policies),
+		.strings = {offsetof(struct ig_metadata_policy, namespace),
+			offsetof(struct ig_metadata_policy, name), NONE},
+		.labels = offsetof(struct ig_metadata_policy, labels),
+		.n_labels = offsetof(struct ig_metadata_policy, n_labels),
+		.lists = {offsetof(struct ig_metadata_policy, namespaces),
+			offsetof(struct ig_metadata_policy, service_accounts),
+			offsetof(struct ig_metadata_policy, identities),
+			offsetof(struct ig_metadata_policy, resources),
+			offsetof(struct ig_metadata_policy, paths),
+			offsetof(struct ig_metadata_policy, containers),
+			offsetof(struct ig_metadata_policy, executables), NONE}},
 };
 
 /* The fields that the table names, by offset. */
@@ -114,12 +153,19 @@ static size_t *n_items_field(const struct kind *k, const struct ig_object_set *s
 	return field(set, k->n_items);
 }
 
-static void object_done(const struct kind *k, void *object)
+static void object_done(enum ig_object_kind kind, void *object)
 {
+	const struct kind *k = &kinds[kind];
+	struct ig_pod *pod = object;
+
 	for (const size_t *s = k->strings; *s != NONE; s++)
 		free(*string_field(object, *s));
 	if (k->labels != NONE)
 		ig_labels_free(*labels_field(k, object), *n_labels_field(k, object));
+	for (const size_t *l = k->lists; *l != NONE; l++)
+		ig_text_list_done(field(object, *l));
+	if (kind == IG_OBJECT_POD)
+		ig_containers_free(pod->containers, pod->n_containers);
 	memset(object, 0, k->size);
 }
 
@@ -133,18 +179,53 @@ static bool labels_equal(const struct ig_label *a, size_t n_a, const struct ig_l
 	return true;
 }
 
-static bool scalars_equal(enum ig_object_kind kind, const void *a, const void *b)
+static bool lists_equal(const struct ig_text_list *a, const struct ig_text_list *b)
 {
-	const struct ig_identity *ia = a, *ib = b;
+	if (a->given != b->given || a->n != b->n)
+		return false;
+	for (size_t i = 0; i < a->n; i++)
+		if (strcmp(a->items[i], b->items[i]) != 0)
+			return false;
+	return true;
+}
+
+static bool identities_equal(const struct ig_identity *a, const struct ig_identity *b)
+{
+	return a->type == b->type && a->assertion_rs256 == b->assertion_rs256 &&
+	       a->behavior_namespaced == b->behavior_namespaced;
+}
+
+static bool pods_equal(const struct ig_pod *a, const struct ig_pod *b)
+{
+	if (a->host_network != b->host_network || a->finished != b->finished ||
+		a->n_containers != b->n_containers)
+		return false;
+	for (size_t i = 0; i < a->n_containers; i++)
+		if (strcmp(a->containers[i].name, b->containers[i].name) != 0 ||
+			strcmp(a->containers[i].id, b->containers[i].id) != 0)
+			return false;
+	return true;
+}
+
+static bool policies_equal(const struct ig_metadata_policy *a, const struct ig_metadata_policy *b)
+{
+	return a->mode == b->mode && a->host == b->host && a->host_network == b->host_network &&
+	       a->rate_per_sec == b->rate_per_sec && a->rate_burst == b->rate_burst &&
+	       a->generation == b->generation;
+}
+
+/* What the table of kinds does not name. */
+static bool rest_equal(enum ig_object_kind kind, const void *a, const void *b)
+{
+	const struct ig_service_account *sa = a, *sb = b;
 	const struct ig_exception *ea = a, *eb = b;
-	const struct ig_pod *pa = a, *pb = b;
 
 	switch (kind) {
-	case IG_OBJECT_IDENTITY:
-		return ia->type == ib->type && ia->assertion_rs256 == ib->assertion_rs256 &&
-		       ia->behavior_namespaced == ib->behavior_namespaced;
+	case IG_OBJECT_IDENTITY: return identities_equal(a, b);
 	case IG_OBJECT_EXCEPTION: return ea->mode == eb->mode;
-	case IG_OBJECT_POD: return pa->host_network == pb->host_network;
+	case IG_OBJECT_POD: return pods_equal(a, b);
+	case IG_OBJECT_SERVICE_ACCOUNT: return identities_equal(&sa->identity, &sb->identity);
+	case IG_OBJECT_METADATA_POLICY: return policies_equal(a, b);
 	case IG_OBJECT_BINDING:
 	case _IG_OBJECT_KIND_MAX: break;
 	}
@@ -161,7 +242,10 @@ static bool object_equal(enum ig_object_kind kind, const void *a, const void *b)
 	if (k->labels != NONE && !labels_equal(*labels_field(k, a), *n_labels_field(k, a),
 					 *labels_field(k, b), *n_labels_field(k, b)))
 		return false;
-	return scalars_equal(kind, a, b);
+	for (const size_t *l = k->lists; *l != NONE; l++)
+		if (!lists_equal(field(a, *l), field(b, *l)))
+			return false;
+	return rest_equal(kind, a, b);
 }
 
 const char *ig_label_get(const struct ig_label *labels, size_t n, const char *key)
@@ -181,24 +265,58 @@ void ig_labels_free(struct ig_label *labels, size_t n)
 	free(labels);
 }
 
+void ig_containers_free(struct ig_container *containers, size_t n)
+{
+	for (size_t i = 0; i < n; i++) {
+		free(containers[i].name);
+		free(containers[i].id);
+	}
+	free(containers);
+}
+
+void ig_text_list_done(struct ig_text_list *list)
+{
+	for (size_t i = 0; i < list->n; i++)
+		free(list->items[i]);
+	free(list->items);
+	*list = (struct ig_text_list){};
+}
+
+bool ig_pod_uses_workload_identity(const struct ig_pod *pod)
+{
+	const char *use = ig_label_get(pod->labels, pod->n_labels, "azure.workload.identity/use");
+
+	return use && strcmp(use, "true") == 0;
+}
+
 void ig_identity_done(struct ig_identity *identity)
 {
-	object_done(&kinds[IG_OBJECT_IDENTITY], identity);
+	object_done(IG_OBJECT_IDENTITY, identity);
 }
 
 void ig_binding_done(struct ig_binding *binding)
 {
-	object_done(&kinds[IG_OBJECT_BINDING], binding);
+	object_done(IG_OBJECT_BINDING, binding);
 }
 
 void ig_exception_done(struct ig_exception *exception)
 {
-	object_done(&kinds[IG_OBJECT_EXCEPTION], exception);
+	object_done(IG_OBJECT_EXCEPTION, exception);
 }
 
 void ig_pod_done(struct ig_pod *pod)
 {
-	object_done(&kinds[IG_OBJECT_POD], pod);
+	object_done(IG_OBJECT_POD, pod);
+}
+
+void ig_service_account_done(struct ig_service_account *account)
+{
+	object_done(IG_OBJECT_SERVICE_ACCOUNT, account);
+}
+
+void ig_metadata_policy_done(struct ig_metadata_policy *policy)
+{
+	object_done(IG_OBJECT_METADATA_POLICY, policy);
 }
 
 size_t ig_object_size(enum ig_object_kind kind)
@@ -256,7 +374,7 @@ struct ig_object_set *ig_object_set_free(struct ig_object_set *set)
 		char *items = get_items(k, set);
 
 		for (size_t j = 0; j < *n_items_field(k, set); j++)
-			object_done(k, items + j * k->size);
+			object_done((enum ig_object_kind)i, items + j * k->size);
 		free(items);
 	}
 	free(set);

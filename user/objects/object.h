@@ -1,14 +1,15 @@
 /*
  * The declared objects, reduced to the fields that are used. Shapes follow
- * aadpodidentity.k8s.io/v1 (AzureIdentity, AzureIdentityBinding, AzurePodIdentityException) and
- * core/v1 Pod. All strings are owned by the object, never NULL (absent is ""), without control
- * characters. Plain data: whoever holds an object set may read it, nobody but its feeder changes
- * it.
+ * aadpodidentity.k8s.io/v1 (AzureIdentity, AzureIdentityBinding, AzurePodIdentityException),
+ * imdsgate.dev/v1alpha1 (MetadataPolicy) and core/v1 (Pod, ServiceAccount). All strings are owned
+ * by the object, never NULL (absent is ""), without control characters. Plain data: whoever holds
+ * an object set may read it, nobody but its feeder changes it.
  */
 #pragma once
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 #include <imdsgate/limits.h>
 
@@ -17,6 +18,8 @@ enum ig_object_kind {
 	IG_OBJECT_BINDING,
 	IG_OBJECT_EXCEPTION,
 	IG_OBJECT_POD,
+	IG_OBJECT_SERVICE_ACCOUNT,
+	IG_OBJECT_METADATA_POLICY,
 	_IG_OBJECT_KIND_MAX
 };
 
@@ -24,6 +27,8 @@ enum ig_identity_type {
 	IG_IDENTITY_USER_ASSIGNED = 0, /* managed identity, asked from IMDS */
 	IG_IDENTITY_SECRET = 1,	       /* service principal with a secret */
 	IG_IDENTITY_CERTIFICATE = 2,   /* service principal with a certificate */
+	/* by a ServiceAccount's token (Kubernetes TokenRequest); no AzureIdentity has this type */
+	IG_IDENTITY_FEDERATED = 3,
 };
 
 /* Where its feeder found an object, for messages; 0, 0 when there is no such place. Not part of the
@@ -78,6 +83,11 @@ struct ig_exception {
 	struct ig_object_place place;
 };
 
+struct ig_container {
+	char *name;
+	char *id; /* 64 hexadecimal digits, lower case, as in its cgroup's name; "" not known yet */
+};
+
 struct ig_pod {
 	char *namespace;
 	char *name;
@@ -86,8 +96,68 @@ struct ig_pod {
 		       */
 	char *service_account; /* "" without */
 	bool host_network;
+	bool finished; /* phase Succeeded or Failed */
 	struct ig_label *labels;
 	size_t n_labels;
+	struct ig_container *containers; /* init and ephemeral ones, too; in the order declared */
+	size_t n_containers;
+	struct ig_object_place place;
+};
+
+/* Has it the label azure.workload.identity/use: "true"? */
+bool ig_pod_uses_workload_identity(const struct ig_pod *pod);
+
+/* A ServiceAccount with the annotation azure.workload.identity/client-id; others are not kept. */
+struct ig_service_account {
+	char *namespace;
+	char *name;
+	/* type FEDERATED; the account's own namespace and name; client_id; tenant_id from the
+	 * annotation azure.workload.identity/tenant-id, "" without; the rest is "" */
+	struct ig_identity identity;
+	struct ig_object_place place;
+};
+
+enum ig_policy_mode {
+	IG_POLICY_MODE_ENFORCE, /* default */
+	IG_POLICY_MODE_AUDIT,
+	IG_POLICY_MODE_OFF,
+};
+
+enum ig_policy_host_network {
+	IG_POLICY_HOST_NETWORK_UNSET,
+	IG_POLICY_HOST_NETWORK_ALLOW,
+	IG_POLICY_HOST_NETWORK_DENY,
+};
+
+/* A list in the order declared. An absent field is not the same as an empty one. */
+struct ig_text_list {
+	char **items;
+	size_t n;
+	bool given; /* false: the field is absent, and n is 0 */
+};
+
+/* docs/policy.md says what the fields mean. */
+struct ig_metadata_policy {
+	char *namespace;
+	char *name;
+	enum ig_policy_mode mode;
+	/* spec.subject: Host (default Pods): processes of the host that are in no workload */
+	bool host;
+	struct ig_text_list namespaces; /* spec.namespaces: cluster policies only; absent: all */
+	struct ig_label *labels; /* spec.podSelector.matchLabels: all must match; none: every pod */
+	size_t n_labels;
+	struct ig_text_list service_accounts; /* spec.serviceAccounts: any of them; absent: all */
+	/* spec.identities: names of AzureIdentities (or ServiceAccounts) whose tokens are governed;
+	 * absent: every request, documents included */
+	struct ig_text_list identities;
+	struct ig_text_list resources; /* spec.allow.resources; "*": any */
+	struct ig_text_list paths; /* spec.allow.metadataPaths: whole segments of /metadata/… */
+	struct ig_text_list containers;		  /* spec.allow.containers: names */
+	struct ig_text_list executables;	  /* spec.allow.executables: absolute paths */
+	enum ig_policy_host_network host_network; /* spec.allow.hostNetwork */
+	uint32_t rate_per_sec;			  /* spec.rate.perSecond; 0: not given */
+	uint32_t rate_burst;			  /* spec.rate.burst; 0: not given */
+	int64_t generation;			  /* metadata.generation; 0: not known */
 	struct ig_object_place place;
 };
 
@@ -104,6 +174,10 @@ struct ig_object_set {
 	size_t n_exceptions;
 	struct ig_pod *pods;
 	size_t n_pods;
+	struct ig_service_account *service_accounts;
+	size_t n_service_accounts;
+	struct ig_metadata_policy *metadata_policies;
+	size_t n_metadata_policies;
 	size_t n_ignored; /* objects of other API groups that were passed over */
 };
 
@@ -138,4 +212,8 @@ void ig_identity_done(struct ig_identity *identity);
 void ig_binding_done(struct ig_binding *binding);
 void ig_exception_done(struct ig_exception *exception);
 void ig_pod_done(struct ig_pod *pod);
+void ig_service_account_done(struct ig_service_account *account);
+void ig_metadata_policy_done(struct ig_metadata_policy *policy);
 void ig_labels_free(struct ig_label *labels, size_t n);
+void ig_containers_free(struct ig_container *containers, size_t n);
+void ig_text_list_done(struct ig_text_list *list);

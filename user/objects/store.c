@@ -438,6 +438,12 @@ const struct ig_identity *ig_store_identity_by_name(
 	return lookup(store, ig_object_kind_name(IG_OBJECT_IDENTITY), ns, name);
 }
 
+const struct ig_service_account *ig_store_service_account_by_name(
+	const struct ig_store *store, const char *ns, const char *name)
+{
+	return lookup(store, ig_object_kind_name(IG_OBJECT_SERVICE_ACCOUNT), ns, name);
+}
+
 const struct ig_pod *ig_store_pod_by_cgroup(const struct ig_store *store, const char *path)
 {
 	char at[IG_CGROUP_PATH_BYTES + 1];
@@ -486,6 +492,18 @@ const struct ig_exception *ig_store_next_exception(const struct ig_store *store,
 const struct ig_identity *ig_store_next_identity(const struct ig_store *store, size_t *iter)
 {
 	return next_item(store, IG_OBJECT_IDENTITY, iter);
+}
+
+const struct ig_service_account *ig_store_next_service_account(
+	const struct ig_store *store, size_t *iter)
+{
+	return next_item(store, IG_OBJECT_SERVICE_ACCOUNT, iter);
+}
+
+const struct ig_metadata_policy *ig_store_next_metadata_policy(
+	const struct ig_store *store, size_t *iter)
+{
+	return next_item(store, IG_OBJECT_METADATA_POLICY, iter);
 }
 
 size_t ig_store_count(const struct ig_store *store, enum ig_object_kind kind)

@@ -45,7 +45,14 @@ const struct ig_pod *ig_store_next_pod(const struct ig_store *store, size_t *ite
 const struct ig_binding *ig_store_next_binding(const struct ig_store *store, size_t *iter);
 const struct ig_exception *ig_store_next_exception(const struct ig_store *store, size_t *iter);
 const struct ig_identity *ig_store_next_identity(const struct ig_store *store, size_t *iter);
+const struct ig_service_account *ig_store_next_service_account(
+	const struct ig_store *store, size_t *iter);
+const struct ig_metadata_policy *ig_store_next_metadata_policy(
+	const struct ig_store *store, size_t *iter);
+
 const struct ig_identity *ig_store_identity_by_name(
+	const struct ig_store *store, const char *ns, const char *name);
+const struct ig_service_account *ig_store_service_account_by_name(
 	const struct ig_store *store, const char *ns, const char *name);
 
 size_t ig_store_count(const struct ig_store *store, enum ig_object_kind kind);
