@@ -2,6 +2,9 @@
  * One token request: who may have what, the token, the answer, the record. It waits at most for the
  * caller's facts and for tokens; whatever it waited for, the decision is made again when the policy
  * changed meanwhile. It never outlives its connection.
+ *
+ * There are two parties: the caller, whose connection and process it is (limits and the record),
+ * and the subject, the pod whose bindings decide. They are the same unless the request names a pod.
  */
 #include <errno.h>
 #include <stdlib.h>
@@ -14,6 +17,7 @@
 #include "base/clock.h"
 #include "policy/binding.h"
 #include "token/service.h"
+#include "token/source.h"
 
 /* The identity that a request was granted, by name: pointers into the store do not survive a wait.
  */
@@ -25,14 +29,27 @@ struct grant {
 	char rule[IG_OBJECT_NAME_BYTES + 1]; /* binding or exception */
 };
 
+#define PARTS_MAX (1 + IG_AUXILIARY_TENANTS_MAX)
+
+/* One of the tokens that the answer consists of. */
+struct part {
+	struct ig_exchange *exchange;
+	struct ig_token_waiter *waiter; /* until the token is there */
+	struct ig_token *token;		/* reference; NULL before */
+	enum ig_token_cache_state cache;
+};
+
 struct ig_exchange {
-	struct ig_gate_conn *conn;
+	struct ig_gate_conn *conn; /* the caller's; lent */
 	struct ig_request_facts facts;
-	struct ig_imds_token_request request;
+	struct ig_exchange_request request;
 	struct grant grant;
 	bool counted;  /* against the workload's rate; a request that decides twice counts once */
 	bool learning; /* the token is fetched for its object id only */
-	struct ig_token_waiter *waiter;
+	struct part parts[PARTS_MAX];
+	size_t n_parts, n_missing;
+	unsigned int busy; /* our functions on the stack that go on using it */
+	bool ended;	   /* freed when no longer busy */
 	uint64_t epoch;
 };
 
@@ -47,7 +64,7 @@ static const char *selector_name(enum ig_selector_kind kind)
 }
 
 int ig_exchange_new(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
-	const struct ig_imds_token_request *request, struct ig_exchange **ret)
+	const struct ig_exchange_request *request, struct ig_exchange **ret)
 {
 	struct ig_exchange *x = calloc(1, sizeof(*x));
 
@@ -61,29 +78,70 @@ int ig_exchange_new(struct ig_gate_conn *conn, const struct ig_request_facts *fa
 	return 0;
 }
 
+/* Calls that are under way are given up, tokens that are there forgotten. */
+static void drop_parts(struct ig_exchange *x)
+{
+	for (size_t i = 0; i < x->n_parts; i++) {
+		struct part *part = &x->parts[i];
+
+		if (part->waiter)
+			ig_token_cancel(part->waiter);
+		(void)ig_token_unref(part->token);
+		*part = (struct part){};
+	}
+	x->n_parts = x->n_missing = 0;
+}
+
 struct ig_exchange *ig_exchange_free(struct ig_exchange *x)
 {
 	if (!x)
 		return NULL;
-	if (x->waiter)
-		ig_token_cancel(x->waiter);
-	x->conn->exchange = NULL;
-	free(x);
+	if (!x->ended) {
+		drop_parts(x);
+		x->conn->exchange = NULL;
+		x->ended = true;
+	}
+	if (x->busy == 0)
+		free(x);
 	return NULL;
+}
+
+static bool is_on_behalf(const struct ig_exchange *x)
+{
+	return x->request.pod_name[0] != '\0';
+}
+
+const struct ig_pod *ig_exchange_subject(const struct ig_exchange *x)
+{
+	return is_on_behalf(x) ? ig_store_pod_by_name(x->conn->agent->store,
+					 x->request.pod_namespace, x->request.pod_name)
+			       : ig_serve_pod_of(x->conn);
 }
 
 struct outcome {
 	enum ig_audit_kind kind;
 	enum ig_audit_decision decision;
-	const char *reason;		      /* literal */
-	const char *message;		      /* borrowed; may be NULL */
-	const struct ig_token_result *result; /* NULL when it did not come to that */
+	const char *reason;  /* literal */
+	const char *message; /* borrowed; may be NULL */
 };
 
-static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsigned int status)
+/* What the record says of the tokens that are handed out. */
+static struct ig_audit_token audit_token(const struct ig_exchange *x)
 {
 	static const char *const cache_names[_IG_TOKEN_CACHE_STATE_MAX] = {
 		[IG_TOKEN_HIT] = "hit", [IG_TOKEN_MISS] = "miss", [IG_TOKEN_STALE] = "stale"};
+	const struct part *part = &x->parts[0];
+
+	return (struct ig_audit_token){
+		.fingerprint = part->token->fingerprint,
+		.expires_on_sec = part->token->expires_on_sec,
+		.cache = cache_names[part->cache],
+	};
+}
+
+static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsigned int status)
+{
+	const struct ig_imds_token_request *asked = &x->request.token;
 	struct ig_audit_request request = ig_serve_audit_request(&x->facts, status);
 	struct ig_audit_identity identity = {
 		.namespace = x->grant.namespace,
@@ -95,9 +153,9 @@ static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsi
 	struct ig_conn_record r;
 
 	ig_record_flow(x->conn->agent, &x->conn->flow, &x->conn->facts, &x->conn->peer, &r);
-	request.resource = x->request.resource;
-	request.selector_kind = selector_name(x->request.selector.kind);
-	request.selector_value = x->request.selector.value;
+	request.resource = asked->resource;
+	request.selector_kind = selector_name(asked->selector.kind);
+	request.selector_value = asked->selector.value;
 	r.record.kind = o->kind;
 	r.record.decision = o->decision;
 	r.record.reason = o->reason;
@@ -105,10 +163,8 @@ static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsi
 	r.record.request = &request;
 	if (x->grant.rule[0])
 		r.record.identity = &identity;
-	if (o->result && o->result->token) {
-		token.fingerprint = o->result->token->fingerprint;
-		token.expires_on_sec = o->result->token->expires_on_sec;
-		token.cache = cache_names[o->result->cache];
+	if (o->kind == IG_AUDIT_TOKEN_ISSUED) {
+		token = audit_token(x);
 		r.record.token = &token;
 	}
 	ig_serve_emit(x->conn, &r);
@@ -150,23 +206,27 @@ static void fail(
 	finish_error(x, error, &o, NULL, NULL);
 }
 
-static void issue(struct ig_exchange *x, const struct ig_token_result *result)
+static struct ig_imds_token_view view_of(const struct ig_exchange *x, const struct ig_token *token)
 {
-	const struct ig_token *token = result->token;
-	struct ig_imds_token_view view = {
+	return (struct ig_imds_token_view){
 		.access_token = token->access_token,
 		.client_id = token->client_id[0] ? token->client_id : x->grant.client_id,
-		.resource = x->request.resource,
+		.resource = x->request.token.resource,
 		.expires_on_sec = token->expires_on_sec,
 		.not_before_sec = token->not_before_sec,
 		.ext_expires_in_sec = token->ext_expires_in_sec,
 		.now_sec = ig_clock_real_usec() / IG_USEC_PER_SEC,
-		.selector = &x->request.selector,
+		.selector = &x->request.token.selector,
 	};
+}
+
+/* Every token is there. */
+static void issue(struct ig_exchange *x)
+{
+	struct ig_imds_token_view view = view_of(x, x->parts[0].token);
 	struct outcome o = {.kind = IG_AUDIT_TOKEN_ISSUED,
 		.decision = IG_AUDIT_ALLOW,
-		.reason = x->grant.node ? "exception" : "bound",
-		.result = result};
+		.reason = x->grant.node ? "exception" : "bound"};
 	struct ig_imds_reply reply = {};
 
 	if (ig_imds_reply_token(&view, &reply) < 0) {
@@ -219,9 +279,10 @@ static void learned(struct ig_exchange *x, const struct ig_token_result *result)
 
 static void on_token(const struct ig_token_result *result, void *userdata)
 {
-	struct ig_exchange *x = userdata;
+	struct part *part = userdata;
+	struct ig_exchange *x = part->exchange;
 
-	x->waiter = NULL;
+	part->waiter = NULL;
 	if (x->learning) {
 		learned(x, result);
 		return;
@@ -231,10 +292,15 @@ static void on_token(const struct ig_token_result *result, void *userdata)
 		ig_exchange_decide(x);
 		return;
 	}
-	if (result->failure)
+	/* one that cannot be had is enough: half an answer would be taken for a whole one */
+	if (result->failure) {
 		upstream_failed(x, result->failure);
-	else
-		issue(x, result);
+		return;
+	}
+	part->token = ig_token_ref(result->token);
+	part->cache = result->cache;
+	if (--x->n_missing == 0)
+		issue(x);
 }
 
 static void copy_name(char *to, size_t size, const char *from)
@@ -255,29 +321,53 @@ static void remember_identity(struct grant *grant, const struct ig_identity *ide
 	copy_name(grant->client_id, sizeof(grant->client_id), identity->client_id);
 }
 
-static void fetch(struct ig_exchange *x, const struct ig_token_key *key)
+/* Asks for all of them at once. x may be gone afterwards. */
+static void fetch(struct ig_exchange *x, const struct ig_token_key *const *keys, size_t n)
 {
-	unsigned int flags = x->request.bypass_cache ? IG_TOKEN_BYPASS_CACHE : 0;
-	struct ig_token_waiter *waiter = NULL;
-	struct ig_gate_conn *conn = x->conn;
-	uint64_t fairness = ig_serve_fairness(conn);
-	int r;
+	const struct ig_imds_token_request *asked = &x->request.token;
+	unsigned int flags = asked->bypass_cache ? IG_TOKEN_BYPASS_CACHE : 0;
+	struct ig_agent *agent = x->conn->agent;
+	uint64_t fairness = ig_serve_fairness(x->conn);
 
-	x->epoch = ig_store_epoch(conn->agent->store);
-	r = ig_token_get(conn->agent->tokens, key, flags, x->request.token_sha256, fairness,
-		on_token, x, &waiter);
-	if (r < 0)
-		fail(x, IG_IMDS_ERROR_UNAVAILABLE, "too_busy", NULL);
-	else if (waiter)
-		x->waiter = waiter; /* else the answer was there, and x may be gone */
+	x->epoch = ig_store_epoch(agent->store);
+	x->n_parts = x->n_missing = n;
+	x->busy++; /* a token that is in the cache is there at once, and may end the exchange */
+	for (size_t i = 0; i < n && !x->ended; i++) {
+		struct ig_token_waiter *waiter = NULL;
+		int r;
+
+		x->parts[i].exchange = x;
+		r = ig_token_get(agent->tokens, keys[i], flags, asked->token_sha256, fairness,
+			on_token, &x->parts[i], &waiter);
+		if (r < 0)
+			fail(x, IG_IMDS_ERROR_UNAVAILABLE, "too_busy", NULL);
+		else if (waiter)
+			x->parts[i].waiter = waiter;
+	}
+	x->busy--;
+	if (x->ended)
+		(void)ig_exchange_free(x);
 }
 
 static void fetch_identity(struct ig_exchange *x, const struct ig_identity *identity)
 {
+	const struct ig_token_key *keys[1];
 	struct ig_identity_key key;
 
-	ig_identity_key_init(&key, identity, x->request.resource);
-	fetch(x, &key.key);
+	ig_identity_key_init(&key, identity, x->request.token.resource);
+	keys[0] = &key.key;
+	fetch(x, keys, IG_ARRAY_SIZE(keys));
+}
+
+/* The caller is excepted: upstream hears the caller's own selector. */
+static void fetch_node(struct ig_exchange *x)
+{
+	const struct ig_token_key key = {.upstream = x->request.token.selector,
+		.expect_client_id = "",
+		.resource = x->request.token.resource};
+	const struct ig_token_key *keys[] = {&key};
+
+	fetch(x, keys, IG_ARRAY_SIZE(keys));
 }
 
 static bool within_rate(struct ig_exchange *x)
@@ -293,9 +383,10 @@ static bool within_rate(struct ig_exchange *x)
 void ig_exchange_decide(struct ig_exchange *x)
 {
 	struct ig_agent *agent = x->conn->agent;
-	const struct ig_pod *pod = ig_serve_pod_of(x->conn);
+	const struct ig_pod *pod = ig_exchange_subject(x);
 	struct ig_policy_decision d;
 
+	drop_parts(x);
 	x->grant = (struct grant){};
 	if (!within_rate(x)) {
 		deny(x, IG_IMDS_ERROR_TOO_MANY, "rate_limited");
@@ -306,7 +397,7 @@ void ig_exchange_decide(struct ig_exchange *x)
 			x->conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup");
 		return;
 	}
-	d = ig_policy_select(agent->store, pod, &x->request.selector, &agent->options->policy,
+	d = ig_policy_select(agent->store, pod, &x->request.token.selector, &agent->options->policy,
 		ig_serve_object_id, agent->serve);
 	switch (d.outcome) {
 	case IG_POLICY_GRANT:
@@ -322,9 +413,7 @@ void ig_exchange_decide(struct ig_exchange *x)
 	case IG_POLICY_GRANT_NODE:
 		x->grant.node = true;
 		copy_name(x->grant.rule, sizeof(x->grant.rule), d.exception->name);
-		fetch(x, &(struct ig_token_key){.upstream = x->request.selector,
-				 .expect_client_id = "",
-				 .resource = x->request.resource});
+		fetch_node(x);
 		return;
 	case IG_POLICY_AMBIGUOUS:
 		deny(x, IG_IMDS_ERROR_MULTIPLE_IDENTITIES, ig_policy_outcome_name(d.outcome));

@@ -277,9 +277,9 @@ static int begin_token(struct ig_gate_conn *conn, const struct ig_http_request *
 	const struct ig_imds_target *target, const struct ig_request_facts *facts,
 	struct ig_imds_reply *reterr_reply)
 {
-	struct ig_imds_token_request request;
+	struct ig_exchange_request request = {};
 	struct ig_exchange *x;
-	int r = ig_imds_token_request_parse(req, target, &request, reterr_reply);
+	int r = ig_imds_token_request_parse(req, target, &request.token, reterr_reply);
 
 	return r < 0 ? r : ig_exchange_new(conn, facts, &request, &x);
 }

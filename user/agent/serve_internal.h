@@ -16,15 +16,26 @@ struct ig_request_facts {
 	struct ig_imds_client_facts client;
 };
 
+/* A token that is asked for, and for whom. */
+struct ig_exchange_request {
+	struct ig_imds_token_request token;
+	/* The pod whose bindings decide; "" and "": the caller's own. */
+	char pod_namespace[IG_OBJECT_NAME_BYTES + 1];
+	char pod_name[IG_OBJECT_NAME_BYTES + 1];
+};
+
 /* A token request under way. Takes over the connection's current request: answers it, now or later.
  */
 int ig_exchange_new(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
-	const struct ig_imds_token_request *request, struct ig_exchange **ret);
+	const struct ig_exchange_request *request, struct ig_exchange **ret);
 struct ig_exchange *ig_exchange_free(
 	struct ig_exchange *x); /* unanswered; for closing connections */
 /* With the caller's facts known: decides, and answers or waits for a token. x may be gone
  * afterwards. */
 void ig_exchange_decide(struct ig_exchange *x);
+/* The pod that the token is for, or NULL when it is not known (any more). Borrowed from the store.
+ */
+const struct ig_pod *ig_exchange_subject(const struct ig_exchange *x);
 
 /* The same for a metadata document. */
 int ig_document_request_new(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
