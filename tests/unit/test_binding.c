@@ -2,104 +2,14 @@
  * Which identity a pod may use: bindings, namespaces, selectors, exceptions, and the old system's
  * defects that must not come back. The numbers R… are those of its recorded conformance cases.
  */
-#include <stdarg.h>
-#include <stddef.h>
-#include <stdint.h>
-#include <setjmp.h>
-#include <cmocka.h>
+#include "policy_fixture.h"
 
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-
-#include "base/cleanup.h"
-#include "objects/manifest.h"
-#include "policy/binding.h"
-
-#define CID1 "aaaaaaaa-0000-0000-0000-00000000000a"
-#define CID2 "bbbbbbbb-0000-0000-0000-00000000000b"
-#define CID3 "cccccccc-0000-0000-0000-00000000000c"
-#define OID1 "11111111-0000-0000-0000-000000000001"
-#define OID2 "22222222-0000-0000-0000-000000000002"
-#define RID(name)                                                                                  \
-	"/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/" name
-
-#define META(ns, name) "metadata: {namespace: " ns ", name: " name "}\n"
-#define IDENTITY(ns, name, spec)                                                                   \
-	"---\napiVersion: aadpodidentity.k8s.io/v1\nkind: AzureIdentity\n" META(                   \
-		ns, name) "spec: {" spec "}\n"
-#define BINDING(ns, name, identity, selector)                                                      \
-	"---\napiVersion: aadpodidentity.k8s.io/v1\nkind: AzureIdentityBinding\n" META(            \
-		ns, name) "spec: {azureIdentity: " identity ", selector: " selector "}\n"
-#define POD(ns, name, labels)                                                                      \
-	"---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: " ns ", name: " name                \
-	", labels: {" labels "}}\n"
-#define EXCEPTION(ns, name, labels)                                                                \
-	"---\napiVersion: aadpodidentity.k8s.io/v1\nkind: AzurePodIdentityException\n" META(       \
-		ns, name) "spec: {podLabels: {" labels "}}\n"
-#define DIRECT(ns, name, labels)                                                                   \
-	"---\napiVersion: aadpodidentity.k8s.io/v1\nkind: AzurePodIdentityException\n"             \
-	"metadata: {namespace: " ns ", name: " name                                                \
-	", annotations: {imdsgate.dev/exception-mode: direct}}\n"                                  \
-	"spec: {podLabels: {" labels "}}\n"
-
-/* two identities on one selector */
 #define TWO                                                                                        \
 	IDENTITY("default", "two", "clientID: " CID2 ", resourceID: " RID("two"))                  \
 	IDENTITY("default", "one", "clientID: " CID1 ", resourceID: " RID("one"))                  \
 	BINDING("default", "b2", "two", "sel")                                                     \
 	BINDING("default", "b1", "one", "sel")                                                     \
 	POD("default", "app", "aadpodidbinding: sel")
-
-IG_DEFINE_CLEANUP(struct ig_store *, ig_store_free);
-
-static struct ig_store *load(const char *text)
-{
-	struct ig_object_set *set = NULL;
-	struct ig_store *store = NULL;
-	struct ig_err err = {};
-
-	assert_int_equal(ig_store_new(&store), 0);
-	if (ig_manifest_parse("test", text, strlen(text), &set, &err) < 0 ||
-		ig_store_replace(store, "test", set, &err) < 0)
-		fail_msg("%u:%u: %s", err.line, err.column, err.message);
-	return store;
-}
-
-static const struct ig_policy_options cross = {.allow_cross_namespace = true};
-static const struct ig_policy_options own = {};
-
-static struct ig_policy_decision ask(const struct ig_store *store, const char *ns, const char *pod,
-	enum ig_selector_kind kind, const char *value, const struct ig_policy_options *options)
-{
-	const struct ig_pod *p = ig_store_pod_by_name(store, ns, pod);
-	struct ig_selector selector = {.kind = kind};
-
-	assert_non_null(p);
-	(void)snprintf(selector.value, sizeof(selector.value), "%s", value);
-	return ig_policy_select(store, p, &selector, options, NULL, NULL);
-}
-
-/* Expects a grant of that identity (ns/name). */
-static void expect_grant(struct ig_policy_decision d, const char *ns, const char *name)
-{
-	assert_int_equal(d.outcome, IG_POLICY_GRANT);
-	assert_non_null(d.identity);
-	assert_non_null(d.binding);
-	assert_null(d.exception);
-	assert_string_equal(d.identity->namespace, ns);
-	assert_string_equal(d.identity->name, name);
-	assert_string_equal(d.binding->azure_identity, name);
-}
-
-static void expect_no(struct ig_policy_decision d, enum ig_policy_outcome outcome)
-{
-	assert_int_equal(d.outcome, outcome);
-	assert_null(d.identity);
-	assert_null(d.binding);
-	assert_null(d.exception);
-	assert_null(d.learn);
-}
 
 static void test_selectors(void **state)
 {
@@ -143,32 +53,6 @@ static void test_empty_values(void **state)
 	expect_no(ask(s, "default", "app", IG_SELECTOR_RESOURCE_ID, "", &own), IG_POLICY_NOT_FOUND);
 }
 
-static void set_text(char **field, const char *text)
-{
-	free(*field);
-	*field = strdup(text);
-	assert_non_null(*field);
-}
-
-/* The old system let an unlabelled pod have what a binding with an empty selector gives away. Such
- * a binding is refused on load; should a feeder let one through, it still gives nothing. */
-static void test_empty_selector(void **state)
-{
-	static const char text[] =
-		IDENTITY("default", "id", "clientID: " CID1) BINDING("default", "b", "id", "sel")
-			POD("default", "bare", "") POD("default", "empty", "aadpodidbinding: \"\"");
-	_cleanup_(ig_store_freep) struct ig_store *s = NULL;
-	struct ig_object_set *set = NULL;
-
-	(void)state;
-	assert_int_equal(ig_store_new(&s), 0);
-	assert_int_equal(ig_manifest_parse("test", text, strlen(text), &set, NULL), 0);
-	set_text(&set->bindings[0].selector, "");
-	assert_int_equal(ig_store_replace(s, "test", set, NULL), 0);
-	expect_no(ask(s, "default", "bare", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
-	expect_no(ask(s, "default", "empty", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
-}
-
 static void test_label(void **state)
 {
 	_cleanup_(ig_store_freep) struct ig_store *s = load(
@@ -210,25 +94,6 @@ static void test_missing_identity(void **state)
 
 	(void)state;
 	expect_no(ask(s, "default", "app", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
-}
-
-static void test_namespaces(void **state)
-{
-	_cleanup_(ig_store_freep) struct ig_store *s = load(
-		IDENTITY("b-ns", "id", "clientID: " CID1) BINDING("b-ns", "b", "id", "sel")
-			IDENTITY("a-ns", "id", "clientID: " CID1) BINDING("a-ns", "b", "id", "sel")
-				POD("default", "app", "aadpodidbinding: sel")
-					POD("b-ns", "app", "aadpodidbinding: sel"));
-
-	(void)state;
-	expect_no(ask(s, "default", "app", IG_SELECTOR_CLIENT_ID, CID1, &own), IG_POLICY_NOT_BOUND);
-	/* no options are the strict ones */
-	expect_no(ask(s, "default", "app", IG_SELECTOR_CLIENT_ID, CID1, NULL), IG_POLICY_NOT_BOUND);
-	expect_grant(ask(s, "b-ns", "app", IG_SELECTOR_CLIENT_ID, CID1, &own), "b-ns", "id");
-	expect_grant(ask(s, "b-ns", "app", IG_SELECTOR_NONE, "", &own), "b-ns", "id");
-	/* E10: the alphabetically first namespace wins */
-	expect_grant(ask(s, "default", "app", IG_SELECTOR_CLIENT_ID, CID1, &cross), "a-ns", "id");
-	expect_no(ask(s, "default", "app", IG_SELECTOR_NONE, "", &cross), IG_POLICY_AMBIGUOUS);
 }
 
 /* R32, R35: an identity that asks for namespaced behaviour is not lent out, flag or no flag. */
@@ -346,7 +211,7 @@ static void test_direct_wins(void **state)
 			DIRECT("default", "y", "k: v") DIRECT("default", "x", "k: v")
 				EXCEPTION("default", "b", "k: v") POD("default", "app", "k: v"));
 	const struct ig_exception *e =
-		ig_policy_exception(s, ig_store_pod_by_name(s, "default", "app"));
+		ig_policy_exception(s, ig_store_pod_by_name(s, "default", "app"), &own);
 
 	(void)state;
 	assert_non_null(e);
@@ -385,6 +250,41 @@ static void test_candidates(void **state)
 		0);
 }
 
+static void test_aks_exception(void **state)
+{
+	static const struct ig_policy_options off = {.no_aks_exception = true};
+	_cleanup_(ig_store_freep) struct ig_store *s = load(
+		POD("kube-system", "aks", AKS_LABEL) POD("kube-system", "user", "a: b") POD(
+			"kube-system", "case", "kubernetes.azure.com/managedby: AKS")
+			POD("default", "aks", AKS_LABEL) POD("kube-system-2", "aks", AKS_LABEL));
+	struct ig_policy_decision d = ask(s, "kube-system", "aks", IG_SELECTOR_NONE, "", &own);
+
+	(void)state;
+	assert_int_equal(d.outcome, IG_POLICY_GRANT_NODE);
+	assert_ptr_equal(d.exception, ig_policy_aks_exception());
+	assert_int_equal(d.exception->mode, IG_EXCEPTION_PROXY);
+	assert_string_equal(d.rule, IG_POLICY_AKS_RULE);
+	assert_null(d.identity);
+	expect_no(ask(s, "kube-system", "aks", IG_SELECTOR_NONE, "", &off), IG_POLICY_NOT_BOUND);
+	expect_no(ask(s, "kube-system", "aks", IG_SELECTOR_NONE, "", NULL), IG_POLICY_NOT_BOUND);
+	expect_no(ask(s, "kube-system", "user", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
+	expect_no(ask(s, "kube-system", "case", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
+	expect_no(ask(s, "default", "aks", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
+	expect_no(ask(s, "kube-system-2", "aks", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
+}
+
+/* Whoever says the same with an object is reported by that. */
+static void test_aks_exception_object(void **state)
+{
+	_cleanup_(ig_store_freep) struct ig_store *s = load(
+		POD("kube-system", "aks", AKS_LABEL) EXCEPTION("kube-system", "zzz", AKS_LABEL));
+
+	(void)state;
+	assert_string_equal(ask(s, "kube-system", "aks", IG_SELECTOR_NONE, "", &own).rule, "zzz");
+}
+
+/* ---- what the old system did and this one must not ---- */
+
 static void test_names(void **state)
 {
 	(void)state;
@@ -403,11 +303,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_selectors),
 		cmocka_unit_test(test_empty_values),
-		cmocka_unit_test(test_empty_selector),
 		cmocka_unit_test(test_label),
 		cmocka_unit_test(test_single),
 		cmocka_unit_test(test_missing_identity),
-		cmocka_unit_test(test_namespaces),
 		cmocka_unit_test(test_behavior_namespaced),
 		cmocka_unit_test(test_binding_namespace),
 		cmocka_unit_test(test_object_id),
@@ -415,6 +313,8 @@ int main(void)
 		cmocka_unit_test(test_exceptions),
 		cmocka_unit_test(test_direct_wins),
 		cmocka_unit_test(test_candidates),
+		cmocka_unit_test(test_aks_exception),
+		cmocka_unit_test(test_aks_exception_object),
 		cmocka_unit_test(test_names),
 	};
 

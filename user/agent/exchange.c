@@ -402,7 +402,7 @@ void ig_exchange_decide(struct ig_exchange *x)
 	switch (d.outcome) {
 	case IG_POLICY_GRANT:
 		remember_identity(&x->grant, d.identity);
-		copy_name(x->grant.rule, sizeof(x->grant.rule), d.binding->name);
+		copy_name(x->grant.rule, sizeof(x->grant.rule), d.rule);
 		fetch_identity(x, d.identity);
 		return;
 	case IG_POLICY_NEEDS_OBJECT_ID:
@@ -412,12 +412,10 @@ void ig_exchange_decide(struct ig_exchange *x)
 		return;
 	case IG_POLICY_GRANT_NODE:
 		x->grant.node = true;
-		copy_name(x->grant.rule, sizeof(x->grant.rule), d.exception->name);
+		copy_name(x->grant.rule, sizeof(x->grant.rule), d.rule);
 		fetch_node(x);
 		return;
-	case IG_POLICY_AMBIGUOUS:
-		deny(x, IG_IMDS_ERROR_MULTIPLE_IDENTITIES, ig_policy_outcome_name(d.outcome));
-		return;
-	default: deny(x, IG_IMDS_ERROR_IDENTITY_NOT_FOUND, ig_policy_outcome_name(d.outcome));
+	case IG_POLICY_AMBIGUOUS: deny(x, IG_IMDS_ERROR_MULTIPLE_IDENTITIES, d.reason); return;
+	default: deny(x, IG_IMDS_ERROR_IDENTITY_NOT_FOUND, d.reason);
 	}
 }

@@ -121,7 +121,7 @@ void ig_info_decide(struct ig_info_request *x)
 		info_fail(x, IG_AUDIT_DENY,
 			x->conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup",
 			IG_IMDS_ERROR_IDENTITY_NOT_FOUND);
-	else if (ig_policy_exception(agent->store, pod))
+	else if (ig_policy_exception(agent->store, pod, &agent->options->policy))
 		info_learn(x, NULL);
 	else if (ig_policy_candidates(agent->store, pod, &agent->options->policy, &identity, 1) ==
 		 0)

@@ -142,7 +142,8 @@ static json_t *verdicts_json(const struct ig_agent *agent, const struct ig_pod *
 
 static const char *excepted_name(const struct ig_agent *agent, const struct ig_pod *pod)
 {
-	const struct ig_exception *e = ig_policy_exception(agent->store, pod);
+	const struct ig_exception *e =
+		ig_policy_exception(agent->store, pod, &agent->options->policy);
 
 	if (!e)
 		return "";

@@ -48,7 +48,8 @@ IG_DEFINE_CLEANUP(struct ig_workloads *, ig_workloads_free);
 struct ig_workload_entry ig_workloads_verdicts(
 	const struct ig_store *store, const struct ig_pod *pod)
 {
-	const struct ig_exception *exception = ig_policy_exception(store, pod);
+	/* the built-in exceptions, for which it takes options, lead through the gate */
+	const struct ig_exception *exception = ig_policy_exception(store, pod, NULL);
 	struct ig_workload_entry entry = {};
 
 	entry.verdict[IG_ENDPOINT_IMDS] = exception && exception->mode == IG_EXCEPTION_DIRECT
