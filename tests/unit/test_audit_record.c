@@ -46,6 +46,12 @@ static const struct ig_audit_caller full_caller = {
 	.exe_device = 2049,
 	.exe_deleted = true,
 };
+static const struct ig_audit_subject full_subject = {
+	.pod_namespace = "shop",
+	.pod_name = "web-0",
+	.pod_uid = "22222222-2222-3333-4444-555555555555",
+	.service_account = "web",
+};
 static const struct ig_audit_connection full_connection = {
 	.protocol = "tcp",
 	.endpoint = "imds",
@@ -77,6 +83,7 @@ static const struct ig_audit_token full_token = {
 	.fingerprint = "00112233445566aa",
 	.expires_on_sec = 1767323045,
 	.cache = "hit",
+	.auxiliary = {"bb", "cc"},
 };
 
 static FILE *samples;
@@ -125,6 +132,7 @@ static void test_full_record_byte_for_byte(void **state)
 		.policy_epoch = 3,
 		.count = 1,
 		.caller = &full_caller,
+		.subject = &full_subject,
 		.connection = &full_connection,
 		.request = &full_request,
 		.identity = &full_identity,
@@ -140,10 +148,11 @@ static void test_full_record_byte_for_byte(void **state)
 		"\"pod\":{\"namespace\":\"shop\",\"name\":\"cart-0\",\"uid\":\"11111111-2222-3333-4444-555555555555\",\"container_id\":\"abcdef\",\"service_account\":\"cart\",\"host_network\":true},"
 		"\"process\":{\"pid\":42,\"tid\":43,\"uid\":0,\"gid\":1000,\"start_time_ns\":\"9007199254740993\",\"comm\":\"curl\",\"exe\":\"/usr/bin/curl\",\"exe_inode\":\"77\",\"exe_device\":2049,\"exe_deleted\":true},"
 		"\"cgroup\":{\"path\":\"/kubepods.slice/x.scope\",\"id\":\"18446744073709551615\"},\"netns\":\"1152921504606846976\","
+		"\"on_behalf_of\":{\"namespace\":\"shop\",\"name\":\"web-0\",\"uid\":\"22222222-2222-3333-4444-555555555555\",\"service_account\":\"web\"},"
 		"\"connection\":{\"protocol\":\"tcp\",\"endpoint\":\"imds\",\"destination\":\"169.254.169.254:80\",\"source\":\"127.0.0.1:40332\",\"family\":\"ipv6\",\"flow_id\":\"5\"},"
 		"\"request\":{\"method\":\"GET\",\"route\":\"token\",\"path\":\"/metadata/identity/oauth2/token\",\"resource\":\"https://vault.azure.net\",\"selector_kind\":\"client_id\",\"selector_value\":\"00000000-0000-0000-0000-000000000001\",\"user_agent\":\"azsdk\",\"request_id\":\"r1\",\"sdk\":\"MSAL.NET\",\"sdk_version\":\"4.1\",\"status\":200},"
 		"\"identity\":{\"namespace\":\"shop\",\"name\":\"cart-id\",\"client_id\":\"00000000-0000-0000-0000-000000000001\",\"binding\":\"cart-binding\"},"
-		"\"token\":{\"fingerprint\":\"00112233445566aa\",\"expires_on\":\"2026-01-02T03:04:05.000000Z\",\"cache\":\"hit\"},"
+		"\"token\":{\"fingerprint\":\"00112233445566aa\",\"expires_on\":\"2026-01-02T03:04:05.000000Z\",\"cache\":\"hit\",\"auxiliary\":[\"bb\",\"cc\"]},"
 		"\"latency_usec\":1234,\"policy_epoch\":3,\"count\":1}\n");
 }
 
@@ -229,8 +238,8 @@ static void test_every_kind_and_decision(void **state)
 
 static void test_closed_words(void **state)
 {
-	static const char *const protocols[] = {"tcp", "udp"};
-	static const char *const endpoints[] = {"imds", "wireserver", "hostgaplugin"};
+	static const char *const protocols[] = {"tcp", "udp", "unix"};
+	static const char *const endpoints[] = {"imds", "wireserver", "hostgaplugin", "host_token"};
 	struct ig_audit_connection connection = {.family = "ipv4"};
 	struct ig_audit_token token = {.cache = "stale"};
 	struct ig_audit_record record = {
@@ -400,6 +409,10 @@ static char *encode_flood(const char *flood)
 		.exe_inode = UINT64_MAX,
 		.exe_device = UINT32_MAX,
 		.exe_deleted = true};
+	const struct ig_audit_subject subject = {.pod_namespace = flood,
+		.pod_name = flood,
+		.pod_uid = flood,
+		.service_account = flood};
 	const struct ig_audit_connection connection = {.protocol = flood,
 		.endpoint = flood,
 		.destination = flood,
@@ -419,8 +432,10 @@ static char *encode_flood(const char *flood)
 		.status = UINT32_MAX};
 	const struct ig_audit_identity identity = {
 		.namespace = flood, .name = flood, .client_id = flood, .binding = flood};
-	const struct ig_audit_token token = {
-		.fingerprint = flood, .expires_on_sec = UINT64_MAX, .cache = flood};
+	const struct ig_audit_token token = {.fingerprint = flood,
+		.expires_on_sec = UINT64_MAX,
+		.cache = flood,
+		.auxiliary = {flood, flood, flood}};
 	const struct ig_audit_record record = {.kind = IG_AUDIT_CONNECT_UNATTRIBUTED,
 		.decision = IG_AUDIT_ERROR,
 		.reason = flood,
@@ -430,6 +445,7 @@ static char *encode_flood(const char *flood)
 		.policy_epoch = UINT64_MAX,
 		.count = UINT64_MAX,
 		.caller = &caller,
+		.subject = &subject,
 		.connection = &connection,
 		.request = &request,
 		.identity = &identity,

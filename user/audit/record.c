@@ -45,8 +45,8 @@ static const char *const decision_names[_IG_AUDIT_DECISION_MAX] = {
 	[IG_AUDIT_ERROR] = "error",
 };
 
-static const char *const protocols[] = {"tcp", "udp", NULL};
-static const char *const endpoints[] = {"imds", "wireserver", "hostgaplugin", NULL};
+static const char *const protocols[] = {"tcp", "udp", "unix", NULL};
+static const char *const endpoints[] = {"imds", "wireserver", "hostgaplugin", "host_token", NULL};
 static const char *const families[] = {"ipv4", "ipv6", NULL};
 static const char *const cache_states[] = {"hit", "miss", "stale", NULL};
 
@@ -225,6 +225,17 @@ static void put_caller(struct ig_buf *b, const struct ig_audit_caller *caller)
 	put_id(b, "netns", caller->netns_cookie);
 }
 
+static void put_subject(struct ig_buf *b, const struct ig_audit_subject *subject)
+{
+	size_t start = part_open(b, "on_behalf_of");
+
+	put_str(b, "namespace", subject->pod_namespace, NAME_BYTES);
+	put_str(b, "name", subject->pod_name, NAME_BYTES);
+	put_str(b, "uid", subject->pod_uid, NAME_BYTES);
+	put_str(b, "service_account", subject->service_account, NAME_BYTES);
+	part_close(b, start);
+}
+
 static void put_connection(struct ig_buf *b, const struct ig_audit_connection *connection)
 {
 	size_t start = part_open(b, "connection");
@@ -267,6 +278,21 @@ static void put_identity(struct ig_buf *b, const struct ig_audit_identity *ident
 	part_close(b, start);
 }
 
+static void put_auxiliary(struct ig_buf *b, const struct ig_audit_token *token)
+{
+	if (!token->auxiliary[0])
+		return;
+	ig_buf_json_key(b, "auxiliary");
+	ig_buf_putc(b, '[');
+	for (size_t i = 0; i < IG_ARRAY_SIZE(token->auxiliary) && token->auxiliary[i]; i++) {
+		if (i)
+			ig_buf_putc(b, ',');
+		put_escaped(b, token->auxiliary[i], strnlen(token->auxiliary[i], WORD_BYTES + 1),
+			WORD_BYTES);
+	}
+	ig_buf_putc(b, ']');
+}
+
 static void put_token(struct ig_buf *b, const struct ig_audit_token *token)
 {
 	size_t start = part_open(b, "token");
@@ -279,6 +305,7 @@ static void put_token(struct ig_buf *b, const struct ig_audit_token *token)
 	if (usec)
 		put_time(b, "expires_on", usec);
 	put_closed(b, "cache", token->cache, cache_states);
+	put_auxiliary(b, token);
 	part_close(b, start);
 }
 
@@ -311,6 +338,8 @@ void ig_audit_encode(const struct ig_audit_record *record, uint64_t seq,
 	put_head(b, record, seq, origin);
 	if (record->caller)
 		put_caller(b, record->caller);
+	if (record->subject)
+		put_subject(b, record->subject);
 	if (record->connection)
 		put_connection(b, record->connection);
 	if (record->request)

@@ -8,6 +8,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include <imdsgate/limits.h>
+
 #include "base/buf.h"
 
 #define IG_AUDIT_SCHEMA_VERSION 1
@@ -64,9 +66,15 @@ struct ig_audit_caller {
 	bool exe_deleted;
 };
 
+/* The pod that somebody else asks for. */
+struct ig_audit_subject {
+	const char *pod_namespace, *pod_name;  /* as they were asked for */
+	const char *pod_uid, *service_account; /* NULL when that pod is not known */
+};
+
 struct ig_audit_connection {
-	const char *protocol;	 /* "tcp", "udp"; NULL without */
-	const char *endpoint;	 /* "imds", "wireserver", "hostgaplugin" */
+	const char *protocol;	 /* "tcp", "udp", "unix"; NULL without */
+	const char *endpoint;	 /* "imds", "wireserver", "hostgaplugin", "host_token" */
 	const char *destination; /* "169.254.169.254:80" as the caller asked for it */
 	const char *source;	 /* "127.0.0.1:40332" */
 	const char *family;	 /* "ipv4", "ipv6" (v4-mapped) */
@@ -91,6 +99,9 @@ struct ig_audit_token {
 	const char *fingerprint;
 	uint64_t expires_on_sec;
 	const char *cache; /* "hit", "miss", "stale" */
+	/* fingerprints of the tokens of other tenants that were handed out with it; NULL: no more
+	 */
+	const char *auxiliary[IG_AUXILIARY_TENANTS_MAX];
 };
 
 struct ig_audit_record {
@@ -104,6 +115,7 @@ struct ig_audit_record {
 	uint64_t policy_epoch;
 	uint64_t count;			      /* events.lost: how many; policy.changed: objects */
 	const struct ig_audit_caller *caller; /* each may be NULL */
+	const struct ig_audit_subject *subject;
 	const struct ig_audit_connection *connection;
 	const struct ig_audit_request *request;
 	const struct ig_audit_identity *identity;
