@@ -66,12 +66,21 @@ static struct ig_token_key key_of(enum ig_token_source_kind source)
 
 /* ---- forms ----------------------------------------------------------------------------------- */
 
+static int try_prepare(
+	const struct ig_token_key *key, struct ig_source_call *ret, struct ig_err *err)
+{
+	const struct ig_source_request request = {
+		.places = &places, .key = key, .now_sec = NOW, .bypass_cache = true};
+
+	return ig_source_get(key->source)->prepare(&request, ret, err);
+}
+
 static void prepare(const struct ig_token_key *key, struct ig_source_call *ret)
 {
 	struct ig_err err = {};
 
 	assert_true(ig_source_get(key->source)->is_complete(key));
-	if (ig_source_get(key->source)->prepare(&places, key, true, NOW, ret, &err) < 0)
+	if (try_prepare(key, ret, &err) < 0)
 		fail_msg("%s", err.message);
 	assert_int_equal(ret->form.len, strlen(ret->form.data));
 	assert_string_equal(ret->headers[0], "Content-Type: application/x-www-form-urlencoded");
@@ -244,8 +253,7 @@ static void assert_not_prepared(const struct ig_token_key *key, int code, const 
 	struct ig_source_call call = {};
 	struct ig_err err = {};
 
-	assert_int_equal(
-		ig_source_get(key->source)->prepare(&places, key, false, NOW, &call, &err), code);
+	assert_int_equal(try_prepare(key, &call, &err), code);
 	assert_null(call.url);
 	assert_null(call.form.data);
 	if (!strstr(err.message, expected))
@@ -263,6 +271,7 @@ static void test_not_prepared(void **state)
 	assert_not_prepared(&key, -ENOENT, "demo/app/clientSecret: No such file");
 	key.authority = "ftp://h";
 	assert_not_prepared(&key, -EINVAL, "no URL");
+	key = key_of(IG_TOKEN_SOURCE_SECRET);
 	places.credentials = NULL;
 	assert_not_prepared(&key, -ENOENT, "no directory of credentials");
 	places.credentials = before;

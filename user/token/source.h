@@ -25,6 +25,14 @@ struct ig_source_places {
 	struct ig_credentials *credentials; /* may be NULL */
 };
 
+/* What one call is made from. All borrowed. */
+struct ig_source_request {
+	const struct ig_source_places *places;
+	const struct ig_token_key *key;
+	uint64_t now_sec;
+	bool bypass_cache;
+};
+
 /* One upstream call. */
 struct ig_source_call {
 	char *url;		    /* owned */
@@ -51,8 +59,7 @@ struct ig_source {
 	bool (*is_complete)(const struct ig_token_key *key);
 	/* *ret_call is filled on success only. On failure the reason is for people; no secret is in
 	 * it. Reads credentials from disk. */
-	int (*prepare)(const struct ig_source_places *places, const struct ig_token_key *key,
-		bool bypass_cache, uint64_t now_sec, struct ig_source_call *ret_call,
+	int (*prepare)(const struct ig_source_request *request, struct ig_source_call *ret_call,
 		struct ig_err *reterr_err);
 	/* response->error is 0. Pure: no network, no files, no state. *ret_answer is zeroed. */
 	void (*read)(const struct ig_http_response *response, const struct ig_token_key *key,
@@ -87,8 +94,7 @@ int ig_source_imds_reply(unsigned int status, const char *body, size_t len,
 	char **reterr_code, char **reterr_text);
 
 bool ig_source_imds_is_complete(const struct ig_token_key *key);
-int ig_source_imds_prepare(const struct ig_source_places *places, const struct ig_token_key *key,
-	bool bypass_cache, uint64_t now_sec, struct ig_source_call *ret_call,
+int ig_source_imds_prepare(const struct ig_source_request *request, struct ig_source_call *ret_call,
 	struct ig_err *reterr_err);
 void ig_source_imds_read(const struct ig_http_response *response, const struct ig_token_key *key,
 	uint64_t now_sec, struct ig_source_answer *ret_answer);
@@ -96,9 +102,8 @@ void ig_source_imds_read(const struct ig_http_response *response, const struct i
 /* ---- source_entra.c ---- */
 
 bool ig_source_entra_is_complete(const struct ig_token_key *key);
-int ig_source_entra_prepare(const struct ig_source_places *places, const struct ig_token_key *key,
-	bool bypass_cache, uint64_t now_sec, struct ig_source_call *ret_call,
-	struct ig_err *reterr_err);
+int ig_source_entra_prepare(const struct ig_source_request *request,
+	struct ig_source_call *ret_call, struct ig_err *reterr_err);
 void ig_source_entra_read(const struct ig_http_response *response, const struct ig_token_key *key,
 	uint64_t now_sec, struct ig_source_answer *ret_answer);
 

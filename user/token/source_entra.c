@@ -128,12 +128,16 @@ static int put_certificate(struct ig_credentials *credentials, const struct ig_t
 	return 0;
 }
 
-static int put_credential(struct ig_credentials *credentials, const struct ig_token_key *key,
-	const char *url, uint64_t now_sec, struct ig_buf *form, struct ig_err *err)
+static int put_credential(const struct ig_source_request *request, const char *url,
+	struct ig_buf *form, struct ig_err *err)
 {
+	struct ig_credentials *credentials = request->places->credentials;
+	const struct ig_token_key *key = request->key;
 	const struct ig_assertion_claims claims = {
-		.audience = url, .client_id = key->upstream.value, .now_sec = now_sec};
+		.audience = url, .client_id = key->upstream.value, .now_sec = request->now_sec};
 
+	if (!credentials)
+		return ig_err_set(err, -ENOENT, "there is no directory of credentials");
 	switch (key->source) {
 	case IG_TOKEN_SOURCE_SECRET: return put_secret(credentials, key, form, err);
 	case IG_TOKEN_SOURCE_CERTIFICATE:
@@ -146,26 +150,24 @@ static int put_credential(struct ig_credentials *credentials, const struct ig_to
 	return ig_err_set(err, -EINVAL, "not a source of Entra ID");
 }
 
-int ig_source_entra_prepare(const struct ig_source_places *places, const struct ig_token_key *key,
-	bool bypass_cache, uint64_t now_sec, struct ig_source_call *ret_call,
-	struct ig_err *reterr_err)
+int ig_source_entra_prepare(const struct ig_source_request *request,
+	struct ig_source_call *ret_call, struct ig_err *reterr_err)
 {
 	static const char *const headers[] = {"Content-Type: application/x-www-form-urlencoded",
 		"Accept: application/json", NULL};
 	_cleanup_(ig_buf_wipe) struct ig_buf form = {.limit = IG_UPSTREAM_REQUEST_BYTES};
+	const struct ig_token_key *key = request->key;
 	_cleanup_free_ char *url = NULL;
 	int r;
 
-	(void)bypass_cache; /* Entra keeps none */
-	if (!places->credentials)
-		return ig_err_set(reterr_err, -ENOENT, "there is no directory of credentials");
+	/* Entra keeps no cache to get past */
 	r = make_url(key, &url);
 	if (r < 0)
 		return ig_err_set(reterr_err, r, "no URL of Entra ID can be made");
 	put_field(&form, "grant_type", "client_credentials");
 	put_field(&form, "client_id", key->upstream.value);
 	put_field(&form, "resource", key->resource);
-	r = put_credential(places->credentials, key, url, now_sec, &form, reterr_err);
+	r = put_credential(request, url, &form, reterr_err);
 	if (r < 0)
 		return r;
 	r = ig_buf_finish(&form);

@@ -76,15 +76,14 @@ bool ig_source_imds_is_complete(const struct ig_token_key *key)
 	return true;
 }
 
-int ig_source_imds_prepare(const struct ig_source_places *places, const struct ig_token_key *key,
-	bool bypass_cache, uint64_t now_sec, struct ig_source_call *ret_call,
+int ig_source_imds_prepare(const struct ig_source_request *request, struct ig_source_call *ret_call,
 	struct ig_err *reterr_err)
 {
 	static const char *const headers[] = {"Metadata: true", NULL};
 	char *url = NULL;
-	int r = ig_source_imds_url(places->imds_url, key, bypass_cache, &url);
+	int r = ig_source_imds_url(
+		request->places->imds_url, request->key, request->bypass_cache, &url);
 
-	(void)now_sec;
 	if (r < 0)
 		return ig_err_set(reterr_err, r, "upstream cannot be asked");
 	*ret_call = (struct ig_source_call){.url = url, .headers = headers};

@@ -132,15 +132,19 @@ static int start(struct ig_token_fetch *fetch, uint64_t now_usec, struct ig_err 
 {
 	_cleanup_(ig_source_call_done) struct ig_source_call call = {};
 	struct ig_token_service *service = fetch->service;
+	const struct ig_source_request request = {
+		.places = &service->places,
+		.key = &fetch->entry->ident->key,
+		.now_sec = ig_token_service_now_sec(service),
+		.bypass_cache = fetch->bypass_cache,
+	};
 	struct ig_http_call_options options = {
 		.timeout_usec = fetch->queued.deadline_usec - now_usec,
 		.response_limit_bytes = IG_UPSTREAM_RESPONSE_BYTES,
 	};
 	int r;
 
-	r = source_of(fetch->entry)
-		    ->prepare(&service->places, &fetch->entry->ident->key, fetch->bypass_cache,
-			    ig_token_service_now_sec(service), &call, err);
+	r = source_of(fetch->entry)->prepare(&request, &call, err);
 	if (r < 0)
 		return r;
 	options.url = call.url;
