@@ -14,51 +14,13 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 
+#include "unit/alloc_failure.h"
 #include "unit/credential_fixture.h"
-#include "unit/token_fixture.h"
-
-#define TENANT	  "t.example"
-#define POSTS_MAX 64
+#include "unit/entra_fixture.h"
 
 /* ---- allocations ----------------------------------------------------------------------------- */
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-char *__real_strdup(const char *s);
-char *__real_strndup(const char *s, size_t len);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-char *__wrap_strdup(const char *s);
-char *__wrap_strndup(const char *s, size_t len);
-
-static bool armed;
-static unsigned int allocations, failing;
 static bool crypto_too; /* OpenSSL's count as well */
-
-static bool fails(void)
-{
-	return armed && !upstream_works && ++allocations == failing;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-char *__wrap_strdup(const char *s)
-{
-	return fails() ? NULL : __real_strdup(s);
-}
-
-char *__wrap_strndup(const char *s, size_t len)
-{
-	return fails() ? NULL : __real_strndup(s, len);
-}
 
 /* OpenSSL is told to use these. */
 static void *crypto_malloc(size_t size, const char *file, int line)
@@ -80,129 +42,6 @@ static void crypto_free(void *p, const char *file, int line)
 	(void)file;
 	(void)line;
 	free(p);
-}
-
-/* ---- Entra ----------------------------------------------------------------------------------- */
-
-struct entra {
-	struct fixture *fixture;
-	struct ig_credentials *credentials;
-	int n_posts;
-	char *posts[POSTS_MAX];	       /* owned */
-	const char *errors[POSTS_MAX]; /* what post n is answered with; NULL: a token */
-	unsigned int status;
-	const char *retry_after;
-	bool hold;
-	struct evhttp_request *held;
-};
-
-static struct entra entra;
-
-static void answer_post(struct evhttp_request *req, int n)
-{
-	struct evbuffer *out = evbuffer_new();
-
-	if (entra.retry_after)
-		evhttp_add_header(
-			evhttp_request_get_output_headers(req), "Retry-After", entra.retry_after);
-	if (entra.errors[n])
-		evbuffer_add_printf(out,
-			"{\"error\":\"invalid_request\",\"error_description\":\"%s: x\"}",
-			entra.errors[n]);
-	else
-		evbuffer_add_printf(
-			out, "{\"access_token\":\"entra-%d\",\"expires_in\":\"3599\"}", n + 1);
-	evhttp_send_reply(req, entra.errors[n] ? (int)entra.status : 200, "Whatever", out);
-	evbuffer_free(out);
-}
-
-static void on_post(struct evhttp_request *req, void *arg)
-{
-	struct evbuffer *in = evhttp_request_get_input_buffer(req);
-	size_t len = evbuffer_get_length(in);
-
-	(void)arg;
-	upstream_works = true;
-	assert_true(entra.n_posts < POSTS_MAX);
-	assert_int_equal(evhttp_request_get_command(req), EVHTTP_REQ_POST);
-	entra.posts[entra.n_posts] = calloc(1, len + 1);
-	evbuffer_copyout(in, entra.posts[entra.n_posts], len);
-	entra.n_posts++;
-	if (entra.hold)
-		entra.held = req;
-	else
-		answer_post(req, entra.n_posts - 1);
-	upstream_works = false;
-}
-
-static void forget_posts(void)
-{
-	for (int i = 0; i < entra.n_posts; i++)
-		free(TAKE_PTR(entra.posts[i]));
-	entra.n_posts = 0;
-}
-
-static int set_up_entra(void **state)
-{
-	char url[64];
-	const struct ig_token_service_options options = {.imds_url = url};
-	struct fixture *f;
-
-	(void)set_up(state);
-	f = *state;
-	make_secrets_dir();
-	put_text("demo/app/clientSecret", "first");
-	entra = (struct entra){.fixture = f, .status = 401};
-	assert_int_equal(ig_credentials_new(secrets_dir, &entra.credentials), 0);
-	(void)snprintf(url, sizeof(url), "http://127.0.0.1:%u", f->port);
-	assert_int_equal(evhttp_set_cb(f->imds, "/" TENANT "/oauth2/token", on_post, NULL), 0);
-	f->service = ig_token_service_free(f->service);
-	assert_int_equal(ig_token_service_new(f->base, f->client,
-				 &(struct ig_token_service_options){.imds_url = options.imds_url,
-					 .credentials = entra.credentials},
-				 &f->service),
-		0);
-	f->service->clock = (struct ig_token_clock){mono_now, real_now};
-	return 0;
-}
-
-static int tear_down_entra(void **state)
-{
-	if (entra.held)
-		answer_post(TAKE_PTR(entra.held), entra.n_posts - 1);
-	(void)tear_down(state);
-	forget_posts();
-	entra.credentials = ig_credentials_free(entra.credentials);
-	remove_tree(secrets_dir);
-	return 0;
-}
-
-/* authority is valid until the next call */
-static struct ig_token_key entra_key(const struct fixture *f, const char *resource)
-{
-	static char authority[64];
-
-	(void)snprintf(authority, sizeof(authority), "http://127.0.0.1:%u", f->port);
-	return (struct ig_token_key){
-		.source = IG_TOKEN_SOURCE_SECRET,
-		.tenant = TENANT,
-		.authority = authority,
-		.credential = "demo/app",
-		.upstream = {IG_SELECTOR_CLIENT_ID, CLIENT},
-		.expect_client_id = CLIENT,
-		.resource = resource,
-	};
-}
-
-static struct asked ask_entra(struct fixture *f, const struct ig_token_key *key, unsigned int flags)
-{
-	struct asked asked = {};
-
-	assert_int_equal(ask_key(f, key, flags, "", 1, &asked), 0);
-	run_until(f, &asked.n, 1);
-	run_ready(f);
-	assert_int_equal(asked.n, 1);
-	return asked;
 }
 
 /* ---- credentials ----------------------------------------------------------------------------- */

@@ -11,46 +11,10 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include "unit/alloc_failure.h"
 #include "unit/token_fixture.h"
 
 #define N_ASKED 3
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-char *__real_strdup(const char *s);
-char *__real_strndup(const char *s, size_t len);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-char *__wrap_strdup(const char *s);
-char *__wrap_strndup(const char *s, size_t len);
-
-static bool armed;
-static unsigned int allocations, failing;
-
-static bool fails(void)
-{
-	return armed && !upstream_works && ++allocations == failing;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-char *__wrap_strdup(const char *s)
-{
-	return fails() ? NULL : __real_strdup(s);
-}
-
-char *__wrap_strndup(const char *s, size_t len)
-{
-	return fails() ? NULL : __real_strndup(s, len);
-}
 
 /* A miss, somebody who joins it, a hit or another miss, and another key. */
 static void ask_some(struct fixture *f, struct asked asked[N_ASKED], int accepted[N_ASKED])
