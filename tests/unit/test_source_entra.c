@@ -66,11 +66,16 @@ static struct ig_token_key key_of(enum ig_token_source_kind source)
 
 /* ---- forms ----------------------------------------------------------------------------------- */
 
+static const char *given_assertion; /* what a provider made */
+
 static int try_prepare(
 	const struct ig_token_key *key, struct ig_source_call *ret, struct ig_err *err)
 {
-	const struct ig_source_request request = {
-		.places = &places, .key = key, .now_sec = NOW, .bypass_cache = true};
+	const struct ig_source_request request = {.places = &places,
+		.key = key,
+		.assertion = given_assertion,
+		.now_sec = NOW,
+		.bypass_cache = true};
 
 	return ig_source_get(key->source)->prepare(&request, ret, err);
 }
@@ -186,6 +191,66 @@ static void test_federation(void **state)
 	put_text("demo/app/token", "new.new.new");
 	prepare(&key, &call);
 	assert_non_null(strstr(call.form.data, "client_assertion=new.new.new"));
+}
+
+/* Nothing is read from disk for it. */
+static void test_service_account(void **state)
+{
+	struct ig_credentials *before = places.credentials;
+	const struct ig_token_key key = key_of(IG_TOKEN_SOURCE_SERVICE_ACCOUNT);
+	_cleanup_(ig_source_call_done) struct ig_source_call call = {};
+	struct ig_err err = {};
+	struct evkeyvalq form;
+
+	(void)state;
+	places.credentials = NULL;
+	given_assertion = "eyJh.ey-_.c2 &n";
+	prepare(&key, &call);
+	places.credentials = before;
+	assert_int_equal(parse_form(&call, &form), 5);
+	assert_common(&call, &form);
+	assert_field(&form, "client_assertion_type", TYPE);
+	assert_field(&form, "client_assertion", given_assertion);
+	evhttp_clear_headers(&form);
+	ig_source_call_done(&call);
+	/* and without it there is nothing to show */
+	given_assertion = NULL;
+	assert_int_equal(try_prepare(&key, &call, &err), -EINVAL);
+	assert_null(call.form.data);
+}
+
+static void test_audience(void **state)
+{
+	static const struct {
+		const char *authority;
+		const char *cloud;
+	} cases[] = {
+		{"https://login.microsoftonline.com", ""},
+		{"https://login.microsoftonline.com/", ""},
+		{"https://login.microsoftonline.us", "USGov"},
+		{"https://login.microsoftonline.us/", "USGov"},
+		{"https://LOGIN.MicrosoftOnline.US:443/x", "USGov"},
+		{"https://login.chinacloudapi.cn", "China"},
+		{"https://login.partner.microsoftonline.cn/", "China"},
+		{"https://login.microsoftonline.us.example", ""},
+		{"https://x.login.microsoftonline.us", ""},
+		{"https://h/login.microsoftonline.us", ""},
+		{"http://127.0.0.1:8080", ""},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < IG_ARRAY_SIZE(cases); i++) {
+		struct ig_token_key key = key_of(IG_TOKEN_SOURCE_SERVICE_ACCOUNT);
+		char expected[64];
+
+		key.authority = cases[i].authority;
+		(void)snprintf(
+			expected, sizeof(expected), "api://AzureADTokenExchange%s", cases[i].cloud);
+		assert_string_equal(ig_source_get(key.source)->audience(&key), expected);
+	}
+	for (int kind = 0; kind < _IG_TOKEN_SOURCE_MAX; kind++)
+		assert_true((ig_source_get((enum ig_token_source_kind)kind)->audience != NULL) ==
+			    (kind == IG_TOKEN_SOURCE_SERVICE_ACCOUNT));
 }
 
 /* What the assertion says is checked in test_assertion. */
@@ -512,6 +577,8 @@ int main(void)
 		TEST(test_longest),
 		TEST(test_federation),
 		TEST(test_certificate),
+		TEST(test_service_account),
+		cmocka_unit_test(test_audience),
 		TEST(test_url),
 		TEST(test_not_prepared),
 		cmocka_unit_test(test_incomplete_keys),

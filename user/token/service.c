@@ -368,6 +368,7 @@ int ig_token_service_new(struct event_base *base, struct ig_http_client *client,
 	TAILQ_INIT(&service->ready);
 	LIST_INIT(&service->outcomes);
 	service->places.credentials = options->credentials;
+	service->assertions = options->assertions;
 	r = ig_token_cache_init(&service->cache);
 	if (r == 0)
 		r = make_parts(service, options->imds_url);

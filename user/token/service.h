@@ -1,8 +1,8 @@
 /*
  * Tokens for identities: one cache with one upstream call at a time per key, behind a bounded
- * upstream (concurrency and rate) that serves workloads in turn. IMDS and Entra have a queue each:
- * trouble with one does not hold up the other. Knows nothing of pods, HTTP servers or policy: who
- * may have what was decided before.
+ * upstream (concurrency and rate) that serves workloads in turn. IMDS, Entra, and Entra behind a
+ * provider of assertions have a queue each: trouble with one does not hold up the others. Knows
+ * nothing of pods, HTTP servers or policy: who may have what was decided before.
  *
  * A cached token is handed out while at least IG_TOKEN_MIN_LIFE_SEC remain; it is refreshed in the
  * background from half of its life (with jitter) on, and survives upstream errors until it expires.
@@ -19,6 +19,7 @@
 #include "policy/selector.h"
 
 struct event_base;
+struct ig_assertion_provider;
 struct ig_credentials;
 struct ig_http_client;
 struct ig_token_service;
@@ -31,6 +32,7 @@ enum ig_token_source_kind {
 	IG_TOKEN_SOURCE_CERTIFICATE,	   /* Entra: assertion signed with PS256, or ES256 by EC */
 	IG_TOKEN_SOURCE_CERTIFICATE_RS256, /* … with RS256 and the older thumbprint */
 	IG_TOKEN_SOURCE_FEDERATION,	   /* Entra: somebody else's assertion, from a file */
+	IG_TOKEN_SOURCE_SERVICE_ACCOUNT,   /* … from the provider of assertions */
 	_IG_TOKEN_SOURCE_MAX
 };
 
@@ -41,7 +43,8 @@ struct ig_token_key {
 	/* Only for Entra, NULL or "" for IMDS. */
 	const char *tenant;
 	const char *authority;	/* "https://login.microsoftonline.com" */
-	const char *credential; /* see token/credential.h; federation: the file */
+	const char *credential; /* see token/credential.h; federation: the file; service account:
+				   see token/assertion_provider.h */
 	/* How upstream is asked: by client id where the identity has one, else by resource id, or
 	 * with the caller's own selector for excepted workloads. NONE: the node's default identity.
 	 * Entra is asked by client id.
@@ -103,7 +106,9 @@ typedef void ig_token_done(const struct ig_token_result *result, void *userdata)
 
 struct ig_token_service_options {
 	const char *imds_url;		    /* "http://169.254.169.254"; no path. Copied */
-	struct ig_credentials *credentials; /* the caller's; NULL: only IMDS is asked */
+	struct ig_credentials *credentials; /* the caller's; NULL: nothing is read from files */
+	/* the caller's, and outlives the service; NULL: none for service accounts */
+	const struct ig_assertion_provider *assertions;
 };
 
 struct ig_token_stats {

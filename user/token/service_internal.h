@@ -60,6 +60,7 @@ struct ig_token_service {
 	struct ig_http_client *client; /* the caller's */
 	char *imds_url;		       /* owned */
 	struct ig_source_places places;
+	const struct ig_assertion_provider *assertions; /* the caller's; may be NULL */
 	struct ig_token_clock clock;
 	uint64_t timeout_usec; /* of one upstream call, waiting in the queue included */
 	struct ig_token_cache cache;

@@ -28,6 +28,11 @@ static const struct ig_source sources[_IG_TOKEN_SOURCE_MAX] = {
 	[IG_TOKEN_SOURCE_CERTIFICATE] = ENTRA,
 	[IG_TOKEN_SOURCE_CERTIFICATE_RS256] = ENTRA,
 	[IG_TOKEN_SOURCE_FEDERATION] = ENTRA,
+	[IG_TOKEN_SOURCE_SERVICE_ACCOUNT] = {.lane = IG_SOURCE_LANE_SERVICE_ACCOUNT,
+		.is_complete = ig_source_entra_is_complete,
+		.audience = ig_source_entra_audience,
+		.prepare = ig_source_entra_prepare,
+		.read = ig_source_entra_read},
 };
 
 const struct ig_source *ig_source_get(enum ig_token_source_kind kind)

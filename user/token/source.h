@@ -17,7 +17,12 @@
 struct ig_http_response;
 
 /* Upstreams that have to be waited for separately. */
-enum ig_source_lane { IG_SOURCE_LANE_IMDS, IG_SOURCE_LANE_ENTRA, _IG_SOURCE_LANE_MAX };
+enum ig_source_lane {
+	IG_SOURCE_LANE_IMDS,
+	IG_SOURCE_LANE_ENTRA,
+	IG_SOURCE_LANE_SERVICE_ACCOUNT, /* the provider of assertions, then Entra */
+	_IG_SOURCE_LANE_MAX
+};
 
 /* What sources read from. All borrowed. */
 struct ig_source_places {
@@ -29,6 +34,7 @@ struct ig_source_places {
 struct ig_source_request {
 	const struct ig_source_places *places;
 	const struct ig_token_key *key;
+	const char *assertion; /* NULL where the source has no `audience` */
 	uint64_t now_sec;
 	bool bypass_cache;
 };
@@ -57,6 +63,9 @@ struct ig_source {
 	enum ig_source_lane lane;
 	/* Has the key everything that this source needs? */
 	bool (*is_complete)(const struct ig_token_key *key);
+	/* Whom an assertion for that key has to be addressed to; a literal. NULL: this source needs
+	 * none, else it is asked for before `prepare`. */
+	const char *(*audience)(const struct ig_token_key *key);
 	/* *ret_call is filled on success only. On failure the reason is for people; no secret is in
 	 * it. Reads credentials from disk. */
 	int (*prepare)(const struct ig_source_request *request, struct ig_source_call *ret_call,
@@ -102,6 +111,7 @@ void ig_source_imds_read(const struct ig_http_response *response, const struct i
 /* ---- source_entra.c ---- */
 
 bool ig_source_entra_is_complete(const struct ig_token_key *key);
+const char *ig_source_entra_audience(const struct ig_token_key *key);
 int ig_source_entra_prepare(const struct ig_source_request *request,
 	struct ig_source_call *ret_call, struct ig_err *reterr_err);
 void ig_source_entra_read(const struct ig_http_response *response, const struct ig_token_key *key,

@@ -1,5 +1,5 @@
 /*
- * Tokens from Entra ID, by its v1 endpoint: the form with one of three credentials, and the reply;
+ * Tokens from Entra ID, by its v1 endpoint: the form with one of four credentials, and the reply;
  * see source.h. Called by the token service.
  *
  * v1 because it takes the resource as it is: in v2 it becomes a scope, and `aud` loses its slash.
@@ -51,6 +51,27 @@ bool ig_source_entra_is_complete(const struct ig_token_key *key)
 	       key->upstream.kind == IG_SELECTOR_CLIENT_ID;
 }
 
+/* By the host of the authority: each cloud's Entra ID takes tokens for itself only. */
+const char *ig_source_entra_audience(const struct ig_token_key *key)
+{
+	static const struct {
+		const char *host;
+		const char *audience;
+	} clouds[] = {
+		{"login.microsoftonline.us", "api://AzureADTokenExchangeUSGov"},
+		{"login.chinacloudapi.cn", "api://AzureADTokenExchangeChina"},
+		{"login.partner.microsoftonline.cn", "api://AzureADTokenExchangeChina"},
+	};
+	const char *host = strstr(key->authority, "://");
+	size_t len = host ? strcspn(host + 3, ":/") : 0;
+
+	for (size_t i = 0; i < IG_ARRAY_SIZE(clouds); i++)
+		if (len == strlen(clouds[i].host) &&
+			strncasecmp(host + 3, clouds[i].host, len) == 0)
+			return clouds[i].audience;
+	return "api://AzureADTokenExchange";
+}
+
 static int make_url(const struct ig_token_key *key, char **ret)
 {
 	_cleanup_(ig_buf_donep) struct ig_buf url = {.limit = URL_BYTES};
@@ -81,11 +102,11 @@ static void put_field(struct ig_buf *form, const char *name, const char *value)
 	ig_oauth_put_encoded(form, value);
 }
 
-static void put_assertion(struct ig_buf *form, const struct ig_buf *assertion)
+static void put_assertion(struct ig_buf *form, const char *assertion)
 {
 	put_field(form, "client_assertion_type",
 		"urn:ietf:params:oauth:client-assertion-type:jwt-bearer");
-	put_field(form, "client_assertion", assertion->data);
+	put_field(form, "client_assertion", assertion);
 }
 
 static int put_secret(struct ig_credentials *credentials, const struct ig_token_key *key,
@@ -106,7 +127,7 @@ static int put_federated(struct ig_credentials *credentials, const struct ig_tok
 	int r = ig_credentials_read_token(credentials, key->credential, &assertion, err);
 
 	if (r == 0)
-		put_assertion(form, &assertion);
+		put_assertion(form, assertion.data);
 	return r;
 }
 
@@ -124,7 +145,7 @@ static int put_certificate(struct ig_credentials *credentials, const struct ig_t
 	r = ig_assertion_make(certificate, rs256, claims, &assertion, err);
 	if (r < 0)
 		return ig_err_wrap(err, r, "secret %s", key->credential);
-	put_assertion(form, &assertion);
+	put_assertion(form, assertion.data);
 	return 0;
 }
 
@@ -136,6 +157,10 @@ static int put_credential(const struct ig_source_request *request, const char *u
 	const struct ig_assertion_claims claims = {
 		.audience = url, .client_id = key->upstream.value, .now_sec = request->now_sec};
 
+	if (request->assertion) {
+		put_assertion(form, request->assertion);
+		return 0;
+	}
 	if (!credentials)
 		return ig_err_set(err, -ENOENT, "there is no directory of credentials");
 	switch (key->source) {
@@ -144,10 +169,11 @@ static int put_credential(const struct ig_source_request *request, const char *u
 	case IG_TOKEN_SOURCE_CERTIFICATE_RS256:
 		return put_certificate(credentials, key, &claims, form, err);
 	case IG_TOKEN_SOURCE_FEDERATION: return put_federated(credentials, key, form, err);
+	case IG_TOKEN_SOURCE_SERVICE_ACCOUNT: /* without its assertion */
 	case IG_TOKEN_SOURCE_IMDS:
 	case _IG_TOKEN_SOURCE_MAX: break;
 	}
-	return ig_err_set(err, -EINVAL, "not a source of Entra ID");
+	return ig_err_set(err, -EINVAL, "nothing to show to Entra ID");
 }
 
 int ig_source_entra_prepare(const struct ig_source_request *request,

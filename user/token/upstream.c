@@ -3,8 +3,12 @@
  * IG_UPSTREAM_PER_SEC started in a second, the rest in the fair queue until their time is up. Turns
  * what comes back into a token or a failure and gives it to refresh.c. Private to the service.
  *
+ * A source may need a client assertion first. Asking for it is the first part of the call: the same
+ * place in the lane, the same deadline, and with the call it ends.
+ *
  * It must never retry (the clients do; the one exception is a credential that has become too old
- * and is read again), call a waiter back, or let a reply that is not understood become a token.
+ * and is read or asked for again), call a waiter back, keep an assertion, or let a reply that is
+ * not understood become a token.
  */
 #include "token/service_internal.h"
 
@@ -19,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "http/client.h"
+#include "token/assertion_provider.h"
 #include "token/source.h"
 
 #define PAUSE_MAX_SEC 30
@@ -26,6 +31,7 @@
 static const size_t concurrency[_IG_SOURCE_LANE_MAX] = {
 	[IG_SOURCE_LANE_IMDS] = IG_UPSTREAM_CONCURRENCY,
 	[IG_SOURCE_LANE_ENTRA] = IG_ENTRA_CONCURRENCY,
+	[IG_SOURCE_LANE_SERVICE_ACCOUNT] = IG_ENTRA_CONCURRENCY,
 };
 
 struct ig_token_fetch {
@@ -33,7 +39,10 @@ struct ig_token_fetch {
 	struct ig_token_service *service;
 	struct ig_token_entry *entry;
 	struct ig_token_lane *lane;
-	struct ig_http_call *call; /* NULL until it is started */
+	/* From start to end one of these is under way: */
+	bool asserting;	      /* the provider is asked */
+	void *assertion_call; /* with that: the provider's */
+	struct ig_http_call *call;
 	bool bypass_cache;
 	bool background; /* a refresh: goes on when nobody waits */
 	bool second;	 /* is the second call already */
@@ -128,13 +137,16 @@ static void on_http_done(const struct ig_http_response *response, void *userdata
 
 /* ---- start of a call ------------------------------------------------------------------------- */
 
-static int start(struct ig_token_fetch *fetch, uint64_t now_usec, struct ig_err *err)
+/* The exchange itself. */
+static int send_call(
+	struct ig_token_fetch *fetch, const char *assertion, uint64_t now_usec, struct ig_err *err)
 {
 	_cleanup_(ig_source_call_done) struct ig_source_call call = {};
 	struct ig_token_service *service = fetch->service;
 	const struct ig_source_request request = {
 		.places = &service->places,
 		.key = &fetch->entry->ident->key,
+		.assertion = assertion,
 		.now_sec = ig_token_service_now_sec(service),
 		.bypass_cache = fetch->bypass_cache,
 	};
@@ -154,8 +166,98 @@ static int start(struct ig_token_fetch *fetch, uint64_t now_usec, struct ig_err 
 	r = ig_http_client_start(service->client, &options, on_http_done, fetch, &fetch->call);
 	if (r < 0)
 		return ig_err_set(err, r, "upstream cannot be asked");
-	fetch->lane->n_running++;
 	service->stats.upstream_calls++;
+	return 0;
+}
+
+/* ---- assertions ------------------------------------------------------------------------------ */
+
+static enum ig_token_failure_kind failure_of_assertion(int error)
+{
+	switch (error) {
+	case -ENOENT: return IG_TOKEN_NOT_FOUND;
+	case -EACCES:
+	case -EBADMSG:
+	case -E2BIG:
+	case -EINVAL:
+	case -ENOMEM: return IG_TOKEN_BROKEN;
+	default: return IG_TOKEN_UNAVAILABLE;
+	}
+}
+
+/* Takes the exchange to its second part, or says why not. */
+static void use_assertion(struct ig_token_fetch *fetch, const struct ig_assertion_result *result,
+	struct ig_source_answer *answer)
+{
+	uint64_t now_usec = fetch->service->clock.mono_usec();
+	struct ig_err err = {};
+	int r;
+
+	if (result->error < 0) {
+		ig_source_answer_fail(
+			answer, failure_of_assertion(result->error), "%s", result->text);
+		return;
+	}
+	if (fetch->queued.deadline_usec <= now_usec) {
+		ig_source_answer_fail(
+			answer, IG_TOKEN_UNAVAILABLE, "timed out waiting for the client assertion");
+		return;
+	}
+	r = send_call(fetch, result->assertion, now_usec, &err);
+	if (r < 0)
+		ig_source_answer_fail(answer, IG_TOKEN_BROKEN, "%s",
+			r == -ENOMEM ? "out of memory" : err.message);
+}
+
+static void on_assertion(const struct ig_assertion_result *result, void *userdata)
+{
+	_cleanup_(ig_source_answer_done) struct ig_source_answer answer = {};
+	struct ig_token_fetch *fetch = userdata;
+	struct ig_token_service *service = fetch->service;
+
+	fetch->asserting = false;
+	fetch->assertion_call = NULL;
+	use_assertion(fetch, result, &answer);
+	if (fetch->call)
+		return;
+	fetch->lane->n_running--;
+	finish(fetch, &answer);
+	ig_token_upstream_pump(service);
+}
+
+static int ask_for_assertion(
+	struct ig_token_fetch *fetch, const char *audience, uint64_t now_usec, struct ig_err *err)
+{
+	const struct ig_assertion_provider *provider = fetch->service->assertions;
+	int r;
+
+	if (!provider)
+		return ig_err_set(err, -EOPNOTSUPP,
+			"no client assertion can be had: the agent is not connected to Kubernetes");
+	r = provider->start(provider->userdata, fetch->entry->ident->key.credential, audience,
+		fetch->queued.deadline_usec - now_usec, on_assertion, fetch,
+		&fetch->assertion_call);
+	if (r < 0)
+		return ig_err_set(err, r, "a client assertion cannot be asked for");
+	fetch->asserting = true;
+	return 0;
+}
+
+/* ---- turns ----------------------------------------------------------------------------------- */
+
+static int start(struct ig_token_fetch *fetch, uint64_t now_usec, struct ig_err *err)
+{
+	const struct ig_source *source = source_of(fetch->entry);
+	int r;
+
+	if (source->audience)
+		r = ask_for_assertion(
+			fetch, source->audience(&fetch->entry->ident->key), now_usec, err);
+	else
+		r = send_call(fetch, NULL, now_usec, err);
+	if (r < 0)
+		return r;
+	fetch->lane->n_running++;
 	ig_token_queue_note_start(&fetch->lane->queue, now_usec);
 	return 0;
 }
@@ -171,7 +273,8 @@ static void start_or_fail(struct ig_token_fetch *fetch, uint64_t now_usec)
 	int r = start(fetch, now_usec, &err);
 
 	if (r < 0)
-		finish_failed(fetch, IG_TOKEN_BROKEN, r == -ENOMEM ? "out of memory" : err.message);
+		finish_failed(fetch, r == -EBUSY ? IG_TOKEN_UNAVAILABLE : IG_TOKEN_BROKEN,
+			r == -ENOMEM ? "out of memory" : err.message);
 }
 
 static void fail_late(struct ig_token_lane *lane, uint64_t now_usec)
@@ -290,6 +393,13 @@ void ig_token_upstream_leave(struct ig_token_entry *entry)
 		ig_token_upstream_abandon(entry);
 }
 
+static void cancel_assertion(struct ig_token_fetch *fetch)
+{
+	const struct ig_assertion_provider *provider = fetch->service->assertions;
+
+	provider->cancel(provider->userdata, fetch->assertion_call);
+}
+
 void ig_token_upstream_abandon(struct ig_token_entry *entry)
 {
 	_cleanup_free_ struct ig_token_fetch *fetch = TAKE_PTR(entry->fetch);
@@ -298,8 +408,11 @@ void ig_token_upstream_abandon(struct ig_token_entry *entry)
 		return;
 	if (fetch->queued.flow) {
 		ig_token_queue_remove(&fetch->lane->queue, &fetch->queued);
-	} else if (fetch->call) {
-		ig_http_call_cancel(fetch->call);
-		fetch->lane->n_running--;
+		return;
 	}
+	if (fetch->asserting)
+		cancel_assertion(fetch);
+	else
+		ig_http_call_cancel(fetch->call);
+	fetch->lane->n_running--;
 }
