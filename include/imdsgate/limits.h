@@ -29,6 +29,7 @@
 #define IG_ENTRA_CONCURRENCY	   32 /* no limit per machine; one authority may hang */
 #define IG_UPSTREAM_TIMEOUT_SEC	   20
 #define IG_UPSTREAM_RESPONSE_BYTES 65536
+#define IG_HTTP_STREAM_BYTES	   (4 * 1024 * 1024) /* of one stream in one turn of the loop */
 #define IG_UPSTREAM_QUEUE_MAX	   4096
 #define IG_TOKEN_CACHE_MAX	   16384
 #define IG_TOKEN_WAITERS_MAX	   8192

@@ -9,14 +9,13 @@
  * Replies and posted bodies hold credentials. Our copies are wiped when the call ends, and libcurl
  * gets an allocator that wipes what it frees, because its own buffers see the same bytes.
  *
- * From a `done` callback everything may be called: starting and cancelling calls, and freeing the
- * client. From open_socket nothing of this file may be called (libcurl is not re-entrant there).
- * The process has to ignore SIGPIPE: OpenSSL writes without MSG_NOSIGNAL.
+ * From the callbacks `done` and on_data everything may be called: starting and cancelling calls,
+ * and freeing the client. From open_socket nothing of this file may be called (libcurl is not
+ * re-entrant there). The process has to ignore SIGPIPE: OpenSSL writes without MSG_NOSIGNAL.
  */
 #include "http/client.h"
 
 #include <errno.h>
-#include <malloc.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,6 +23,8 @@
 
 #include <curl/curl.h>
 #include <event2/event.h>
+
+#include <imdsgate/limits.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -41,37 +42,15 @@ struct ig_http_client {
 	struct event_base *base; /* the caller's */
 	CURLM *multi;		 /* owned; NULL after it broke and while there was no new one */
 	struct event *timer;	 /* owned */
-	LIST_HEAD(, ig_http_call) calls;
-	LIST_HEAD(, ig_http_call) broken; /* ended by break_multi(), `done` still to be called */
+	struct ig_http_call_list calls;
+	struct ig_http_call_list broken; /* ended by break_multi(), `done` still to be called */
 	LIST_HEAD(, watch) watches;
-	struct ig_http_client_options options; /* user_agent is the one below */
-	char *user_agent;		       /* owned; may be NULL */
+	struct ig_http_common common;
+	struct ig_http_call *delivering; /* whose on_data is running; NULL once that call is gone */
 	bool curl_ready;
-	bool dispatching; /* inside act() */
+	bool dispatching; /* callbacks of the caller are running */
 	bool gone;	  /* freed while dispatching: only the shell is left */
 };
-
-/* ---- wiping allocator ---------------------------------------------------------------------- */
-
-static void wiping_free(void *p)
-{
-	if (p)
-		explicit_bzero(p, malloc_usable_size(p));
-	free(p);
-}
-
-static void *wiping_realloc(void *p, size_t size)
-{
-	size_t old = p ? malloc_usable_size(p) : 0;
-	void *copy = malloc(size);
-
-	if (!copy)
-		return NULL;
-	if (p)
-		memcpy(copy, p, old < size ? old : size);
-	wiping_free(p);
-	return copy;
-}
 
 /* ---- end of a call --------------------------------------------------------------------------- */
 
@@ -83,17 +62,32 @@ static void drop_easy(struct ig_http_call *call)
 	curl_easy_cleanup(TAKE_PTR(call->easy));
 }
 
+/* Out of libcurl's and the client's hands. */
+static void leave_client(struct ig_http_call *call)
+{
+	if (!call->client)
+		return;
+	drop_easy(call);
+	if (call->pieces.len)
+		LIST_REMOVE(call, arrived_link);
+	ig_buf_wipe(&call->pieces);
+	if (call->client->delivering == call)
+		call->client->delivering = NULL;
+	LIST_REMOVE(call, link);
+	call->client = NULL;
+}
+
 static struct ig_http_call *call_free(struct ig_http_call *call)
 {
 	if (!call)
 		return NULL;
-	if (call->client) {
-		drop_easy(call);
-		LIST_REMOVE(call, link);
-	}
+	leave_client(call);
+	if (call->idle)
+		event_free(call->idle);
 	curl_slist_free_all(call->headers);
 	ig_buf_wipe(&call->post);
 	ig_buf_wipe(&call->body);
+	ig_buf_wipe(&call->pieces);
 	free(call);
 	return NULL;
 }
@@ -119,11 +113,9 @@ static void finish_call(struct ig_http_call *finished, CURLcode code)
 		ig_http_transfer_explain(call, response.error, code);
 		response.error_text = call->error_text;
 	}
-	/* Out of libcurl's and the client's hands first: `done` may free the client. */
-	drop_easy(call);
+	/* first, because `done` may free the client */
+	leave_client(call);
 	curl_slist_free_all(TAKE_PTR(call->headers));
-	LIST_REMOVE(call, link);
-	call->client = NULL;
 	call->done(&response, call->userdata);
 }
 
@@ -207,7 +199,8 @@ static int make_multi(struct ig_http_client *client)
 	(void)curl_multi_setopt(multi, CURLMOPT_SOCKETDATA, client);
 	(void)curl_multi_setopt(multi, CURLMOPT_TIMERFUNCTION, set_timer);
 	(void)curl_multi_setopt(multi, CURLMOPT_TIMERDATA, client);
-	(void)curl_multi_setopt(multi, CURLMOPT_PIPELINING, (long)CURLPIPE_NOTHING);
+	(void)curl_multi_setopt(multi, CURLMOPT_PIPELINING,
+		(long)(client->common.options.http2 ? CURLPIPE_MULTIPLEX : CURLPIPE_NOTHING));
 	(void)curl_multi_setopt(multi, CURLMOPT_MAXCONNECTS, CACHED_CONNECTIONS_MAX);
 	client->multi = multi;
 	return 0;
@@ -259,18 +252,72 @@ static void finish_calls(struct ig_http_client *client)
 	}
 }
 
+/* Hands on what libcurl has brought for one stream. */
+static void deliver(struct ig_http_client *client, struct ig_http_call *call)
+{
+	_cleanup_(ig_buf_wipe) struct ig_buf pieces = call->pieces;
+	int r;
+
+	LIST_REMOVE(call, arrived_link);
+	ig_buf_init(&call->pieces, IG_HTTP_STREAM_BYTES);
+	client->delivering = call;
+	r = call->on_data(pieces.data, pieces.len, call->userdata);
+	/* on_data may have cancelled the call or freed the client, of which the shell is left */
+	if (client->delivering != call)
+		return;
+	client->delivering = NULL;
+	if (r < 0) {
+		call->abort_error = r;
+		call->refused = true;
+		finish_call(call, CURLE_WRITE_ERROR);
+	}
+}
+
+static void deliver_all(struct ig_http_client *client)
+{
+	struct ig_http_call *call;
+
+	while (!client->gone && (call = LIST_FIRST(&client->common.arrived)) != NULL)
+		deliver(client, call);
+}
+
+static void begin_dispatch(struct ig_http_client *client)
+{
+	client->dispatching = true;
+}
+
+static void end_dispatch(struct ig_http_client *client)
+{
+	client->dispatching = false;
+	if (client->gone)
+		free(client);
+}
+
 static void act(struct ig_http_client *client, curl_socket_t fd, int flags)
 {
 	int running;
 	CURLMcode code = curl_multi_socket_action(client->multi, fd, flags, &running);
 
-	client->dispatching = true;
+	begin_dispatch(client);
+	/* what came before how it ended */
+	deliver_all(client);
 	finish_calls(client);
 	if (code != CURLM_OK && !client->gone)
 		break_multi(client);
-	client->dispatching = false;
-	if (client->gone)
-		free(client);
+	end_dispatch(client);
+}
+
+static void on_idle(evutil_socket_t fd, short what, void *arg)
+{
+	struct ig_http_call *call = arg;
+	struct ig_http_client *client = call->client;
+
+	(void)fd;
+	(void)what;
+	begin_dispatch(client);
+	call->was_idle = true;
+	finish_call(call, CURLE_OPERATION_TIMEDOUT);
+	end_dispatch(client);
 }
 
 static void on_timer(evutil_socket_t fd, short what, void *arg)
@@ -290,6 +337,18 @@ static void on_ready(evutil_socket_t fd, short what, void *arg)
 
 /* ---- start of a call ------------------------------------------------------------------------- */
 
+static int set_idle(struct ig_http_call *call, uint64_t timeout_usec)
+{
+	if (!timeout_usec)
+		return 0;
+	call->idle = evtimer_new(call->client->base, on_idle, call);
+	if (!call->idle)
+		return -ENOMEM;
+	call->idle_timeout_usec = timeout_usec;
+	ig_http_transfer_touch(call);
+	return 0;
+}
+
 /* A call that is not known to libcurl yet; `client` is set, so that freeing it is call_free(). */
 static int call_new(struct ig_http_client *client, const struct ig_http_call_options *options,
 	struct ig_http_call **ret)
@@ -301,8 +360,10 @@ static int call_new(struct ig_http_client *client, const struct ig_http_call_opt
 		return -ENOMEM;
 	LIST_INSERT_HEAD(&client->calls, call, link);
 	call->client = client;
-	call->client_options = &client->options;
+	call->common = &client->common;
 	call->retry_after_sec = -1;
+	call->on_data = options->on_data;
+	ig_buf_init(&call->pieces, IG_HTTP_STREAM_BYTES);
 	ig_buf_init(&call->body, options->response_limit_bytes);
 	ig_buf_init(&call->post, options->post_body_len);
 	if (options->post_body)
@@ -316,10 +377,20 @@ static int call_new(struct ig_http_client *client, const struct ig_http_call_opt
 	if (!call->easy)
 		return -ENOMEM;
 	r = ig_http_transfer_setup(call, options);
+	if (r == 0)
+		r = set_idle(call, options->idle_timeout_usec);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(call);
 	return 0;
+}
+
+static bool is_bounded(const struct ig_http_call_options *options)
+{
+	/* libcurl takes 0 for "no limit" in both */
+	if (!options->response_limit_bytes || options->response_limit_bytes > INT64_MAX)
+		return false;
+	return options->timeout_usec || (options->on_data && options->idle_timeout_usec);
 }
 
 int ig_http_client_start(struct ig_http_client *client, const struct ig_http_call_options *options,
@@ -329,9 +400,7 @@ int ig_http_client_start(struct ig_http_client *client, const struct ig_http_cal
 	CURLMcode code;
 	int r;
 
-	/* libcurl takes 0 for "no limit" in both */
-	if (!options->timeout_usec || !options->response_limit_bytes ||
-		options->response_limit_bytes > INT64_MAX)
+	if (!is_bounded(options))
 		return -EINVAL;
 	r = make_multi(client);
 	if (r == 0)
@@ -367,9 +436,9 @@ struct ig_http_client *ig_http_client_free(struct ig_http_client *client)
 	free_multi(client);
 	if (client->timer)
 		event_free(client->timer);
+	ig_http_common_done(&client->common);
 	if (client->curl_ready)
 		curl_global_cleanup();
-	free(client->user_agent);
 	client->gone = true;
 	if (!client->dispatching)
 		free(client);
@@ -386,15 +455,13 @@ int ig_http_client_new(struct event_base *base, const struct ig_http_client_opti
 	if (!client)
 		return -ENOMEM;
 	client->base = base;
-	client->options = *options;
-	client->user_agent = options->user_agent ? strdup(options->user_agent) : NULL;
-	if (options->user_agent && !client->user_agent)
-		return -ENOMEM;
-	client->options.user_agent = client->user_agent;
-	if (curl_global_init_mem(CURL_GLOBAL_DEFAULT, malloc, wiping_free, wiping_realloc, strdup,
-		    calloc) != CURLE_OK)
-		return -ENOMEM;
+	r = ig_http_transfer_global_init();
+	if (r < 0)
+		return r;
 	client->curl_ready = true;
+	r = ig_http_common_init(&client->common, options);
+	if (r < 0)
+		return r;
 	client->timer = evtimer_new(base, on_timer, client);
 	if (!client->timer)
 		return -ENOMEM;
