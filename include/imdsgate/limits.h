@@ -73,6 +73,15 @@
 #define IG_POD_IDENTITIES_MAX	 64
 #define IG_AUXILIARY_TENANTS_MAX 3 /* of one identity */
 
+/* Kubernetes (user/kube) */
+#define IG_KUBE_CONFIG_BYTES	    (1024 * 1024) /* a kubeconfig file */
+#define IG_KUBE_PEM_BYTES	    (256 * 1024)  /* authorities, a certificate, a key: each */
+#define IG_KUBE_TOKEN_BYTES	    16384
+#define IG_KUBE_TOKEN_CHECK_SEC	    10	 /* between looks at the file */
+#define IG_KUBE_PATH_BYTES	    8192 /* path and query of a request */
+#define IG_KUBE_CALLS_MAX	    256	 /* under way at once, watches included */
+#define IG_KUBE_CONNECT_TIMEOUT_SEC 10
+
 /* Audit (user/audit) */
 #define IG_AUDIT_LINE_BYTES	 16384
 #define IG_AUDIT_SUBSCRIBERS_MAX 32
