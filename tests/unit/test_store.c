@@ -1,6 +1,6 @@
 /*
- * The store: all or nothing, clashes, what counts as a change, look-ups, order of iteration. And
- * the object sets below it.
+ * The store: all or nothing, clashes, what counts as a change, look-ups, iteration, what a change
+ * costs. And the object sets below it.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -40,9 +40,11 @@ static void on_change(uint64_t epoch, void *userdata)
 
 /* How many allocations succeed yet; negative: all. */
 static long allocations_left = -1;
+static size_t allocated_bytes;
 
-static bool out_of_memory(void)
+static bool out_of_memory(size_t bytes)
 {
+	allocated_bytes += bytes;
 	if (allocations_left == 0)
 		return true;
 	if (allocations_left > 0)
@@ -61,22 +63,22 @@ char *__wrap_strdup(const char *s);
 
 void *__wrap_malloc(size_t n)
 {
-	return out_of_memory() ? NULL : __real_malloc(n);
+	return out_of_memory(n) ? NULL : __real_malloc(n);
 }
 
 void *__wrap_calloc(size_t n, size_t size)
 {
-	return out_of_memory() ? NULL : __real_calloc(n, size);
+	return out_of_memory(n * size) ? NULL : __real_calloc(n, size);
 }
 
 void *__wrap_reallocarray(void *p, size_t n, size_t size)
 {
-	return out_of_memory() ? NULL : __real_reallocarray(p, n, size);
+	return out_of_memory(n * size) ? NULL : __real_reallocarray(p, n, size);
 }
 
 char *__wrap_strdup(const char *s)
 {
-	return out_of_memory() ? NULL : __real_strdup(s);
+	return out_of_memory(strlen(s) + 1) ? NULL : __real_strdup(s);
 }
 
 static int setup(void **state)
@@ -543,34 +545,144 @@ static void test_every_field_counts(void **state)
 	assert_int_equal(fields, 50 + 14 + 15);
 }
 
-static void test_iteration_order(void **state)
+/* The names in the order of iteration, and that there are no more. */
+static void expect_pods(struct fixture *f, const char *const *want, size_t n)
+{
+	size_t iter = 0;
+
+	assert_int_equal(ig_store_count(f->store, IG_OBJECT_POD), n);
+	for (size_t i = 0; i < n; i++)
+		assert_string_equal(ig_store_next_pod(f->store, &iter)->name, want[i]);
+	assert_null(ig_store_next_pod(f->store, &iter));
+	assert_null(ig_store_next_pod(f->store, &iter));
+}
+
+/* Whatever goes leaves a gap that the last one fills: nothing else moves. */
+static void test_iteration(void **state)
 {
 	struct fixture *f = *state;
 	struct ig_object_set *set = new_set();
-	static const char *const want[] = {"p3", "p1", "p2", "p0"};
-	const struct ig_pod *pod;
-	size_t iter = 0, n = 0;
+	size_t iter = 0;
 
 	put(f, "z", one_pod("p0", "", ""));
 	add_pod(set, "p1", "", "");
 	add_pod(set, "p2", "", "");
 	put(f, "m", set);
 	put(f, "a", one_pod("p3", "", ""));
-	while ((pod = ig_store_next_pod(f->store, &iter)))
-		assert_string_equal(pod->name, want[n++]);
-	assert_int_equal(n, 4);
-	assert_int_equal(ig_store_count(f->store, IG_OBJECT_POD), 4);
-	/* taking the middle out leaves the rest in order and in place */
+	expect_pods(f, (const char *const[]){"p0", "p1", "p2", "p3"}, 4);
 	put(f, "m", NULL);
-	iter = 0;
-	assert_string_equal(ig_store_next_pod(f->store, &iter)->name, "p3");
-	assert_string_equal(ig_store_next_pod(f->store, &iter)->name, "p0");
-	assert_null(ig_store_next_pod(f->store, &iter));
-	assert_null(ig_store_next_pod(f->store, &iter));
-	iter = 0;
+	expect_pods(f, (const char *const[]){"p0", "p3"}, 2);
+	put(f, "z", one_pod("p4", "", ""));
+	expect_pods(f, (const char *const[]){"p3", "p4"}, 2);
+	put(f, "a", NULL);
+	put(f, "z", NULL);
+	expect_pods(f, NULL, 0);
+	put(f, "z", one_pod("p0", "", ""));
+	expect_pods(f, (const char *const[]){"p0"}, 1);
 	assert_null(ig_store_next_binding(f->store, &iter));
 	assert_null(ig_store_next_exception(f->store, &iter));
 	assert_null(ig_store_next_identity(f->store, &iter));
+	assert_null(ig_store_next_service_account(f->store, &iter));
+	assert_null(ig_store_next_metadata_policy(f->store, &iter));
+}
+
+static void test_batch(void **state)
+{
+	struct fixture *f = *state;
+
+	ig_store_begin(f->store);
+	put(f, "a", one_pod("p", UID_A, ""));
+	put(f, "b", one_pod("q", UID_B, ""));
+	put(f, "a", NULL);
+	/* visible already, but nobody is told yet */
+	assert_int_equal(ig_store_epoch(f->store), 3);
+	assert_null(ig_store_pod_by_uid(f->store, UID_A));
+	assert_non_null(ig_store_pod_by_uid(f->store, UID_B));
+	assert_int_equal(f->told, 0);
+	ig_store_commit(f->store);
+	assert_int_equal(f->told, 1);
+	assert_int_equal(f->told_epoch, 3);
+	/* nothing changed, refused, nothing at all: nobody is told */
+	ig_store_begin(f->store);
+	put(f, "b", one_pod("q", UID_B, ""));
+	refuse(f, "c", one_pod("x", UID_B, ""), "pod uid " UID_B " is already declared by b");
+	ig_store_commit(f->store);
+	ig_store_begin(f->store);
+	ig_store_commit(f->store);
+	assert_int_equal(f->told, 1);
+	put(f, "b", NULL);
+	assert_int_equal(f->told, 2);
+}
+
+/* Kubernetes feeds one source per object. */
+#define CHURN_SOURCES 20000
+
+static void put_pod(struct fixture *f, unsigned int i, unsigned int version)
+{
+	char source[48], name[32], uid[32];
+
+	(void)snprintf(source, sizeof(source), "kube:Pod/default/p%u", i);
+	(void)snprintf(name, sizeof(name), "p%u", i);
+	(void)snprintf(uid, sizeof(uid), "u%u-%u", i, version);
+	put(f, source, one_pod(name, uid, ""));
+}
+
+static void snapshot(const struct fixture *f, const struct ig_pod **ret)
+{
+	size_t iter = 0, n = 0;
+
+	while ((ret[n] = ig_store_next_pod(f->store, &iter)))
+		n++;
+}
+
+static size_t count_moved(const struct ig_pod *const *a, const struct ig_pod *const *b, size_t n)
+{
+	size_t moved = 0;
+
+	for (size_t i = 0; i < n; i++)
+		moved += a[i] != b[i];
+	return moved;
+}
+
+/* What a change takes and moves does not grow with what else is there. */
+static void test_churn(void **state)
+{
+	struct fixture *f = *state;
+	const struct ig_pod **before = calloc(2 * (CHURN_SOURCES + 1), sizeof(*before));
+	const struct ig_pod **after = before + CHURN_SOURCES + 1;
+	size_t start;
+
+	assert_non_null(before);
+	for (unsigned int i = 0; i < CHURN_SOURCES; i++)
+		put_pod(f, i, 0);
+	start = allocated_bytes;
+	for (unsigned int i = 0; i < 2 * CHURN_SOURCES; i++) {
+		/* in an order that goes up and down the table */
+		unsigned int which = (unsigned int)(i * 7919ULL % CHURN_SOURCES);
+
+		if (i % 1000 == 0)
+			snapshot(f, before);
+		put_pod(f, which, 1 + i / CHURN_SOURCES);
+		if (i % 1000 != 0)
+			continue;
+		snapshot(f, after);
+		assert_in_range(count_moved(before, after, CHURN_SOURCES), 1, 2);
+	}
+	/* the set itself, claims and slot of one pod */
+	assert_in_range((allocated_bytes - start) / (2 * CHURN_SOURCES), 1, 2048);
+	assert_int_equal(ig_store_epoch(f->store), 3 * CHURN_SOURCES);
+	assert_string_equal(ig_store_pod_by_uid(f->store, "u7919-2")->name, "p7919");
+	assert_null(ig_store_pod_by_uid(f->store, "u7919-1"));
+	for (unsigned int i = 0; i < CHURN_SOURCES; i++) {
+		char source[48];
+
+		(void)snprintf(source, sizeof(source), "kube:Pod/default/p%u", i);
+		allocations_left = 0;
+		put(f, source, NULL);
+		allocations_left = -1;
+	}
+	assert_int_equal(ig_store_count(f->store, IG_OBJECT_POD), 0);
+	free(before);
 }
 
 /* Many sources and many objects, added, replaced and removed: the table grows and shrinks. */
@@ -712,7 +824,9 @@ int main(void)
 		STORE_TEST(test_refused_keeps_old),
 		STORE_TEST(test_epoch),
 		cmocka_unit_test(test_every_field_counts),
-		STORE_TEST(test_iteration_order),
+		STORE_TEST(test_iteration),
+		STORE_TEST(test_batch),
+		STORE_TEST(test_churn),
 		STORE_TEST(test_many),
 		STORE_TEST(test_replace_out_of_memory),
 		cmocka_unit_test(test_parse_out_of_memory),

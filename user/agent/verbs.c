@@ -161,9 +161,39 @@ static json_t *workload_json(const struct ig_agent *agent, const struct ig_pod *
 		"identities", identity_names(agent, pod));
 }
 
+static int compare_members(const void *a, const void *b, void *keys)
+{
+	const json_t *const *ja = a, *const *jb = b;
+	int c = 0;
+
+	for (const char *const *key = keys; c == 0 && *key; key++)
+		c = strcmp(json_string_value(json_object_get(*ja, *key)),
+			json_string_value(json_object_get(*jb, *key)));
+	return c;
+}
+
+/* The same mappings ordered by these texts (ended by NULL), for the order in the store means
+ * nothing. Takes list; NULL when it is NULL or memory is out. */
+static json_t *sort_list(json_t *list, const char *const *keys)
+{
+	size_t n = json_array_size(list);
+	_cleanup_free_ json_t **items = calloc(n + 1, sizeof(json_t *));
+	json_t *sorted = items && list ? json_array() : NULL;
+
+	for (size_t i = 0; sorted && i < n; i++)
+		items[i] = json_array_get(list, i);
+	if (sorted)
+		qsort_r(items, n, sizeof(json_t *), compare_members, (void *)keys);
+	for (size_t i = 0; sorted && i < n; i++)
+		(void)json_array_append(sorted, items[i]);
+	json_decref(list);
+	return sorted;
+}
+
 static int workload_list(struct ig_ctl_conn *conn, json_t *args, void *userdata,
 	json_t **ret_result, struct ig_err *reterr_err)
 {
+	static const char *const keys[] = {"namespace", "name", NULL};
 	const struct ig_agent *agent = userdata;
 	json_t *list = json_array();
 	const struct ig_pod *pod;
@@ -174,8 +204,8 @@ static int workload_list(struct ig_ctl_conn *conn, json_t *args, void *userdata,
 	(void)reterr_err;
 	while (list && (pod = ig_store_next_pod(agent->store, &iter)) != NULL)
 		(void)json_array_append_new(list, workload_json(agent, pod));
-	*ret_result = list;
-	return list ? 0 : -ENOMEM;
+	*ret_result = sort_list(list, keys);
+	return *ret_result ? 0 : -ENOMEM;
 }
 
 static json_t *labels_json(const struct ig_pod *pod)
@@ -191,6 +221,7 @@ static json_t *labels_json(const struct ig_pod *pod)
 /* The bindings that give the pod its candidates. */
 static json_t *bindings_json(const struct ig_agent *agent, const struct ig_pod *pod)
 {
+	static const char *const keys[] = {"binding", NULL};
 	const struct ig_identity *found[IG_POD_IDENTITIES_MAX];
 	size_t n = ig_policy_candidates(
 		agent->store, pod, &agent->options->policy, found, IG_ARRAY_SIZE(found));
@@ -212,7 +243,7 @@ static json_t *bindings_json(const struct ig_agent *agent, const struct ig_pod *
 					"client_id", found[i]->client_id));
 		}
 	}
-	return list;
+	return sort_list(list, keys);
 }
 
 static const struct ig_pod *find_pod(

@@ -1,8 +1,9 @@
 /*
  * One store of what is declared, fed by any number of sources (a manifest file, a Kubernetes
- * watch). A source replaces everything that it declared before, at once or not at all, so readers
+ * object). A source replaces everything that it declared before, at once or not at all, so readers
  * never see half a change. Every change that changes something raises the epoch and tells the
- * listeners.
+ * listener. What a change costs is in proportion to the objects of its source, old and new, however
+ * many others there are.
  *
  * Pointers handed out stay valid until the store changes next, so they are never kept across a turn
  * of the event loop; keep names and look them up again.
@@ -20,14 +21,19 @@ struct ig_store;
 int ig_store_new(struct ig_store **ret);
 struct ig_store *ig_store_free(struct ig_store *store);
 
-/* Replaces what `source` (a path, a watch name; copied) declares. Takes `set` on success only; NULL
- * removes the source. -EINVAL with *reterr_err when an object of the set has the kind, namespace
- * and name (or, for pods, the uid or cgroup) of one that another source declares: nothing changes
- * then. */
+/* Replaces what `source` (a path, "kube:Pod/default/a"; copied) declares. Takes `set` on success
+ * only; NULL removes the source. -EINVAL with *reterr_err when an object of the set has the kind,
+ * namespace and name (or, for pods, the uid or cgroup) of one that another source declares: nothing
+ * changes then. */
 int ig_store_replace(struct ig_store *store, const char *source, struct ig_object_set *set,
 	struct ig_err *reterr_err);
 
 uint64_t ig_store_epoch(const struct ig_store *store); /* starts at 0, never falls */
+
+/* Between the two, changes are visible at once, but the listener is told only at the end, once, if
+ * anything changed. Not nested. */
+void ig_store_begin(struct ig_store *store);
+void ig_store_commit(struct ig_store *store);
 
 typedef void ig_store_changed(uint64_t epoch, void *userdata);
 /* One listener is enough for the agent; a second call replaces it. Called after the change. */
@@ -39,8 +45,9 @@ const struct ig_pod *ig_store_pod_by_name(
 /* The pod whose declared cgroup is `path` or its nearest ancestor. path is canonical. */
 const struct ig_pod *ig_store_pod_by_cgroup(const struct ig_store *store, const char *path);
 
-/* Iteration in a stable order (source, then place in the source): start with *iter = 0; NULL at the
- * end. */
+/* Iteration over all of a kind: start with *iter = 0; NULL at the end. The order means nothing and
+ * is another one after a change: whoever shows objects sorts them, whoever chooses among them
+ * compares their names. */
 const struct ig_pod *ig_store_next_pod(const struct ig_store *store, size_t *iter);
 const struct ig_binding *ig_store_next_binding(const struct ig_store *store, size_t *iter);
 const struct ig_exception *ig_store_next_exception(const struct ig_store *store, size_t *iter);
