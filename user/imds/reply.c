@@ -16,7 +16,6 @@
 
 /* JSON escapes make one byte six at most. */
 #define ERROR_BODY_BYTES (6 * (IG_UPSTREAM_RESPONSE_BYTES + 1024))
-#define TOKEN_BODY_BYTES (6 * (IG_TOKEN_BYTES + IG_RESOURCE_BYTES + IG_SELECTOR_BYTES + 1024))
 
 static const struct error {
 	const char *name;
@@ -90,6 +89,18 @@ static const struct error {
 		.status = 403,
 		.code = "forbidden",
 		.text = "Forbidden"},
+	[IG_IMDS_ERROR_NO_POD_NAME] = {.name = "no_pod_name",
+		.status = 400,
+		.code = "invalid_request",
+		.text = "missing 'podname' and 'podns' from request header"},
+	[IG_IMDS_ERROR_BAD_POD_NAME] = {.name = "bad_pod_name",
+		.status = 400,
+		.code = "invalid_request",
+		.text = "'podname' or 'podns' in the request header is no name of a pod"},
+	[IG_IMDS_ERROR_POD_NOT_FOUND] = {.name = "pod_not_found",
+		.status = 404,
+		.code = "not_found",
+		.text = "the pod is not known on this node"},
 	[IG_IMDS_ERROR_MALFORMED] = {.name = "malformed",
 		.status = 400,
 		.code = "invalid_request",
@@ -120,6 +131,16 @@ const char *ig_imds_error_name(enum ig_imds_error error)
 	if ((unsigned int)error >= _IG_IMDS_ERROR_MAX)
 		error = IG_IMDS_ERROR_SERVER;
 	return errors[error].name;
+}
+
+const char *ig_imds_error_text(enum ig_imds_error error)
+{
+	const char *text;
+
+	if ((unsigned int)error >= _IG_IMDS_ERROR_MAX)
+		error = IG_IMDS_ERROR_SERVER;
+	text = errors[error].text;
+	return text ? text : "Bad request";
 }
 
 bool ig_imds_api_version_has_token(const char *version)
@@ -193,15 +214,12 @@ static void member_number(struct ig_buf *b, const char *key, uint64_t value)
 	ig_buf_printf(b, "\"%llu\"", (unsigned long long)value);
 }
 
-int ig_imds_reply_token(const struct ig_imds_token_view *view, struct ig_imds_reply *ret)
+void ig_imds_write_token(struct ig_buf *b, const struct ig_imds_token_view *view)
 {
 	enum ig_selector_kind asked_by = view->selector ? view->selector->kind : IG_SELECTOR_NONE;
 	uint64_t expires_in =
 		view->expires_on_sec > view->now_sec ? view->expires_on_sec - view->now_sec : 0;
-	struct ig_buf *b = &ret->body;
 
-	*ret = (struct ig_imds_reply){.status = 200, .content_type = CONTENT_TYPE};
-	ig_buf_init(b, TOKEN_BODY_BYTES);
 	ig_buf_putc(b, '{');
 	ig_buf_json_member_str(b, "access_token", view->access_token);
 	ig_buf_json_member_str(b, "client_id", view->client_id);
@@ -217,6 +235,28 @@ int ig_imds_reply_token(const struct ig_imds_token_view *view, struct ig_imds_re
 	ig_buf_json_member_str(b, "resource", view->resource);
 	ig_buf_json_member_str(b, "token_type", "Bearer");
 	ig_buf_putc(b, '}');
+}
+
+int ig_imds_reply_token(const struct ig_imds_token_view *view, struct ig_imds_reply *ret)
+{
+	*ret = (struct ig_imds_reply){.status = 200, .content_type = CONTENT_TYPE};
+	ig_buf_init(&ret->body, IG_IMDS_TOKEN_BODY_BYTES);
+	ig_imds_write_token(&ret->body, view);
+	return finish(ret);
+}
+
+int ig_imds_reply_token_array(
+	const struct ig_imds_token_view *views, size_t n, struct ig_imds_reply *ret)
+{
+	*ret = (struct ig_imds_reply){.status = 200, .content_type = CONTENT_TYPE};
+	ig_buf_init(&ret->body, n * IG_IMDS_TOKEN_BODY_BYTES + 2);
+	ig_buf_putc(&ret->body, '[');
+	for (size_t i = 0; i < n; i++) {
+		if (i)
+			ig_buf_putc(&ret->body, ',');
+		ig_imds_write_token(&ret->body, &views[i]);
+	}
+	ig_buf_putc(&ret->body, ']');
 	return finish(ret);
 }
 

@@ -32,6 +32,9 @@ enum ig_imds_error {
 	IG_IMDS_ERROR_SERVER,		    /* 500 */
 	IG_IMDS_ERROR_UNAVAILABLE,	    /* 503, Retry-After 1 */
 	IG_IMDS_ERROR_FORBIDDEN,	    /* 403, without the word "unreachable" */
+	IG_IMDS_ERROR_NO_POD_NAME,	    /* 400: /host/token without podns and podname */
+	IG_IMDS_ERROR_BAD_POD_NAME,	    /* 400: they are no names */
+	IG_IMDS_ERROR_POD_NOT_FOUND,	    /* 404: /host/token for a pod that is not known */
 	IG_IMDS_ERROR_MALFORMED,	    /* 400, answered by the HTTP layer */
 	_IG_IMDS_ERROR_MAX
 };
@@ -52,6 +55,9 @@ void ig_imds_reply_done(struct ig_imds_reply *reply);
 /* "identity_not_found" … : a closed set for audit records and metric labels. */
 const char *ig_imds_error_name(enum ig_imds_error error);
 
+/* For people; a literal. */
+const char *ig_imds_error_text(enum ig_imds_error error);
+
 /* Fills *ret (which must be zeroed or done). detail_code and detail_text are used by
  * UPSTREAM_REJECTED only ("invalid_resource", "AADSTS500011: …"). -ENOMEM leaves status and headers
  * valid and the body empty. */
@@ -71,6 +77,18 @@ struct ig_imds_token_view {
 };
 
 int ig_imds_reply_token(const struct ig_imds_token_view *view, struct ig_imds_reply *ret);
+
+/* The older form for an identity with auxiliary tenants: an array of such objects, the primary
+ * tenant's first. */
+int ig_imds_reply_token_array(
+	const struct ig_imds_token_view *views, size_t n, struct ig_imds_reply *ret);
+
+/* The object that both consist of. */
+void ig_imds_write_token(struct ig_buf *b, const struct ig_imds_token_view *view);
+
+/* Room for the body of a reply with one token. JSON escapes make one byte six at most. */
+#define IG_IMDS_TOKEN_BODY_BYTES                                                                   \
+	(6 * (IG_TOKEN_BYTES + IG_RESOURCE_BYTES + IG_SELECTOR_BYTES + 1024))
 
 /* Whether the token path exists in that api-version: one of the list below, 2018-02-01 or later. */
 bool ig_imds_api_version_has_token(const char *version);

@@ -139,10 +139,21 @@ static enum ig_imds_error read_cache_control(
 	return IG_IMDS_ERROR_NONE;
 }
 
+enum ig_imds_error ig_imds_token_query(
+	const struct ig_imds_query *q, struct ig_imds_token_request *ret)
+{
+	enum ig_imds_error error = read_resource(q, ret);
+
+	if (error == IG_IMDS_ERROR_NONE)
+		error = read_selector(q, &ret->selector);
+	if (error == IG_IMDS_ERROR_NONE)
+		error = read_cache_control(q, ret);
+	return error;
+}
+
 static enum ig_imds_error read_query(const char *text, struct ig_imds_token_request *ret)
 {
 	const struct ig_imds_param *version;
-	enum ig_imds_error error;
 	struct ig_imds_query q;
 
 	if (ig_imds_query_parse(text, &q) < 0)
@@ -150,12 +161,7 @@ static enum ig_imds_error read_query(const char *text, struct ig_imds_token_requ
 	version = ig_imds_query_find(&q, "api-version");
 	if (!version || !ig_imds_api_version_has_token(version->value))
 		return IG_IMDS_ERROR_BAD_API_VERSION;
-	error = read_resource(&q, ret);
-	if (error == IG_IMDS_ERROR_NONE)
-		error = read_selector(&q, &ret->selector);
-	if (error == IG_IMDS_ERROR_NONE)
-		error = read_cache_control(&q, ret);
-	return error;
+	return ig_imds_token_query(&q, ret);
 }
 
 int ig_imds_token_request_parse(const struct ig_http_request *req,

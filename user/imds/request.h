@@ -40,6 +40,12 @@ void ig_imds_client_facts(const struct ig_http_request *req, struct ig_imds_clie
  * with the answer in *reterr_reply (missing or wrong Metadata header, X-Forwarded-For). */
 int ig_imds_check_headers(const struct ig_http_request *req, struct ig_imds_reply *reterr_reply);
 
+struct ig_imds_query;
+
+/* What of a query every token request has, whoever makes it: resource, selector, cache control. */
+enum ig_imds_error ig_imds_token_query(
+	const struct ig_imds_query *q, struct ig_imds_token_request *ret);
+
 /* 0, or -EBADMSG with the answer in *reterr_reply. `target` is ig_imds_route(req->target). */
 int ig_imds_token_request_parse(const struct ig_http_request *req,
 	const struct ig_imds_target *target, struct ig_imds_token_request *ret,

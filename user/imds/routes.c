@@ -36,6 +36,7 @@ static const char *const names[_IG_IMDS_ROUTE_MAX] = {
 	[IG_IMDS_ROUTE_ATTESTED] = "attested",
 	[IG_IMDS_ROUTE_LOADBALANCER] = "loadbalancer",
 	[IG_IMDS_ROUTE_SCHEDULEDEVENTS] = "scheduledevents",
+	[IG_IMDS_ROUTE_HOST_TOKEN] = "host_token",
 	[IG_IMDS_ROUTE_NONE] = "none",
 	[IG_IMDS_ROUTE_INVALID] = "invalid",
 };
@@ -116,30 +117,57 @@ static enum ig_imds_route match(const char *path, size_t len)
 	return IG_IMDS_ROUTE_NONE;
 }
 
-struct ig_imds_target ig_imds_route(const char *target)
+/* Path and query, with no route yet: INVALID, or NONE where there is a path. */
+static struct ig_imds_target split(const char *target)
 {
-	struct ig_imds_target ret = {
-		.route = IG_IMDS_ROUTE_INVALID, .path = target, .path_len = 0, .query = ""};
+	struct ig_imds_target ret = {.route = IG_IMDS_ROUTE_INVALID, .path = target, .query = ""};
 	const char *path = path_of(target);
-	size_t len;
 
 	if (!path)
 		return ret;
-	len = strcspn(path, "?");
-	if (path[len] == '?')
-		ret.query = path + len + 1;
+	ret.route = IG_IMDS_ROUTE_NONE;
+	ret.path_len = strcspn(path, "?");
+	if (path[ret.path_len] == '?')
+		ret.query = path + ret.path_len + 1;
 	/* some clients join a base that ends in a slash with a path that starts with one */
-	if (len >= 2 && path[0] == '/' && path[1] == '/') {
+	if (ret.path_len >= 2 && path[0] == '/' && path[1] == '/') {
 		path++;
-		len--;
+		ret.path_len--;
 	}
 	ret.path = path;
-	ret.path_len = len;
-	ret.route = match(path, len);
-	if (ret.route == IG_IMDS_ROUTE_NONE && len > 1 && path[len - 1] == '/' &&
-		match(path, len - 1) == IG_IMDS_ROUTE_TOKEN) {
+	return ret;
+}
+
+static bool ends_in_slash(const struct ig_imds_target *target)
+{
+	return target->path_len > 1 && target->path[target->path_len - 1] == '/';
+}
+
+struct ig_imds_target ig_imds_route(const char *target)
+{
+	struct ig_imds_target ret = split(target);
+
+	if (ret.route == IG_IMDS_ROUTE_INVALID)
+		return ret;
+	ret.route = match(ret.path, ret.path_len);
+	if (ret.route == IG_IMDS_ROUTE_NONE && ends_in_slash(&ret) &&
+		match(ret.path, ret.path_len - 1) == IG_IMDS_ROUTE_TOKEN) {
 		ret.route = IG_IMDS_ROUTE_TOKEN;
-		ret.path_len = len - 1;
+		ret.path_len--;
+	}
+	return ret;
+}
+
+struct ig_imds_target ig_imds_route_host(const char *target)
+{
+	static const char path[] = "/host/token";
+	struct ig_imds_target ret = split(target);
+	size_t len = ret.path_len - (ends_in_slash(&ret) ? 1 : 0);
+
+	if (ret.route == IG_IMDS_ROUTE_NONE && len == sizeof(path) - 1 &&
+		memcmp(ret.path, path, len) == 0) {
+		ret.route = IG_IMDS_ROUTE_HOST_TOKEN;
+		ret.path_len = len;
 	}
 	return ret;
 }

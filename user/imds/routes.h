@@ -20,6 +20,7 @@ enum ig_imds_route {
 	IG_IMDS_ROUTE_ATTESTED,	       /* /metadata/attested and below */
 	IG_IMDS_ROUTE_LOADBALANCER,    /* /metadata/loadbalancer and below */
 	IG_IMDS_ROUTE_SCHEDULEDEVENTS, /* /metadata/scheduledevents and below */
+	IG_IMDS_ROUTE_HOST_TOKEN,      /* /host/token; only ig_imds_route_host() gives it */
 	IG_IMDS_ROUTE_NONE,	       /* anything else, other clouds' paths among it: 404 */
 	IG_IMDS_ROUTE_INVALID, /* not a path at all ("*", authority form, no leading slash): 400 */
 	_IG_IMDS_ROUTE_MAX
@@ -36,6 +37,10 @@ struct ig_imds_target {
 /* target is a NUL-terminated request target. Never fails: what it does not know is NONE or INVALID.
  */
 struct ig_imds_target ig_imds_route(const char *target);
+
+/* The same for callers on the node, for whom there is /host/token (or with a slash behind it) and
+ * nothing else. */
+struct ig_imds_target ig_imds_route_host(const char *target);
 
 /* "token", "instance", …: a closed set, safe as a metric label and in audit records. */
 const char *ig_imds_route_name(enum ig_imds_route route);
