@@ -53,6 +53,19 @@ static __always_inline enum ig_endpoint ig_endpoint_find(__u32 daddr_be, __u16 d
 	return _IG_ENDPOINT_MAX;
 }
 
+/* The agent's port for /host/token? Address first, so that only connects to loopback pay for the
+ * lookup. Says nothing about the namespace. */
+static __always_inline bool ig_is_host_token_port(__u32 daddr_be, __u16 dport_be)
+{
+	const struct ig_settings *set;
+	__u32 zero = 0;
+
+	if (daddr_be != bpf_htonl(IG_ADDR_LOOPBACK))
+		return false;
+	set = bpf_map_lookup_elem(&settings, &zero);
+	return set && set->host_token_port_be && set->host_token_port_be == dport_be;
+}
+
 /* ::ffff:a.b.c.d, the only IPv6 form that reaches an IPv4 host without translation */
 static __always_inline bool ig_is_v4_mapped(const __u32 ip6[4])
 {
@@ -104,6 +117,26 @@ static __always_inline enum ig_verdict ig_verdict_of(
 	return verdict < _IG_VERDICT_MAX ? (enum ig_verdict)verdict : IG_VERDICT_DENY;
 }
 
+static __always_inline bool ig_is_tcp(const struct ig_conn *conn)
+{
+	return conn->is_stream &&
+	       (conn->protocol == IPPROTO_TCP || conn->protocol == IPPROTO_MPTCP);
+}
+
+/* Does this connect, which goes to the port for /host/token, reach the agent? In another namespace
+ * that port is somebody else's. *ret_cgroup_id: as of a decision. */
+static __always_inline bool ig_is_for_host_token(const struct ig_conn *conn, __u64 *ret_cgroup_id)
+{
+	const struct ig_settings *set;
+	__u32 zero = 0;
+
+	set = bpf_map_lookup_elem(&settings, &zero);
+	if (!set || conn->netns_cookie != set->host_netns_cookie || !ig_is_tcp(conn))
+		return false;
+	(void)ig_workload_find(conn, ret_cgroup_id);
+	return true;
+}
+
 static __always_inline struct ig_decision ig_decide(const struct ig_conn *conn)
 {
 	struct ig_decision d = {.verdict = IG_VERDICT_DENY, .reason = IG_EVENT_DENIED};
@@ -117,9 +150,7 @@ static __always_inline struct ig_decision ig_decide(const struct ig_conn *conn)
 	d.verdict = ig_verdict_of(conn, &d.workload_cgroup_id);
 	if (d.verdict == IG_VERDICT_PASS) {
 		d.reason = IG_EVENT_PASSED;
-	} else if (d.verdict == IG_VERDICT_REDIRECT &&
-		   (!conn->is_stream ||
-			   (conn->protocol != IPPROTO_TCP && conn->protocol != IPPROTO_MPTCP))) {
+	} else if (d.verdict == IG_VERDICT_REDIRECT && !ig_is_tcp(conn)) {
 		d.verdict = IG_VERDICT_DENY;
 		d.reason = IG_EVENT_NOT_TCP;
 	}

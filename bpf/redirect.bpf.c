@@ -2,15 +2,17 @@
  * The hooks of the data path: each translates its context, calls the decision, and writes the
  *result.
  *
- *	connect4, connect6   any connect() to an endpoint (v4-mapped destinations run connect6 only)
- *	sockops              publishes the flow of a redirected socket once its source port is known
- *	getpeername4, 6      the application still sees the address that it asked for
+ *	connect4, connect6   any connect() to an endpoint (v4-mapped destinations run connect6
+ *only), and to the agent's own port for /host/token, which only leaves a flow sockops publishes the
+ *flow of a redirected socket once its source port is known getpeername4, 6      the application
+ *still sees the address that it asked for
  *
  * What happens when something is missing: no listener in the namespace, no memory for the socket's
  * storage, a device binding that cannot be undone → the connect is refused, counted and recorded.
  *Flow table full → counted and recorded here, and the agent refuses the connection that it cannot
  *attribute. Rings full → counted; the decision stands. Agent gone → the maps stay; its closed
- *listener refuses.
+ *listener refuses. No flow for a connect to /host/token → it goes on, and the agent refuses what it
+ * cannot attribute.
  */
 #include <linux/bpf.h>
 
@@ -84,6 +86,45 @@ static __always_inline __u16 redirect(struct bpf_sock_addr *ctx, struct ig_flow 
 }
 
 /* *ret_port_be: where to go on 127.0.0.1, or 0 to leave the destination alone. */
+/* Everything about the caller and where it wants to go. */
+static __always_inline void flow_read(struct bpf_sock_addr *ctx, const struct ig_conn *conn,
+	__u64 workload_cgroup_id, __u32 daddr_be, __u8 family, struct ig_flow *flow)
+{
+	ig_caller_read(&flow->caller);
+	flow->caller.netns_cookie = conn->netns_cookie;
+	flow->caller.workload_cgroup_id = workload_cgroup_id;
+	flow->cookie = bpf_get_socket_cookie(ctx);
+	flow->connect_time_ns = bpf_ktime_get_ns();
+	flow->daddr_be = daddr_be;
+	flow->dport_be = (__u16)ctx->user_port;
+	flow->family = family;
+	flow->protocol = (__u8)conn->protocol;
+	flow->endpoint = (__u8)conn->endpoint;
+}
+
+/* A connect to the port for /host/token: nothing is changed, the facts go along. */
+static __always_inline void attribute(struct bpf_sock_addr *ctx, __u8 family)
+{
+	struct ig_conn conn = {};
+	struct ig_flow *stored, flow = {};
+	__u64 workload_cgroup_id = 0;
+
+	ig_conn_read(ctx, IG_ENDPOINT_HOST_TOKEN, &conn);
+	if (!ig_is_for_host_token(&conn, &workload_cgroup_id))
+		return;
+	flow_read(ctx, &conn, workload_cgroup_id, bpf_htonl(IG_ADDR_LOOPBACK), family, &flow);
+	flow.gate_port_be = flow.dport_be;
+	stored = ctx->sk ? bpf_sk_storage_get(
+				   &redirected, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE)
+			 : NULL;
+	if (!stored) {
+		count(IG_COUNTER_NO_STORAGE);
+		return;
+	}
+	*stored = flow;
+	count(IG_COUNTER_HOST_TOKEN);
+}
+
 static __always_inline int handle_connect(struct bpf_sock_addr *ctx, enum ig_endpoint endpoint,
 	__u32 daddr_be, __u8 family, __u16 *ret_port_be)
 {
@@ -97,16 +138,7 @@ static __always_inline int handle_connect(struct bpf_sock_addr *ctx, enum ig_end
 		count(IG_COUNTER_UPSTREAM);
 		return ALLOW;
 	}
-	ig_caller_read(&flow.caller);
-	flow.caller.netns_cookie = conn.netns_cookie;
-	flow.caller.workload_cgroup_id = d.workload_cgroup_id;
-	flow.cookie = bpf_get_socket_cookie(ctx);
-	flow.connect_time_ns = bpf_ktime_get_ns();
-	flow.daddr_be = daddr_be;
-	flow.dport_be = (__u16)ctx->user_port;
-	flow.family = family;
-	flow.protocol = (__u8)conn.protocol;
-	flow.endpoint = (__u8)endpoint;
+	flow_read(ctx, &conn, d.workload_cgroup_id, daddr_be, family, &flow);
 	if (d.verdict == IG_VERDICT_REDIRECT) {
 		*ret_port_be = redirect(ctx, &flow);
 		return *ret_port_be ? ALLOW : refuse_for_now();
@@ -125,8 +157,11 @@ int ig_connect4(struct bpf_sock_addr *ctx)
 	__u16 port_be = 0;
 	int verdict;
 
-	if (endpoint == _IG_ENDPOINT_MAX)
+	if (endpoint == _IG_ENDPOINT_MAX) {
+		if (ig_is_host_token_port(ctx->user_ip4, (__u16)ctx->user_port))
+			attribute(ctx, AF_INET);
 		return ALLOW;
+	}
 	verdict = handle_connect(ctx, endpoint, ctx->user_ip4, AF_INET, &port_be);
 	if (port_be) {
 		ctx->user_ip4 = bpf_htonl(IG_ADDR_LOOPBACK);
@@ -146,8 +181,11 @@ int ig_connect6(struct bpf_sock_addr *ctx)
 	if (!ig_is_v4_mapped(ip6))
 		return ALLOW;
 	endpoint = ig_endpoint_find(ip6[3], (__u16)ctx->user_port);
-	if (endpoint == _IG_ENDPOINT_MAX)
+	if (endpoint == _IG_ENDPOINT_MAX) {
+		if (ig_is_host_token_port(ip6[3], (__u16)ctx->user_port))
+			attribute(ctx, AF_INET6);
 		return ALLOW;
+	}
 	verdict = handle_connect(ctx, endpoint, ip6[3], AF_INET6, &port_be);
 	if (port_be) {
 		ctx->user_ip6[3] = bpf_htonl(IG_ADDR_LOOPBACK);
@@ -170,11 +208,12 @@ static __always_inline struct ig_flow *redirected_flow(
 }
 
 static __always_inline void flow_key_read(
-	struct bpf_sock_ops *ctx, __u64 netns_cookie, struct ig_flow_key *key)
+	struct bpf_sock_ops *ctx, const struct ig_flow *flow, struct ig_flow_key *key)
 {
-	key->netns_cookie = netns_cookie;
+	key->netns_cookie = flow->caller.netns_cookie;
 	key->saddr_be = ctx->local_ip4;
 	key->sport_be = bpf_htons((__u16)ctx->local_port);
+	key->gate_port_be = flow->gate_port_be;
 }
 
 static __always_inline void publish(struct bpf_sock_ops *ctx, struct ig_flow *flow)
@@ -184,7 +223,7 @@ static __always_inline void publish(struct bpf_sock_ops *ctx, struct ig_flow *fl
 	if (flow->published)
 		return;
 	flow->published = 1;
-	flow_key_read(ctx, flow->caller.netns_cookie, &key);
+	flow_key_read(ctx, flow, &key);
 	if (bpf_map_update_elem(&flows, &key, flow, BPF_ANY)) {
 		count(IG_COUNTER_FLOW_TABLE_FULL);
 		ig_event_emit(IG_EVENT_FLOW_TABLE_FULL, flow);
@@ -202,7 +241,7 @@ static __always_inline void unpublish(struct bpf_sock_ops *ctx, const struct ig_
 	struct ig_flow_key key = {};
 	const struct ig_flow *current;
 
-	flow_key_read(ctx, flow->caller.netns_cookie, &key);
+	flow_key_read(ctx, flow, &key);
 	current = bpf_map_lookup_elem(&flows, &key);
 	if (!current || current->cookie != flow->cookie)
 		return;

@@ -10,14 +10,17 @@
 
 #include <linux/types.h>
 
-#define IG_ABI_VERSION 1
+#define IG_ABI_VERSION 2
 
 /* The guarded addresses: one index per address:port. */
 enum ig_endpoint {
 	IG_ENDPOINT_IMDS,	  /* 169.254.169.254:80 */
 	IG_ENDPOINT_WIRESERVER,	  /* 168.63.129.16:80, which also serves /metadata */
 	IG_ENDPOINT_HOSTGAPLUGIN, /* 168.63.129.16:32526 */
-	_IG_ENDPOINT_MAX
+	_IG_ENDPOINT_MAX,
+	/* Nothing that is guarded, so without a verdict: the agent's own port for /host/token. In
+	 * flows only. */
+	IG_ENDPOINT_HOST_TOKEN = 64
 };
 
 #define IG_ADDR_IMDS	     0xa9fea9feU /* 169.254.169.254, host order */
@@ -39,6 +42,10 @@ struct ig_settings {
 	__u64 host_netns_cookie;
 	__u8 host_verdict[4];  /* by endpoint: callers in the host's namespace and in no workload */
 	__u8 other_verdict[4]; /* by endpoint: callers in other namespaces and in no workload */
+	/* On 127.0.0.1 of the host's namespace; 0: none. Connects there go where they want, but
+	 * leave a flow, so that the agent knows who asks. */
+	__u16 host_token_port_be;
+	__u8 pad[6];
 };
 
 /* Value of map `workloads`, keyed by cgroup id (__u64). */
@@ -55,13 +62,14 @@ struct ig_listener_entry {
 	__u8 pad[6];
 };
 
-/* Key of map `flows`: the caller's end of a redirected connection. Another namespace can use the
- * same address and port, so the namespace is part of it. */
+/* Key of map `flows`: a connection to the agent. Another namespace can use the same address and
+ * port, so the namespace is part of it; so is the port that it goes to, since one source port may
+ * serve several connections as long as these differ. The destination is always IG_ADDR_LOOPBACK. */
 struct ig_flow_key {
 	__u64 netns_cookie;
 	__u32 saddr_be;
 	__u16 sport_be;
-	__u8 pad[2];
+	__u16 gate_port_be;
 };
 
 #define IG_COMM_BYTES 16
@@ -90,7 +98,7 @@ struct ig_flow {
 	__u64 connect_time_ns; /* CLOCK_MONOTONIC */
 	__u32 daddr_be;	       /* as the caller asked for it */
 	__u16 dport_be;
-	__u16 gate_port_be; /* where it was sent instead; 0 when it was not */
+	__u16 gate_port_be; /* where it went on IG_ADDR_LOOPBACK; 0: not to the agent */
 	__u8 family;	    /* AF_INET, or AF_INET6 for a v4-mapped destination */
 	__u8 protocol;	    /* IPPROTO_TCP, IPPROTO_UDP, … */
 	__u8 endpoint;	    /* enum ig_endpoint */
@@ -145,6 +153,7 @@ struct ig_wakeup {
 	X(FLOW_PUBLISHED, "flow_published")                                                        \
 	X(FLOW_TABLE_FULL, "flow_table_full")                                                      \
 	X(FLOW_CLOSED, "flow_closed_early")                                                        \
+	X(HOST_TOKEN, "host_token")                                                                \
 	X(PEERNAME, "peername_restored")                                                           \
 	X(EVENTS_LOST, "events_lost")                                                              \
 	X(WAKEUPS_LOST, "wakeups_lost")
@@ -156,7 +165,7 @@ enum ig_counter {
 		_IG_COUNTER_MAX
 };
 
-_Static_assert(sizeof(struct ig_settings) == 16, "abi");
+_Static_assert(sizeof(struct ig_settings) == 24, "abi");
 _Static_assert(sizeof(struct ig_workload_entry) == 8, "abi");
 _Static_assert(sizeof(struct ig_listener_entry) == 8, "abi");
 _Static_assert(sizeof(struct ig_flow_key) == 16, "abi");

@@ -8,20 +8,35 @@
 #include "decide.bpf.h"
 #include "decide_case.h"
 
+static __always_inline void read_conn(const struct decide_case *c, struct ig_conn *conn)
+{
+	conn->netns_cookie = c->netns_cookie;
+	conn->endpoint = c->endpoint;
+	conn->protocol = c->protocol;
+	conn->from_agent = c->from_agent;
+	conn->is_stream = c->is_stream;
+	for (int i = 0; i < IG_CGROUP_DEPTH_MAX; i++)
+		conn->cgroup_ids[i] = c->cgroup_ids[i];
+}
+
+SEC("syscall")
+int run_host_token(struct decide_case *c)
+{
+	struct ig_conn conn = {};
+
+	read_conn(c, &conn);
+	c->workload_cgroup_id = 0;
+	c->verdict = ig_is_for_host_token(&conn, &c->workload_cgroup_id);
+	return 0;
+}
+
 SEC("syscall")
 int run_decide(struct decide_case *c)
 {
-	struct ig_conn conn = {
-		.netns_cookie = c->netns_cookie,
-		.endpoint = c->endpoint,
-		.protocol = c->protocol,
-		.from_agent = c->from_agent,
-		.is_stream = c->is_stream,
-	};
+	struct ig_conn conn = {};
 	struct ig_decision d;
 
-	for (int i = 0; i < IG_CGROUP_DEPTH_MAX; i++)
-		conn.cgroup_ids[i] = c->cgroup_ids[i];
+	read_conn(c, &conn);
 	d = ig_decide(&conn);
 	c->verdict = d.verdict;
 	c->reason = d.reason;
@@ -37,6 +52,7 @@ int run_endpoint(struct endpoint_case *c)
 
 	c->is_v4_mapped = ig_is_v4_mapped(ip6);
 	c->endpoint = ig_endpoint_find(ip6[3], (__u16)c->port_be);
+	c->is_host_token = ig_is_host_token_port(ip6[3], (__u16)c->port_be);
 	return 0;
 }
 

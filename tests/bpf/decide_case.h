@@ -30,5 +30,5 @@ struct endpoint_case {
 	/* out */
 	__u32 is_v4_mapped;
 	__u32 endpoint;
-	__u32 pad;
+	__u32 is_host_token;
 };

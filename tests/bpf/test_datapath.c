@@ -29,6 +29,10 @@
 #include "datapath/datapath.h"
 #include "workload/mount.h"
 
+#define TEXT_OF_(x) #x
+#define TEXT_OF(x)  TEXT_OF_(x)
+#define MAPS	    "v" TEXT_OF(IG_ABI_VERSION)
+
 static char bpffs[64], cgroup[600];
 static enum bpf_map_type missing_map;
 static int fail_load;
@@ -99,7 +103,7 @@ static void mounts_and_pins(void **state)
 	unsigned int adopted = 77;
 
 	(void)state;
-	assert_true(pinned("v1/flows"));
+	assert_true(pinned(MAPS "/flows"));
 	assert_false(pinned("links/ig_connect4"));
 	assert_int_equal(ig_datapath_attach(dp, &adopted, NULL), 0);
 	assert_int_equal(adopted, 0);
@@ -165,13 +169,18 @@ static void a_sweep_sees_every_entry_once(void **state)
 
 static void a_flow_is_taken_once(void **state)
 {
-	struct ig_flow_key key = {.netns_cookie = 5, .saddr_be = 1, .sport_be = htons(2)};
+	struct ig_flow_key key = {
+		.netns_cookie = 5, .saddr_be = 1, .sport_be = htons(2), .gate_port_be = htons(254)};
+	struct ig_flow_key elsewhere = key;
 	struct ig_flow flow = {.cookie = 99}, got = {};
 	struct ig_datapath *dp = must_open();
 	int fd = ig_datapath_flows_fd(dp);
 
 	(void)state;
 	assert_int_equal(bpf_map_update_elem(fd, &key, &flow, BPF_ANY), 0);
+	/* the same source port may be used for another listener */
+	elsewhere.gate_port_be = htons(2579);
+	assert_int_equal(ig_flow_take(fd, &elsewhere, &got), -ENOENT);
 	assert_int_equal(ig_flow_take(fd, &key, &got), 0);
 	assert_int_equal(got.cookie, 99);
 	assert_int_equal(ig_flow_take(fd, &key, &got), -ENOENT);
@@ -199,7 +208,7 @@ static void pins_of_another_shape_are_replaced(void **state)
 
 	(void)state;
 	(void)ig_datapath_free(dp);
-	(void)snprintf(path, sizeof(path), "%s/imdsgate/v1/flows", bpffs);
+	(void)snprintf(path, sizeof(path), "%s/imdsgate/" MAPS "/flows", bpffs);
 	assert_int_equal(unlink(path), 0);
 	assert_int_equal(bpf_obj_pin(odd, path), 0);
 	a_flow_is_taken_once(state);

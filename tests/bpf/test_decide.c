@@ -314,6 +314,67 @@ static void only_mapped_addresses_are_mapped(void **state)
 	assert_false(at("1::ffff:169.254.169.254", 80).is_v4_mapped);
 }
 
+static void set_host_token_port(uint16_t port)
+{
+	struct ig_settings settings = {
+		.host_netns_cookie = HOST_NETNS, .host_token_port_be = htons(port)};
+	__u32 zero = 0;
+
+	assert_int_equal(
+		bpf_map_update_elem(bpf_map__fd(skel->maps.settings), &zero, &settings, BPF_ANY),
+		0);
+}
+
+static void the_host_token_port_is_exact(void **state)
+{
+	(void)state;
+	set_host_token_port(2579);
+	assert_true(at("::ffff:127.0.0.1", 2579).is_host_token);
+	assert_int_equal(at("::ffff:127.0.0.1", 2579).endpoint, _IG_ENDPOINT_MAX);
+	assert_false(at("::ffff:127.0.0.1", 2580).is_host_token);
+	assert_false(at("::ffff:127.0.0.1", 4874).is_host_token); /* the other byte order */
+	assert_false(at("::ffff:127.0.0.2", 2579).is_host_token);
+	assert_false(at("::ffff:0.0.0.0", 2579).is_host_token);
+	assert_false(at("::ffff:169.254.169.254", 2579).is_host_token);
+	assert_false(at("::ffff:127.0.0.1", 0).is_host_token);
+	set_host_token_port(0);
+	assert_false(at("::ffff:127.0.0.1", 2579).is_host_token);
+	assert_false(at("::ffff:127.0.0.1", 0).is_host_token);
+}
+
+static struct decide_case host_token(struct decide_case c)
+{
+	run(skel->progs.run_host_token, &c, sizeof(c));
+	return c;
+}
+
+/* The port means the agent's only in the host's namespace, whatever the verdicts are. */
+static void only_the_hosts_streams_reach_the_host_token_port(void **state)
+{
+	struct decide_case c = tcp_case();
+
+	(void)state;
+	set_host_token_port(2579);
+	c.endpoint = IG_ENDPOINT_HOST_TOKEN;
+	assert_false(host_token(c).verdict);
+	c.netns_cookie = HOST_NETNS;
+	assert_true(host_token(c).verdict);
+	assert_int_equal(host_token(c).workload_cgroup_id, 0);
+	set_workload(2, IG_VERDICT_DENY, IG_VERDICT_DENY, IG_VERDICT_DENY);
+	assert_true(host_token(c).verdict);
+	assert_int_equal(host_token(c).workload_cgroup_id, 2);
+	drop_workload(2);
+	c.protocol = IPPROTO_MPTCP;
+	assert_true(host_token(c).verdict);
+	c.protocol = IPPROTO_UDP;
+	c.is_stream = 0;
+	assert_false(host_token(c).verdict);
+	/* and it is no endpoint with a verdict of its own */
+	c = tcp_case();
+	c.endpoint = IG_ENDPOINT_HOST_TOKEN;
+	assert_int_equal(decide(c).verdict, IG_VERDICT_DENY);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -330,6 +391,8 @@ int main(void)
 		cmocka_unit_test(the_agents_sockets_pass_to_imds_only),
 		cmocka_unit_test(endpoints_are_exact),
 		cmocka_unit_test(only_mapped_addresses_are_mapped),
+		cmocka_unit_test(the_host_token_port_is_exact),
+		cmocka_unit_test(only_the_hosts_streams_reach_the_host_token_port),
 	};
 
 	return cmocka_run_group_tests_name("bpf/decide", tests, setup, teardown);

@@ -34,6 +34,7 @@ struct listener {
 	struct ig_gate *gate;
 	uint64_t netns_cookie;
 	bool is_host;
+	uint16_t port;
 	int sock;			 /* owned */
 	struct event *readable, *resume; /* owned */
 	UT_hash_handle hh;
@@ -302,6 +303,7 @@ static void accepted(struct listener *l, int fd, const struct sockaddr_in *peer)
 		.netns_cookie = l->netns_cookie,
 		.saddr_be = peer->sin_addr.s_addr,
 		.sport_be = peer->sin_port,
+		.gate_port_be = htons(l->port),
 	};
 	struct ig_flow flow;
 	int r = gate->ask_monitor ? -EPERM : ig_flow_take(gate->agent->flows_fd, &key, &flow);
@@ -364,7 +366,6 @@ int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is
 {
 	struct listener *l = calloc(1, sizeof(*l));
 
-	(void)port;
 	if (!l) {
 		(void)ig_close(sock);
 		return -ENOMEM;
@@ -372,6 +373,7 @@ int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is
 	l->gate = gate;
 	l->netns_cookie = netns_cookie;
 	l->is_host = is_host;
+	l->port = port;
 	l->sock = sock;
 	l->readable = event_new(gate->agent->base, sock, EV_READ | EV_PERSIST, on_accept, l);
 	l->resume = evtimer_new(gate->agent->base, on_resume, l);
