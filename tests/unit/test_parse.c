@@ -147,6 +147,20 @@ static void equal_without_case(void **state)
 	assert_false(ig_str_equal_nocase("\xc4", "\xe4"));
 }
 
+static void beginnings_equal_without_case(void **state)
+{
+	(void)state;
+	assert_true(ig_str_equal_nocase_n("Metadata/a", "mETADATA?b", 8));
+	assert_false(ig_str_equal_nocase_n("Metadata/a", "mETADATA?b", 9));
+	assert_true(ig_str_equal_nocase_n("a", "b", 0));
+	assert_true(ig_str_equal_nocase_n("ab", "AB", 7));
+	assert_false(ig_str_equal_nocase_n("ab", "a", 7));
+	assert_false(ig_str_equal_nocase_n("a", "ab", 2));
+	assert_false(ig_str_equal_nocase_n("@", "`", 1));
+	/* nothing behind the end is looked at */
+	assert_true(ig_str_equal_nocase_n("a\0x", "A\0y", 3));
+}
+
 static void case_does_not_depend_on_the_locale(void **state)
 {
 	char text[] = "TITLE I";
@@ -231,6 +245,7 @@ int main(void)
 		cmocka_unit_test(guid_does_not_read_behind_the_end),
 		cmocka_unit_test(hex_digits),
 		cmocka_unit_test(equal_without_case),
+		cmocka_unit_test(beginnings_equal_without_case),
 		cmocka_unit_test(case_does_not_depend_on_the_locale),
 		cmocka_unit_test(lower_leaves_the_rest_alone),
 		cmocka_unit_test(prefixes),

@@ -86,6 +86,17 @@ bool ig_str_equal_nocase(const char *a, const char *b)
 	return lower(*a) == lower(*b);
 }
 
+bool ig_str_equal_nocase_n(const char *a, const char *b, size_t len)
+{
+	for (size_t i = 0; i < len; i++) {
+		if (lower(a[i]) != lower(b[i]))
+			return false;
+		if (!a[i])
+			break;
+	}
+	return true;
+}
+
 void ig_str_lower(char *s)
 {
 	for (; *s; s++)

@@ -21,6 +21,8 @@ int ig_parse_hex_digit(char c);
 
 /* Equality of ASCII text without regard to letter case and without looking at the locale. */
 bool ig_str_equal_nocase(const char *a, const char *b);
+/* The same for the first len bytes, or less when both end before. */
+bool ig_str_equal_nocase_n(const char *a, const char *b, size_t len);
 /* Lower-cases A-Z in place, leaving every other byte alone. */
 void ig_str_lower(char *s);
 bool ig_str_has_prefix(const char *s, const char *prefix);
