@@ -22,15 +22,19 @@
  * kept as it is, so that whoever validates the object sees the wrong type. For example, labels and
  * the names of containers:
  *
- *	{"metadata", IG_KUBE_PICK({"labels"})},
- *	{"spec", IG_KUBE_PICK({"containers", IG_KUBE_PICK({"[]", IG_KUBE_PICK({"name"})})})},
+ *	IG_KUBE_BELOW("metadata", IG_KUBE_ALL("labels")),
+ *	IG_KUBE_BELOW("containers", IG_KUBE_BELOW("[]", IG_KUBE_ALL("name"))),
+ *	{},
  */
 struct ig_kube_pick {
 	const char *key;
 	const struct ig_kube_pick *below; /* NULL: everything */
 };
 
-#define IG_KUBE_PICK(...) ((const struct ig_kube_pick[]){__VA_ARGS__, {}})
+/* clang-format off */
+#define IG_KUBE_ALL(name) {.key = (name)}
+#define IG_KUBE_BELOW(name, ...) {.key = (name), .below = (const struct ig_kube_pick[]){__VA_ARGS__, {}}}
+/* clang-format on */
 
 enum ig_kube_event {
 	IG_KUBE_EVENT_ITEM, /* of a list */
@@ -49,10 +53,10 @@ struct ig_kube_item {
 	/* Never NULL, "" when absent. ITEM, ADDED, MODIFIED and DELETED always have a name, and
 	 * events except ERROR and UNKNOWN always have a version. */
 	const char *ns, *name, *uid, *resource_version;
-	/* The wanted fields, and always metadata with the four above. NULL: see unusable. Also NULL
-	 * for BOOKMARK, ERROR and UNKNOWN. */
+	/* Of ITEM, ADDED and MODIFIED: the wanted fields, and always metadata with the four above.
+	 * NULL: see unusable. */
 	json_t *object;
-	/* For people, a literal: why there is no object though the event has one. */
+	/* For people, a literal: why there is no object though the event should have one. */
 	const char *unusable;
 	/* of a Status: 0, "", "", -1 when absent */
 	unsigned int code;
