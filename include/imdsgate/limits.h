@@ -72,6 +72,9 @@
 #define IG_CGROUP_PATH_BYTES	 1024
 #define IG_POD_IDENTITIES_MAX	 64
 #define IG_AUXILIARY_TENANTS_MAX 3 /* of one identity */
+#define IG_POD_CONTAINERS_MAX	 256
+#define IG_POLICY_LIST_MAX	 256 /* entries in one list of a MetadataPolicy */
+#define IG_POLICY_RATE_MAX	 100000
 
 /* Kubernetes (user/kube) */
 #define IG_KUBE_CONFIG_BYTES	    (1024 * 1024) /* a kubeconfig file */

@@ -264,6 +264,10 @@ static const struct {
 	{"apiVersion: v1\nkind: Service\n", 2, 1, "unknown kind \"Service\""},
 	{"apiVersion: v1\nkind: pod\n", 2, 1, "unknown kind \"pod\""},
 	{"apiVersion: V1\nkind: Pod\n", 1, 1, "expected \"v1\", found \"V1\""},
+	{"apiVersion: imdsgate.dev/v1\nkind: MetadataPolicy\n", 1, 1,
+		"expected \"imdsgate.dev/v1alpha1\", found \"imdsgate.dev/v1\""},
+	{"apiVersion: imdsgate.dev/v1alpha1\nkind: Policy\n", 2, 1,
+		"unknown kind \"Policy\"; expected MetadataPolicy"},
 	{V1 "kind: AzureAssignedIdentity\n", 2, 1, "unknown kind \"AzureAssignedIdentity\""},
 	{"apiVersion: aadpodidentity.k8s.io/v2\nkind: AzureIdentity\n", 1, 1,
 		"expected \"aadpodidentity.k8s.io/v1\", found \"aadpodidentity.k8s.io/v2\""},
@@ -720,12 +724,12 @@ static void test_json(void **state)
 	assert_string_equal(set->pods[0].cgroup, "");
 	assert_int_equal(
 		add_json(v,
-			"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"b\",\"annotations\":{\"imdsgate.dev/cgroup\":17}}}",
+			"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"b\",\"uid\":\"7c6d5e4f-3a2b-1c0d-9e8f-7a6b5c4d3e2f\",\"annotations\":{\"imdsgate.dev/cgroup\":17}}}",
 			set, &err),
 		0);
 	assert_int_equal(
 		add_json(v,
-			"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\"}}",
+			"{\"apiVersion\":\"v1\",\"kind\":\"Pod\",\"metadata\":{\"name\":\"a\",\"uid\":\"8c6d5e4f-3a2b-1c0d-9e8f-7a6b5c4d3e2f\"}}",
 			set, &err),
 		-EINVAL);
 	assert_string_equal(err.message, "Pod default/a: Pod default/a is declared twice");

@@ -777,7 +777,13 @@ static void test_parse_out_of_memory(void **state)
 		"- apiVersion: aadpodidentity.k8s.io/v1\n  kind: AzurePodIdentityException\n"
 		"  metadata: {name: e}\n  spec: {podLabels: {a: b, c: d}}\n"
 		"- apiVersion: v1\n  kind: Pod\n"
-		"  metadata: {name: p, uid: " UID_A ", labels: {a: b, c: d}}\n";
+		"  metadata: {name: p, uid: " UID_A ", labels: {a: b, c: d}}\n"
+		"  spec: {containers: [{name: c}, {name: d}]}\n"
+		"- apiVersion: v1\n  kind: ServiceAccount\n  metadata:\n    name: s\n"
+		"    annotations: {azure.workload.identity/client-id: " UID_A "}\n"
+		"- apiVersion: imdsgate.dev/v1alpha1\n  kind: MetadataPolicy\n"
+		"  metadata: {name: m}\n"
+		"  spec: {podSelector: {matchLabels: {a: b}}, allow: {resources: [x, y]}}\n";
 	struct ig_object_set *set = NULL;
 	struct ig_err err = {};
 	long n = 0;
@@ -793,7 +799,7 @@ static void test_parse_out_of_memory(void **state)
 	} while (r < 0 && n < 10000);
 	assert_int_equal(r, 0);
 	assert_true(n > 20);
-	assert_int_equal(ig_object_set_count(set), 4);
+	assert_int_equal(ig_object_set_count(set), 6);
 	ig_object_set_free(set);
 }
 

@@ -92,6 +92,21 @@ static int check_strings(const struct ig_fields *f, const char *key, const json_
 	return 0;
 }
 
+static int check_mappings(const struct ig_fields *f, const char *key, const json_t *value)
+{
+	const json_t *item;
+	size_t i;
+
+	if (!json_is_array(value))
+		return ig_fields_fail(
+			f, key, "expected a sequence of mappings, found %s", found_text(value));
+	json_array_foreach (value, i, item)
+		if (!json_is_object(item))
+			return ig_fields_fail(
+				f, key, "expected a mapping, found %s", found_text(item));
+	return 0;
+}
+
 static int check_shape(const struct ig_fields *f, const struct ig_field *field, const json_t *value)
 {
 	if (field->nullable && json_is_null(value))
@@ -100,6 +115,7 @@ static int check_shape(const struct ig_fields *f, const struct ig_field *field, 
 	case IG_FIELD_ANY: break;
 	case IG_FIELD_STRING: return check_string(f, field->name, value);
 	case IG_FIELD_STRINGS: return check_strings(f, field->name, value);
+	case IG_FIELD_MAPPINGS: return check_mappings(f, field->name, value);
 	case IG_FIELD_INTEGER:
 		if (!json_is_integer(value))
 			return ig_fields_fail(
@@ -165,6 +181,20 @@ bool ig_fields_enter(
 	*ret_sub = (struct ig_fields){
 		.options = f->options, .node = node, .where = where, .err = f->err};
 	return true;
+}
+
+struct ig_fields ig_fields_item(
+	const struct ig_fields *f, const char *key, const char *where, size_t i)
+{
+	return (struct ig_fields){.options = f->options,
+		.node = json_array_get(json_object_get(f->node, key), i),
+		.where = where,
+		.err = f->err};
+}
+
+size_t ig_fields_count(const struct ig_fields *f, const char *key)
+{
+	return json_array_size(json_object_get(f->node, key));
 }
 
 const char *ig_fields_peek(const struct ig_fields *f, const char *key)

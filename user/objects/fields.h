@@ -25,7 +25,8 @@ enum ig_field_shape {
 	IG_FIELD_INTEGER,
 	IG_FIELD_BOOLEAN,
 	IG_FIELD_MAPPING,
-	IG_FIELD_STRINGS, /* a sequence of such strings */
+	IG_FIELD_STRINGS,  /* a sequence of such strings */
+	IG_FIELD_MAPPINGS, /* a sequence of mappings */
 };
 
 struct ig_field {
@@ -51,6 +52,11 @@ bool ig_fields_enter(
 	const struct ig_fields *f, const char *key, const char *where, struct ig_fields *ret_sub);
 const char *ig_fields_peek(const struct ig_fields *f, const char *key); /* NULL when absent */
 bool ig_fields_bool(const struct ig_fields *f, const char *key);	/* false when absent */
+
+/* Element i of a sequence of mappings, with the whole sequence's name as `where`. */
+struct ig_fields ig_fields_item(
+	const struct ig_fields *f, const char *key, const char *where, size_t i);
+size_t ig_fields_count(const struct ig_fields *f, const char *key); /* 0 when absent */
 
 /* A copy, "" when absent. */
 int ig_fields_copy(const struct ig_fields *f, const char *key, char **ret);

@@ -1,7 +1,7 @@
 /*
- * The kinds of declared objects; see kinds.h. Each has a table of its fields; everything that a
- * table cannot say (what depends on what, formats) stands in the kind's function. Fields that the
- * old system documented but never used are checked for their shape and dropped. Nothing is
+ * The kinds of aadpodidentity.k8s.io/v1; see kinds.h. Each has a table of its fields; everything
+ * that a table cannot say (what depends on what, formats) stands in the kind's function. Fields
+ * that the old system documented but never used are checked for their shape and dropped. Nothing is
  * repaired, cut or defaulted beyond what the shapes in object.h say. Called by validate.c.
  */
 #include "objects/kinds.h"
@@ -14,12 +14,10 @@
 #include "base/cleanup.h"
 #include "base/parse.h"
 #include "objects/names.h"
-#include "workload/cgroup.h"
 
 #define ANNOTATION_BEHAVIOR  "aadpodidentity.k8s.io/Behavior"
 #define ANNOTATION_OBJECT_ID "imdsgate.dev/object-id"
 #define ANNOTATION_EXCEPTION "imdsgate.dev/exception-mode"
-#define ANNOTATION_CGROUP    "imdsgate.dev/cgroup"
 #define ANNOTATION_FEDERATED "imdsgate.dev/federated-token-file"
 #define ANNOTATION_ALGORITHM "imdsgate.dev/assertion-algorithm"
 
@@ -53,12 +51,7 @@ static const struct ig_field exception_fields[] = {
 	{.name = "metadata", .shape = IG_FIELD_MAPPING, .nullable = true},
 };
 
-static const struct ig_field pod_fields[] = {
-	{.name = "hostNetwork", .shape = IG_FIELD_BOOLEAN},
-	{.name = "serviceAccountName", .shape = IG_FIELD_STRING},
-};
-
-static int copy_text(const struct ig_input *in, const char *text, char **ret)
+int ig_kind_text(const struct ig_input *in, const char *text, char **ret)
 {
 	char *copy = strdup(text);
 
@@ -68,15 +61,14 @@ static int copy_text(const struct ig_input *in, const char *text, char **ret)
 	return 0;
 }
 
-static int copy_names(const struct ig_input *in, char **ret_namespace, char **ret_name)
+int ig_kind_names(const struct ig_input *in, char **ret_namespace, char **ret_name)
 {
-	int r = copy_text(in, in->namespace, ret_namespace);
+	int r = ig_kind_text(in, in->namespace, ret_namespace);
 
-	return r < 0 ? r : copy_text(in, in->name, ret_name);
+	return r < 0 ? r : ig_kind_text(in, in->name, ret_name);
 }
 
-/* The annotation's value; NULL when it is absent. */
-static int annotation(const struct ig_input *in, const char *key, const char **ret)
+int ig_kind_annotation(const struct ig_input *in, const char *key, const char **ret)
 {
 	*ret = NULL;
 	return in->annotations.node ? ig_fields_string(&in->annotations, key, ret) : 0;
@@ -156,11 +148,11 @@ static int identity_secret(const struct ig_input *in, struct ig_identity *id)
 		return ig_fields_fail(
 			&password, "name", "expected the name of a Secret, found \"%s\"", name);
 	if (id->type == IG_IDENTITY_USER_ASSIGNED)
-		return copy_text(in, "", &id->secret_name);
+		return ig_kind_text(in, "", &id->secret_name);
 	if (!name || !name[0])
 		return ig_fields_fail(&in->spec, NULL,
 			"type %d needs a clientPassword with the name of a Secret", (int)id->type);
-	return copy_text(in, name, &id->secret_name);
+	return ig_kind_text(in, name, &id->secret_name);
 }
 
 static int identity_auxiliary_tenants(const struct ig_input *in, struct ig_identity *id)
@@ -186,7 +178,7 @@ static int identity_auxiliary_tenants(const struct ig_input *in, struct ig_ident
 			*end++ = ',';
 		end = stpcpy(end, tenant);
 	}
-	return copy_text(in, joined, &id->auxiliary_tenants);
+	return ig_kind_text(in, joined, &id->auxiliary_tenants);
 }
 
 /* NAMESPACE/… without empty, "." or ".." parts. */
@@ -209,12 +201,12 @@ static bool is_credential_path(const char *path, const char *namespace)
 static int identity_federation(const struct ig_input *in, struct ig_identity *id)
 {
 	const char *path;
-	int r = annotation(in, ANNOTATION_FEDERATED, &path);
+	int r = ig_kind_annotation(in, ANNOTATION_FEDERATED, &path);
 
 	if (r < 0)
 		return r;
 	if (!path)
-		return copy_text(in, "", &id->federated_token_file);
+		return ig_kind_text(in, "", &id->federated_token_file);
 	if (id->type != IG_IDENTITY_USER_ASSIGNED)
 		return ig_fields_fail(&in->annotations, ANNOTATION_FEDERATED,
 			"only for type 0; type %d has a credential of its own", (int)id->type);
@@ -225,13 +217,13 @@ static int identity_federation(const struct ig_input *in, struct ig_identity *id
 		return ig_fields_fail(&in->annotations, ANNOTATION_FEDERATED,
 			"expected %s/SECRET/KEY, a file in the directory of the identity's own namespace, found \"%s\"",
 			in->namespace, path);
-	return copy_text(in, path, &id->federated_token_file);
+	return ig_kind_text(in, path, &id->federated_token_file);
 }
 
 static int identity_algorithm(const struct ig_input *in, struct ig_identity *id)
 {
 	const char *algorithm;
-	int r = annotation(in, ANNOTATION_ALGORITHM, &algorithm);
+	int r = ig_kind_annotation(in, ANNOTATION_ALGORITHM, &algorithm);
 
 	if (r < 0 || !algorithm)
 		return r;
@@ -260,7 +252,7 @@ static int identity_credential(const struct ig_input *in, struct ig_identity *id
 static int identity_annotations(const struct ig_input *in, struct ig_identity *id)
 {
 	const char *behavior, *object_id;
-	int r = annotation(in, ANNOTATION_BEHAVIOR, &behavior);
+	int r = ig_kind_annotation(in, ANNOTATION_BEHAVIOR, &behavior);
 
 	if (r < 0)
 		return r;
@@ -268,13 +260,13 @@ static int identity_annotations(const struct ig_input *in, struct ig_identity *i
 		return ig_fields_fail(&in->annotations, ANNOTATION_BEHAVIOR,
 			"expected \"namespaced\", found \"%s\"", behavior);
 	id->behavior_namespaced = behavior;
-	r = annotation(in, ANNOTATION_OBJECT_ID, &object_id);
+	r = ig_kind_annotation(in, ANNOTATION_OBJECT_ID, &object_id);
 	if (r < 0)
 		return r;
 	if (object_id && !ig_parse_is_guid(object_id))
 		return ig_fields_fail(&in->annotations, ANNOTATION_OBJECT_ID,
 			"expected a GUID (8-4-4-4-12 hexadecimal digits), found \"%s\"", object_id);
-	return copy_text(in, object_id ? object_id : "", &id->object_id);
+	return ig_kind_text(in, object_id ? object_id : "", &id->object_id);
 }
 
 int ig_kind_read_identity(const struct ig_input *in)
@@ -285,7 +277,7 @@ int ig_kind_read_identity(const struct ig_input *in)
 	r = IG_FIELDS_CHECK(&in->spec, identity_fields, true);
 	if (r < 0)
 		return r;
-	r = copy_names(in, &id.namespace, &id.name);
+	r = ig_kind_names(in, &id.namespace, &id.name);
 	if (r == 0)
 		r = identity_type(in, &id.type);
 	if (r == 0)
@@ -329,18 +321,18 @@ int ig_kind_read_binding(const struct ig_input *in)
 		return ig_fields_fail(&in->spec, "selector",
 			"expected the value of a pod's label aadpodidbinding, not empty, found \"%s\"",
 			selector);
-	r = copy_names(in, &binding.namespace, &binding.name);
+	r = ig_kind_names(in, &binding.namespace, &binding.name);
 	if (r == 0)
-		r = copy_text(in, identity, &binding.azure_identity);
+		r = ig_kind_text(in, identity, &binding.azure_identity);
 	if (r == 0)
-		r = copy_text(in, selector, &binding.selector);
+		r = ig_kind_text(in, selector, &binding.selector);
 	return r < 0 ? r : ig_kind_add(in, IG_OBJECT_BINDING, &binding);
 }
 
 static int exception_mode(const struct ig_input *in, enum ig_exception_mode *ret)
 {
 	const char *mode;
-	int r = annotation(in, ANNOTATION_EXCEPTION, &mode);
+	int r = ig_kind_annotation(in, ANNOTATION_EXCEPTION, &mode);
 
 	if (r < 0)
 		return r;
@@ -369,73 +361,8 @@ int ig_kind_read_exception(const struct ig_input *in)
 			&in->spec, "podLabels", "expected at least one label, found none");
 	r = exception_mode(in, &exception.mode);
 	if (r == 0)
-		r = copy_names(in, &exception.namespace, &exception.name);
+		r = ig_kind_names(in, &exception.namespace, &exception.name);
 	if (r == 0)
 		r = ig_fields_labels(&labels, &exception.labels, &exception.n_labels);
 	return r < 0 ? r : ig_kind_add(in, IG_OBJECT_EXCEPTION, &exception);
-}
-
-static int pod_uid(const struct ig_input *in, char **ret)
-{
-	const char *uid = ig_fields_peek(&in->meta, "uid");
-	int r;
-
-	if (uid && !ig_name_is_pod_uid(uid))
-		return ig_fields_fail(&in->meta, "uid",
-			"expected a GUID or the 32 hexadecimal digits of a static pod, found \"%s\"",
-			uid);
-	r = copy_text(in, uid ? uid : "", ret);
-	if (r < 0)
-		return r;
-	ig_str_lower(*ret);
-	return 0;
-}
-
-static int pod_cgroup(const struct ig_input *in, char **ret)
-{
-	const char *path = NULL;
-	int r = in->cgroups ? annotation(in, ANNOTATION_CGROUP, &path) : 0;
-
-	if (r < 0)
-		return r;
-	if (path && (ig_cgroup_path_check(path) < 0 || strcmp(path, "/") == 0))
-		return ig_fields_fail(&in->annotations, ANNOTATION_CGROUP,
-			"expected an absolute path below the cgroup root without empty, \".\" or \"..\" parts, found \"%s\"",
-			path);
-	return copy_text(in, path ? path : "", ret);
-}
-
-static int pod_spec(const struct ig_input *in, struct ig_pod *pod)
-{
-	const char *account;
-	int r;
-
-	if (!in->spec.node)
-		return copy_text(in, "", &pod->service_account);
-	r = IG_FIELDS_CHECK(&in->spec, pod_fields, false);
-	if (r < 0)
-		return r;
-	account = ig_fields_peek(&in->spec, "serviceAccountName");
-	if (account && account[0] && !ig_name_is_dns_subdomain(account))
-		return ig_fields_fail(&in->spec, "serviceAccountName",
-			"expected the name of a ServiceAccount, found \"%s\"", account);
-	pod->host_network = ig_fields_bool(&in->spec, "hostNetwork");
-	return copy_text(in, account ? account : "", &pod->service_account);
-}
-
-int ig_kind_read_pod(const struct ig_input *in)
-{
-	_cleanup_(ig_pod_done) struct ig_pod pod = {.place = in->place};
-	struct ig_fields labels;
-	int r = copy_names(in, &pod.namespace, &pod.name);
-
-	if (r == 0)
-		r = pod_uid(in, &pod.uid);
-	if (r == 0)
-		r = pod_cgroup(in, &pod.cgroup);
-	if (r == 0)
-		r = pod_spec(in, &pod);
-	if (r == 0 && ig_fields_enter(&in->meta, "labels", "metadata.labels", &labels))
-		r = ig_fields_labels(&labels, &pod.labels, &pod.n_labels);
-	return r < 0 ? r : ig_kind_add(in, IG_OBJECT_POD, &pod);
 }

@@ -1,16 +1,17 @@
 /*
  * From a tree to declared objects; see validate.h. This file finds out what kind an object is,
- * reads what all kinds share, sees that nothing is declared twice, and takes Lists apart; kinds.c
- * knows the kinds themselves.
+ * reads what all kinds share, sees that nothing is declared twice, and takes Lists apart; kinds.c,
+ * kinds_pod.c and kinds_policy.c know the kinds themselves.
  *
- * Never reads files, never looks at the store. Called by the manifest reader, later by the
- * Kubernetes watches.
+ * Never reads files, never looks at the store. Called by the manifest reader and by the feeder of
+ * the Kubernetes watches.
  */
 #include "objects/validate.h"
 
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #define HASH_NONFATAL_OOM 1
 #include <uthash.h>
@@ -20,7 +21,10 @@
 #include "objects/kinds.h"
 #include "objects/names.h"
 
-#define GROUP		  "aadpodidentity.k8s.io"
+#define OLD_GROUP	  "aadpodidentity.k8s.io"
+#define OLD_API		  OLD_GROUP "/v1"
+#define OWN_GROUP	  "imdsgate.dev"
+#define OWN_API		  OWN_GROUP "/v1alpha1"
 #define DEFAULT_NAMESPACE "default"
 
 /* A claim (see ig_object_claim()) that has been made, and where. */
@@ -47,6 +51,7 @@ static const struct ig_field metadata_fields[] = {
 	{.name = "name", .shape = IG_FIELD_STRING},
 	{.name = "namespace", .shape = IG_FIELD_STRING},
 	{.name = "uid", .shape = IG_FIELD_STRING},
+	{.name = "generation", .shape = IG_FIELD_INTEGER, .nullable = true},
 	{.name = "labels", .shape = IG_FIELD_MAPPING, .nullable = true},
 	{.name = "annotations", .shape = IG_FIELD_MAPPING, .nullable = true},
 };
@@ -90,10 +95,22 @@ static const struct object_kind {
 	int (*read)(const struct ig_input *in);
 	bool strict; /* ours: every field is known, and there is a spec */
 } object_kinds[] = {
-	{GROUP "/v1", "AzureIdentity", ig_kind_read_identity, true},
-	{GROUP "/v1", "AzureIdentityBinding", ig_kind_read_binding, true},
-	{GROUP "/v1", "AzurePodIdentityException", ig_kind_read_exception, true},
+	{OLD_API, "AzureIdentity", ig_kind_read_identity, true},
+	{OLD_API, "AzureIdentityBinding", ig_kind_read_binding, true},
+	{OLD_API, "AzurePodIdentityException", ig_kind_read_exception, true},
+	{OWN_API, "MetadataPolicy", ig_kind_read_policy, true},
 	{"v1", "Pod", ig_kind_read_pod, false},
+	{"v1", "ServiceAccount", ig_kind_read_service_account, false},
+};
+
+/* API groups in which nothing is passed over as somebody else's. */
+static const struct {
+	const char *group;
+	const char *api;
+	const char *kinds;
+} groups[] = {
+	{OLD_GROUP, OLD_API, "AzureIdentity, AzureIdentityBinding or AzurePodIdentityException"},
+	{OWN_GROUP, OWN_API, "MetadataPolicy"},
 };
 
 static int read_metadata(struct ig_input *in)
@@ -142,17 +159,33 @@ static int read_object(struct ig_input *in, const struct object_kind *kind)
 		     : 0;
 }
 
-/* "aadpodidentity.k8s.io" in any letter case, with any version or none. */
-static bool is_our_group(const char *api)
+/* Is it that group, in any letter case, with any version or none? */
+static bool is_group(const char *api, const char *group)
 {
-	char group[sizeof(GROUP)];
 	size_t len = strcspn(api, "/");
 
-	if (len != strlen(GROUP))
-		return false;
-	memcpy(group, api, len);
-	group[len] = '\0';
-	return ig_str_equal_nocase(group, GROUP);
+	return len == strlen(group) && strncasecmp(api, group, len) == 0;
+}
+
+/* 1: an object of a group that is not ours. Else an error that says what would have been right. */
+static int unknown_kind(const struct ig_fields *top, const char *api, const char *kind)
+{
+	if (strcmp(api, "v1") == 0)
+		return ig_fields_fail(top, "kind",
+			"unknown kind \"%s\"; of v1 only Pod, ServiceAccount and List are read",
+			kind);
+	if (ig_str_equal_nocase(api, "v1"))
+		return ig_fields_fail(top, "apiVersion", "expected \"v1\", found \"%s\"", api);
+	for (size_t i = 0; i < IG_ARRAY_SIZE(groups); i++) {
+		if (!is_group(api, groups[i].group))
+			continue;
+		if (strcmp(api, groups[i].api) != 0)
+			return ig_fields_fail(top, "apiVersion", "expected \"%s\", found \"%s\"",
+				groups[i].api, api);
+		return ig_fields_fail(
+			top, "kind", "unknown kind \"%s\"; expected %s", kind, groups[i].kinds);
+	}
+	return 1;
 }
 
 /* 1: an object of a group that is not ours. 0: *ret is set, or NULL for a List. */
@@ -180,19 +213,7 @@ static int find_kind(const struct ig_fields *top, const struct object_kind **ret
 		if (strcmp(api, (*ret)->api) == 0 && strcmp(kind, (*ret)->kind) == 0)
 			return 0;
 	}
-	if (strcmp(api, "v1") == 0)
-		return ig_fields_fail(
-			top, "kind", "unknown kind \"%s\"; of v1 only Pod and List are read", kind);
-	if (strcmp(api, GROUP "/v1") == 0)
-		return ig_fields_fail(top, "kind",
-			"unknown kind \"%s\"; expected AzureIdentity, AzureIdentityBinding or AzurePodIdentityException",
-			kind);
-	if (is_our_group(api))
-		return ig_fields_fail(
-			top, "apiVersion", "expected \"%s/v1\", found \"%s\"", GROUP, api);
-	if (ig_str_equal_nocase(api, "v1"))
-		return ig_fields_fail(top, "apiVersion", "expected \"v1\", found \"%s\"", api);
-	return 1;
+	return unknown_kind(top, api, kind);
 }
 
 static int add_one(struct ig_validator *v, const json_t *doc, struct ig_object_set *set,
@@ -225,6 +246,7 @@ static int add_one(struct ig_validator *v, const json_t *doc, struct ig_object_s
 {
 	struct ig_input in = {.validator = v,
 		.cgroups = v->options.cgroups,
+		.policy_namespace = v->options.policy_namespace,
 		.set = set,
 		.top = {.options = &v->options, .node = doc, .where = "", .err = err}};
 	const struct object_kind *kind;
