@@ -19,6 +19,7 @@ RUN = tests/run --build $(abspath $(O)) $(RUN_FLAGS)
 
 # system calls that a unit test stands in front of
 WRAP_test_ctl := -Wl,--wrap=getsockopt
+WRAP_test_peer := $(addprefix -Wl$(comma)--wrap=,getsockopt poll)
 WRAP_test_store := $(addprefix -Wl$(comma)--wrap=,malloc calloc reallocarray strdup)
 WRAP_test_token_oom := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
 WRAP_test_token_entra := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)

@@ -123,6 +123,20 @@ static int read_start_ticks(int proc_fd, uint64_t *ret)
 	return ig_parse_u64(p + 1, ret);
 }
 
+int ig_process_start(uint32_t pid, uint64_t *ret_start_time_ns)
+{
+	_cleanup_close_ int proc_fd = -1;
+	uint64_t ticks;
+	char dir[32];
+
+	(void)snprintf(dir, sizeof(dir), "/proc/%u", pid);
+	proc_fd = open(dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
+	if (proc_fd < 0 || read_start_ticks(proc_fd, &ticks) < 0 ||
+		__builtin_mul_overflow(ticks, NSEC_PER_TICK, ret_start_time_ns))
+		return -ESRCH;
+	return 0;
+}
+
 int ig_process_exe(uint32_t tgid, uint64_t start_time_ns, uint64_t exe_inode, char *ret, size_t len,
 	bool *ret_deleted)
 {

@@ -16,6 +16,10 @@ int ig_cgroup_path_by_id(int cgroup_root_fd, uint64_t cgroup_id, char *ret, size
 /* Does the cgroup still exist? */
 bool ig_cgroup_id_exists(int cgroup_root_fd, uint64_t cgroup_id);
 
+/* When process pid started, in nanoseconds since boot (as exact as /proc tells: 10 ms). -ESRCH when
+ * there is none. */
+int ig_process_start(uint32_t pid, uint64_t *ret_start_time_ns);
+
 /* Path of the executable of process tgid as its own mount namespace names it, provided that it is
  * still the process that started at start_time_ns (since boot) and still runs the file with that
  * inode. -ESRCH when it is another process or gone, -ESTALE when it runs another file by now. */

@@ -1,6 +1,6 @@
 /*
- * Network namespaces of running processes; see tasks.h. Reads /proc, opens nothing by a name that a
- * workload chose.
+ * Cgroups and network namespaces of running processes; see tasks.h. Reads /proc, opens nothing by a
+ * name that a workload chose.
  */
 #include "workload/tasks.h"
 
@@ -90,8 +90,9 @@ static int read_cgroup(const struct walk *w, const char *pid, char *ret, size_t 
 	return -ENOENT;
 }
 
-/* The id is the inode number of the directory. */
-static int cgroup_id(const struct walk *w, const char *pid, uint64_t *ret)
+/* The path below the cgroup root, and the id, which is the inode number of the directory. */
+static int find_cgroup(
+	const struct walk *w, const char *pid, char *ret_path, size_t len, uint64_t *ret_id)
 {
 	char path[IG_CGROUP_PATH_BYTES + 1];
 	const char *below;
@@ -100,25 +101,31 @@ static int cgroup_id(const struct walk *w, const char *pid, uint64_t *ret)
 
 	if (r < 0)
 		return r;
-	if (!ig_cgroup_path_is_below(path, w->root))
+	/* outside of our cgroup namespace the kernel writes "/..", which is below nothing */
+	if (ig_cgroup_path_check(path) < 0 || !ig_cgroup_path_is_below(path, w->root))
 		return -ENXIO;
 	below = path + (strcmp(w->root, "/") == 0 ? 0 : strlen(w->root));
-	if (fstatat(w->cgroup_root_fd, below[0] && below[1] ? below + 1 : ".", &st, 0) < 0)
+	if (!below[0])
+		below = "/";
+	if (strlen(below) >= len)
+		return -E2BIG;
+	if (fstatat(w->cgroup_root_fd, below[1] ? below + 1 : ".", &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return -errno;
-	*ret = st.st_ino;
+	memcpy(ret_path, below, strlen(below) + 1);
+	*ret_id = st.st_ino;
 	return 0;
 }
 
 static void look_at(struct walk *w, const char *pid)
 {
 	_cleanup_close_ int fd = -1;
-	char path[NAME_MAX + 32];
+	char path[NAME_MAX + 32], cgroup[IG_CGROUP_PATH_BYTES + 1];
 	struct stat st;
 	uint64_t id = 0;
 
 	(void)snprintf(path, sizeof(path), "%s/ns/net", pid);
-	if (fstatat(w->proc_fd, path, &st, 0) < 0 || cgroup_id(w, pid, &id) < 0 ||
-		!remember(w, st.st_ino))
+	if (fstatat(w->proc_fd, path, &st, 0) < 0 ||
+		find_cgroup(w, pid, cgroup, sizeof(cgroup), &id) < 0 || !remember(w, st.st_ino))
 		return;
 	fd = openat(w->proc_fd, path, O_RDONLY | O_CLOEXEC);
 	if (fd >= 0)
@@ -175,4 +182,19 @@ int ig_tasks_each_namespace(int cgroup_root_fd, ig_tasks_namespace *each, void *
 	if (proc)
 		(void)closedir(proc);
 	return r;
+}
+
+int ig_task_cgroup(int cgroup_root_fd, uint32_t pid, char *ret_path, size_t len, uint64_t *ret_id)
+{
+	_cleanup_(walk_done) struct walk w = {.proc_fd = -1, .cgroup_root_fd = cgroup_root_fd};
+	char number[16];
+	int r = find_root(&w);
+
+	if (r < 0)
+		return r;
+	w.proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (w.proc_fd < 0)
+		return -errno;
+	(void)snprintf(number, sizeof(number), "%u", pid);
+	return find_cgroup(&w, number, ret_path, len, ret_id);
 }
