@@ -33,6 +33,8 @@ static void defaults_are_those_of_the_manual(void **state)
 	assert_string_equal(o.manifests, "/etc/imdsgate/manifests");
 	assert_string_equal(o.imds_url, "http://169.254.169.254");
 	assert_string_equal(o.secrets, "/etc/imdsgate/secrets");
+	assert_null(o.identity_defaults.tenant_id);
+	assert_null(o.identity_defaults.authority);
 	assert_string_equal(o.bpffs, "/sys/fs/bpf");
 	assert_string_equal(o.cgroup_root, "");
 	assert_string_equal(o.netns_dirs[0], "/run/netns");
@@ -54,10 +56,13 @@ static void both_spellings_of_a_value_work(void **state)
 	(void)state;
 	assert_int_equal(PARSE(&o, NULL, "--gate-port", "8254", "--node=n1", "--host-verdict=deny",
 				 "--netns-dir=/a", "--netns-dir", "/b", "--allow-cross-namespace",
-				 "--secrets=/s"),
+				 "--secrets=/s", "--tenant-id", "a.example",
+				 "--authority-host=https://login.microsoftonline.us/"),
 		0);
 	assert_int_equal(o.gate_port, 8254);
 	assert_string_equal(o.secrets, "/s");
+	assert_string_equal(o.identity_defaults.tenant_id, "a.example");
+	assert_string_equal(o.identity_defaults.authority, "https://login.microsoftonline.us/");
 	assert_string_equal(o.node, "n1");
 	assert_int_equal(o.host_verdict, IG_VERDICT_DENY);
 	assert_string_equal(o.netns_dirs[0], "/a");
@@ -107,6 +112,10 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("absolute path", "--cgroup-root", "x");
 	WRONG("absolute path", "--secrets", "secrets");
 	WRONG("absolute path", "--secrets", "");
+	WRONG("a GUID or a domain name", "--tenant-id", "a/b");
+	WRONG("a GUID or a domain name", "--tenant-id", "");
+	WRONG("https://HOST", "--authority-host", "login.microsoftonline.us");
+	WRONG("https://HOST", "--authority-host", "http://login.microsoftonline.us");
 	WRONG("trailing slash", "--netns-dir", "/run/netns/");
 	WRONG("without a path", "--imds-url", "http://127.0.0.1:80/metadata");
 	WRONG("without a path", "--imds-url", "ftp://127.0.0.1");

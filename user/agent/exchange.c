@@ -26,7 +26,7 @@ struct grant {
 	char namespace[IG_OBJECT_NAME_BYTES + 1];
 	char name[IG_OBJECT_NAME_BYTES + 1];
 	char client_id[64];
-	char rule[IG_OBJECT_NAME_BYTES + 1]; /* binding or exception */
+	char rule[IG_OBJECT_NAME_BYTES + 1]; /* binding, service account or exception */
 };
 
 #define PARTS_MAX (1 + IG_AUXILIARY_TENANTS_MAX)
@@ -339,7 +339,10 @@ static void fetch(struct ig_exchange *x, const struct ig_token_key *const *keys,
 		x->parts[i].exchange = x;
 		r = ig_token_get(agent->tokens, keys[i], flags, asked->token_sha256, fairness,
 			on_token, &x->parts[i], &waiter);
-		if (r < 0)
+		if (r == -EINVAL)
+			fail(x, IG_IMDS_ERROR_SERVER, "identity_incomplete",
+				"the identity lacks what it takes to ask for a token: a tenant, perhaps, and there is no --tenant-id");
+		else if (r < 0)
 			fail(x, IG_IMDS_ERROR_UNAVAILABLE, "too_busy", NULL);
 		else if (waiter)
 			x->parts[i].waiter = waiter;
@@ -354,7 +357,8 @@ static void fetch_identity(struct ig_exchange *x, const struct ig_identity *iden
 	const struct ig_token_key *keys[1];
 	struct ig_identity_key key;
 
-	ig_identity_key_init(&key, identity, x->request.token.resource);
+	ig_identity_key_init(&key, identity, ig_exchange_subject(x),
+		&x->conn->agent->options->identity_defaults, x->request.token.resource);
 	keys[0] = &key.key;
 	fetch(x, keys, IG_ARRAY_SIZE(keys));
 }

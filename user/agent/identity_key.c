@@ -17,6 +17,8 @@
 
 _Static_assert(sizeof(((struct ig_identity_key *)0)->credential) > 2 * IG_OBJECT_NAME_BYTES + 1,
 	"namespace, slash and name fit");
+_Static_assert(sizeof(((struct ig_identity_key *)0)->credential) > 4 * IG_OBJECT_NAME_BYTES + 3,
+	"namespace, account, pod and uid fit");
 
 static void select_by(struct ig_token_key *key, enum ig_selector_kind kind, const char *value)
 {
@@ -25,16 +27,39 @@ static void select_by(struct ig_token_key *key, enum ig_selector_kind kind, cons
 	(void)snprintf(key->upstream.value, sizeof(key->upstream.value), "%s", value);
 }
 
-static void ask_entra(struct ig_token_key *key, enum ig_token_source_kind source,
-	const struct ig_identity *identity)
+static const char *first_given(const char *a, const char *b, const char *otherwise)
 {
-	key->source = source;
-	key->tenant = identity->tenant_id;
-	key->authority = identity->ad_endpoint[0] ? identity->ad_endpoint : PUBLIC_AUTHORITY;
+	return a[0] ? a : b && b[0] ? b : otherwise;
 }
 
-void ig_identity_key_init(
-	struct ig_identity_key *key, const struct ig_identity *identity, const char *resource)
+const char *ig_identity_tenant(
+	const struct ig_identity *identity, const struct ig_identity_defaults *defaults)
+{
+	/* a managed identity's tenant is the machine's, whatever the default is */
+	return identity->type == IG_IDENTITY_FEDERATED
+		       ? first_given(identity->tenant_id, defaults->tenant_id, "")
+		       : identity->tenant_id;
+}
+
+static void ask_entra(struct ig_token_key *key, enum ig_token_source_kind source,
+	const struct ig_identity *identity, const struct ig_identity_defaults *defaults)
+{
+	key->source = source;
+	key->tenant = ig_identity_tenant(identity, defaults);
+	key->authority = first_given(identity->ad_endpoint, defaults->authority, PUBLIC_AUTHORITY);
+}
+
+/* The account whose name the pod carries is the identity's: the policy saw to that. */
+static void name_pod(
+	struct ig_identity_key *key, const struct ig_identity *identity, const struct ig_pod *pod)
+{
+	(void)snprintf(key->credential, sizeof(key->credential), "%s/%s/%s/%s", identity->namespace,
+		identity->name, pod->name, pod->uid);
+	key->key.credential = key->credential;
+}
+
+void ig_identity_key_init(struct ig_identity_key *key, const struct ig_identity *identity,
+	const struct ig_pod *pod, const struct ig_identity_defaults *defaults, const char *resource)
 {
 	*key = (struct ig_identity_key){
 		.key = {.expect_client_id = identity->client_id, .resource = resource}};
@@ -43,22 +68,24 @@ void ig_identity_key_init(
 	else
 		select_by(&key->key, IG_SELECTOR_RESOURCE_ID, identity->resource_id);
 	switch (identity->type) {
-	case IG_IDENTITY_SECRET: ask_entra(&key->key, IG_TOKEN_SOURCE_SECRET, identity); break;
+	case IG_IDENTITY_SECRET:
+		ask_entra(&key->key, IG_TOKEN_SOURCE_SECRET, identity, defaults);
+		break;
 	case IG_IDENTITY_CERTIFICATE:
 		ask_entra(&key->key,
 			identity->assertion_rs256 ? IG_TOKEN_SOURCE_CERTIFICATE_RS256
 						  : IG_TOKEN_SOURCE_CERTIFICATE,
-			identity);
+			identity, defaults);
 		break;
 	case IG_IDENTITY_FEDERATED:
-		/* incomplete without a credential, and so refused: nobody asks the API server yet
-		 */
-		ask_entra(&key->key, IG_TOKEN_SOURCE_FEDERATION, identity);
+		ask_entra(&key->key, IG_TOKEN_SOURCE_SERVICE_ACCOUNT, identity, defaults);
+		if (pod)
+			name_pod(key, identity, pod);
 		return;
 	case IG_IDENTITY_USER_ASSIGNED:
 		if (!identity->federated_token_file[0])
 			return;
-		ask_entra(&key->key, IG_TOKEN_SOURCE_FEDERATION, identity);
+		ask_entra(&key->key, IG_TOKEN_SOURCE_FEDERATION, identity, defaults);
 		key->key.credential = identity->federated_token_file;
 		return;
 	}
@@ -72,11 +99,12 @@ static bool same_text(const char *a, const char *b)
 	return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
-bool ig_identity_key_covers(const struct ig_identity *identity, const struct ig_token_key *key)
+bool ig_identity_key_covers(const struct ig_identity *identity, const struct ig_pod *pod,
+	const struct ig_identity_defaults *defaults, const struct ig_token_key *key)
 {
 	struct ig_identity_key own;
 
-	ig_identity_key_init(&own, identity, key->resource);
+	ig_identity_key_init(&own, identity, pod, defaults, key->resource);
 	return own.key.source == key->source && own.key.upstream.kind == key->upstream.kind &&
 	       ig_str_equal_nocase(own.key.upstream.value, key->upstream.value) &&
 	       same_text(own.key.tenant, key->tenant) &&

@@ -92,7 +92,8 @@ static void on_info_token(const struct ig_token_result *result, void *userdata)
 }
 
 /* identity NULL: the node's own. */
-static void info_learn(struct ig_info_request *x, const struct ig_identity *identity)
+static void info_learn(
+	struct ig_info_request *x, const struct ig_identity *identity, const struct ig_pod *pod)
 {
 	struct ig_identity_key of_identity;
 	struct ig_token_key key = {.expect_client_id = "", .resource = TENANT_RESOURCE};
@@ -100,11 +101,14 @@ static void info_learn(struct ig_info_request *x, const struct ig_identity *iden
 	int r;
 
 	if (identity)
-		ig_identity_key_init(&of_identity, identity, TENANT_RESOURCE);
+		ig_identity_key_init(&of_identity, identity, pod,
+			&x->conn->agent->options->identity_defaults, TENANT_RESOURCE);
 	x->epoch = ig_store_epoch(x->conn->agent->store);
 	r = ig_token_get(x->conn->agent->tokens, identity ? &of_identity.key : &key, 0, "",
 		ig_serve_fairness(x->conn), on_info_token, x, &waiter);
-	if (r < 0)
+	if (r == -EINVAL)
+		info_fail(x, IG_AUDIT_ERROR, "identity_incomplete", IG_IMDS_ERROR_SERVER);
+	else if (r < 0)
 		info_fail(x, IG_AUDIT_ERROR, "too_busy", IG_IMDS_ERROR_UNAVAILABLE);
 	else if (waiter)
 		x->waiter = waiter; /* else the answer was there, and x is gone */
@@ -115,6 +119,7 @@ void ig_info_decide(struct ig_info_request *x)
 {
 	struct ig_agent *agent = x->conn->agent;
 	const struct ig_pod *pod = ig_serve_pod_of(x->conn);
+	const struct ig_identity_defaults *defaults = &agent->options->identity_defaults;
 	const struct ig_identity *identity = NULL;
 
 	if (!pod)
@@ -122,15 +127,15 @@ void ig_info_decide(struct ig_info_request *x)
 			x->conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup",
 			IG_IMDS_ERROR_IDENTITY_NOT_FOUND);
 	else if (ig_policy_exception(agent->store, pod, &agent->options->policy))
-		info_learn(x, NULL);
+		info_learn(x, NULL, NULL);
 	else if (ig_policy_candidates(agent->store, pod, &agent->options->policy, &identity, 1) ==
 		 0)
 		info_fail(x, IG_AUDIT_DENY, ig_policy_outcome_name(IG_POLICY_NOT_BOUND),
 			IG_IMDS_ERROR_IDENTITY_NOT_FOUND);
-	else if (ig_parse_is_guid(identity->tenant_id))
-		info_answer(x, "declared", identity->tenant_id);
+	else if (ig_parse_is_guid(ig_identity_tenant(identity, defaults)))
+		info_answer(x, "declared", ig_identity_tenant(identity, defaults));
 	else
-		info_learn(x, identity);
+		info_learn(x, identity, pod);
 }
 
 int ig_info_new(struct ig_gate_conn *conn, const struct ig_request_facts *facts,

@@ -13,6 +13,7 @@
 #include "base/cleanup.h"
 #include "base/parse.h"
 #include "ctl/proto.h"
+#include "objects/names.h"
 #include "workload/mount.h"
 
 /* 249 to 255 are reserved by IANA, and ports below 1024 need privilege: nobody else wants this one.
@@ -64,6 +65,24 @@ static int set_secrets(struct ig_options *o, const char *value, struct ig_err *e
 		return ig_err_set(
 			err, -EINVAL, "--secrets takes an absolute path, got \"%s\"", value);
 	o->secrets = value;
+	return 0;
+}
+
+static int set_tenant_id(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (!ig_name_is_tenant(value))
+		return ig_err_set(err, -EINVAL,
+			"--tenant-id takes a GUID or a domain name, got \"%s\"", value);
+	o->identity_defaults.tenant_id = value;
+	return 0;
+}
+
+static int set_authority_host(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (!ig_name_is_authority_url(value))
+		return ig_err_set(err, -EINVAL,
+			"--authority-host takes https://HOST[:PORT], got \"%s\"", value);
+	o->identity_defaults.authority = value;
 	return 0;
 }
 
@@ -228,6 +247,10 @@ static const struct flag flags[] = {
 		"where tokens come from (default http://169.254.169.254)"},
 	{"--secrets", "DIR", set_secrets,
 		"credentials, NAMESPACE/SECRET/KEY (default /etc/imdsgate/secrets)"},
+	{"--tenant-id", "TENANT", set_tenant_id,
+		"tenant of service accounts that name none (azure.workload.identity/tenant-id)"},
+	{"--authority-host", "URL", set_authority_host,
+		"Entra ID for identities that name none (default https://login.microsoftonline.com)"},
 	{"--cgroup-root", "DIR", set_cgroup_root,
 		"cgroup2 directory that is guarded, with all below it (default: the cgroup2 mount)"},
 	{"--bpffs", "DIR", set_bpffs,

@@ -9,6 +9,7 @@
 
 #include <imdsgate/abi.h>
 
+#include "agent/identity_key.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "policy/binding.h"
@@ -40,6 +41,7 @@ struct ig_options {
 	uint8_t host_verdict; /* enum ig_verdict, for IMDS */
 	uint16_t gate_port;
 	struct ig_policy_options policy;
+	struct ig_identity_defaults identity_defaults;
 	char node[256];
 	int ready_fd;
 	enum ig_log_level log_level;

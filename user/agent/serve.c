@@ -8,7 +8,7 @@
 #include <string.h>
 
 #include "agent/documents.h"
-#include "agent/identity_key.h"
+#include "agent/entitled.h"
 #include "agent/object_ids.h"
 #include "agent/serve_internal.h"
 #include "agent/tally.h"
@@ -371,45 +371,20 @@ void ig_serve_request(struct ig_gate_conn *conn, const struct ig_http_request *r
 
 /* ---- policy changes ---- */
 
-struct keep_context {
-	const struct ig_store *store;
-	bool has_exception;
-};
-
-static bool is_bound(const struct ig_store *store, const struct ig_identity *identity)
-{
-	const struct ig_binding *binding;
-	size_t iter = 0;
-
-	while ((binding = ig_store_next_binding(store, &iter)) != NULL)
-		if (strcmp(binding->namespace, identity->namespace) == 0 &&
-			strcmp(binding->azure_identity, identity->name) == 0)
-			return true;
-	return false;
-}
-
 static bool keep_token(const struct ig_token_key *key, void *userdata)
 {
-	const struct keep_context *context = userdata;
-	const struct ig_identity *identity;
-	size_t iter = 0;
-
-	if (context->has_exception && !key->expect_client_id[0])
-		return true;
-	while ((identity = ig_store_next_identity(context->store, &iter)) != NULL)
-		if (ig_identity_key_covers(identity, key) && is_bound(context->store, identity))
-			return true;
-	return false;
+	return ig_entitled_anybody(userdata, key);
 }
 
 void ig_serve_policy_changed(struct ig_serve *serve)
 {
-	struct keep_context context = {
+	struct ig_entitlement rules = {
 		.store = serve->agent->store,
-		.has_exception = ig_store_count(serve->agent->store, IG_OBJECT_EXCEPTION) > 0,
+		.policy = &serve->agent->options->policy,
+		.defaults = &serve->agent->options->identity_defaults,
 	};
 
-	(void)ig_token_service_purge(serve->agent->tokens, keep_token, &context);
+	(void)ig_token_service_purge(serve->agent->tokens, keep_token, &rules);
 	/* an identity of that name may be another one now */
 	ig_object_ids_clear(serve->object_ids);
 	ig_tally_sweep(serve->tally, serve->agent->store);
