@@ -23,6 +23,7 @@
  */
 struct grant {
 	bool node; /* the node's own identities, for excepted workloads */
+	enum ig_identity_type type;
 	char namespace[IG_OBJECT_NAME_BYTES + 1];
 	char name[IG_OBJECT_NAME_BYTES + 1];
 	char client_id[64];
@@ -270,8 +271,8 @@ static void learned(struct ig_exchange *x, const struct ig_token_result *result)
 	/* one that upstream does not know has no object id either; other failures tell nothing */
 	if (result->failure && result->failure->kind != IG_TOKEN_NOT_FOUND)
 		upstream_failed(x, result->failure);
-	else if (ig_serve_learn_object_id(x->conn->agent->serve, x->grant.namespace, x->grant.name,
-			 result->token ? result->token->object_id : "") < 0)
+	else if (ig_serve_learn_object_id(x->conn->agent->serve, x->grant.type, x->grant.namespace,
+			 x->grant.name, result->token ? result->token->object_id : "") < 0)
 		fail(x, IG_IMDS_ERROR_SERVER, "out_of_memory", NULL);
 	else
 		ig_exchange_decide(x);
@@ -316,6 +317,7 @@ static void copy_name(char *to, size_t size, const char *from)
 static void remember_identity(struct grant *grant, const struct ig_identity *identity)
 {
 	grant->node = false;
+	grant->type = identity->type;
 	copy_name(grant->namespace, sizeof(grant->namespace), identity->namespace);
 	copy_name(grant->name, sizeof(grant->name), identity->name);
 	copy_name(grant->client_id, sizeof(grant->client_id), identity->client_id);

@@ -24,6 +24,7 @@
 struct ig_serve {
 	struct ig_agent *agent;
 	struct ig_object_ids *object_ids;
+	struct ig_object_ids *account_object_ids; /* of identities of ServiceAccounts */
 	struct ig_tally *tally;
 };
 
@@ -39,6 +40,8 @@ int ig_serve_new(struct ig_agent *agent, struct ig_serve **ret)
 	serve->agent = agent;
 	r = ig_object_ids_new(&serve->object_ids);
 	if (r == 0)
+		r = ig_object_ids_new(&serve->account_object_ids);
+	if (r == 0)
 		r = ig_tally_new(&serve->tally);
 	if (r < 0)
 		return r;
@@ -51,6 +54,7 @@ struct ig_serve *ig_serve_free(struct ig_serve *serve)
 	if (!serve)
 		return NULL;
 	serve->object_ids = ig_object_ids_free(serve->object_ids);
+	serve->account_object_ids = ig_object_ids_free(serve->account_object_ids);
 	serve->tally = ig_tally_free(serve->tally);
 	free(serve);
 	return NULL;
@@ -61,19 +65,26 @@ struct ig_tally_counts ig_serve_counts(const struct ig_serve *serve, const struc
 	return ig_tally_get(serve->tally, pod);
 }
 
+/* An account and an AzureIdentity may have the same name. */
+static struct ig_object_ids *object_ids_of(const struct ig_serve *serve, enum ig_identity_type type)
+{
+	return type == IG_IDENTITY_FEDERATED ? serve->account_object_ids : serve->object_ids;
+}
+
 const char *ig_serve_object_id(const struct ig_identity *identity, void *userdata)
 {
 	const struct ig_serve *serve = userdata;
 
 	if (identity->object_id[0])
 		return identity->object_id;
-	return ig_object_ids_get(serve->object_ids, identity->namespace, identity->name);
+	return ig_object_ids_get(
+		object_ids_of(serve, identity->type), identity->namespace, identity->name);
 }
 
-int ig_serve_learn_object_id(
-	struct ig_serve *serve, const char *ns, const char *name, const char *object_id)
+int ig_serve_learn_object_id(struct ig_serve *serve, enum ig_identity_type type, const char *ns,
+	const char *name, const char *object_id)
 {
-	return ig_object_ids_learn(serve->object_ids, ns, name, object_id);
+	return ig_object_ids_learn(object_ids_of(serve, type), ns, name, object_id);
 }
 
 const struct ig_pod *ig_serve_find_pod(
@@ -387,5 +398,6 @@ void ig_serve_policy_changed(struct ig_serve *serve)
 	(void)ig_token_service_purge(serve->agent->tokens, keep_token, &rules);
 	/* an identity of that name may be another one now */
 	ig_object_ids_clear(serve->object_ids);
+	ig_object_ids_clear(serve->account_object_ids);
 	ig_tally_sweep(serve->tally, serve->agent->store);
 }

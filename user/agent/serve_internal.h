@@ -55,8 +55,8 @@ void ig_info_decide(struct ig_info_request *x);
 const struct ig_pod *ig_serve_pod_of(const struct ig_gate_conn *conn);
 /* What object id an identity has, as far as is known (userdata: struct ig_serve). */
 const char *ig_serve_object_id(const struct ig_identity *identity, void *userdata);
-int ig_serve_learn_object_id(
-	struct ig_serve *serve, const char *ns, const char *name, const char *object_id);
+int ig_serve_learn_object_id(struct ig_serve *serve, enum ig_identity_type type, const char *ns,
+	const char *name, const char *object_id);
 
 struct ig_audit_request ig_serve_audit_request(
 	const struct ig_request_facts *facts, unsigned int status);
