@@ -27,6 +27,10 @@ WRAP_test_token_assertion := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup
 WRAP_test_datapath := $(addprefix -Wl$(comma)--wrap=,bpf_object__load_skeleton libbpf_probe_bpf_map_type)
 WRAP_test_fdutil := $(addprefix -Wl$(comma)--wrap=,read write sendmsg recvmsg)
 
+# a TLS server for unit tests
+TLS_SERVER := $(shell $(PKG_CONFIG) --libs libevent_openssl libssl libcrypto 2>/dev/null)
+WRAP_test_http_stream := $(TLS_SERVER)
+
 LAB_IF_ANY := $(if $(wildcard tests/lab/*.c),$(LAB))
 
 .PHONY: test

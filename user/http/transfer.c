@@ -180,7 +180,8 @@ void ig_http_transfer_explain(struct ig_http_call *call, int error, CURLcode cod
 			"what came was refused: %s", strerror(-error));
 	else if (error == -E2BIG)
 		(void)snprintf(call->error_text, sizeof(call->error_text),
-			"the reply is larger than %zu bytes", call->body.limit);
+			"the reply is larger than %zu bytes",
+			call->limit_bytes ? call->limit_bytes : call->body.limit);
 	else if (error == call->socket_error)
 		(void)snprintf(call->error_text, sizeof(call->error_text), "no socket: %s",
 			strerror(-error));
@@ -223,6 +224,7 @@ static size_t on_body(char *data, size_t size, size_t n, void *arg)
 	ig_buf_append(to, data, size * n);
 	if (to == &call->pieces && first && to->len > 0)
 		LIST_INSERT_HEAD(&call->common->arrived, call, arrived_link);
+	call->limit_bytes = to->limit;
 	call->abort_error = ig_buf_finish(to);
 	return call->abort_error ? 0 : size * n;
 }
@@ -260,6 +262,7 @@ static size_t on_header(char *data, size_t size, size_t n, void *arg)
 	ig_http_transfer_touch(call);
 	call->header_bytes += len;
 	if (call->header_bytes > IG_HTTP_HEADER_BYTES) {
+		call->limit_bytes = IG_HTTP_HEADER_BYTES;
 		call->abort_error = -E2BIG;
 		return 0;
 	}

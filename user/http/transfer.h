@@ -46,6 +46,7 @@ struct ig_http_call {
 	bool was_idle; /* the time-out passed */
 	bool refused;  /* on_data said no */
 	size_t header_bytes;
+	size_t limit_bytes; /* that what came last was held against */
 	int64_t retry_after_sec;
 	int socket_error; /* what open_socket said last */
 	int abort_error;  /* why one of our callbacks ended the transfer */
