@@ -109,6 +109,8 @@
 #define IG_KUBE_BACKOFF_MAX_MSEC   30000
 #define IG_KUBE_ABSENT_SEC	   30 /* between looks for a kind that is not installed */
 #define IG_KUBE_ABSENT_CONFIRM_SEC 10 /* so long must 404 last for what was there before */
+/* Policy (user/policy) */
+#define IG_EXPLAIN_RULE_STEPS_MAX 64 /* rules of a kind in one explanation; the rest is counted */
 
 /* Audit (user/audit) */
 #define IG_AUDIT_LINE_BYTES	 16384

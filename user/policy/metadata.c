@@ -331,3 +331,14 @@ const char *ig_policy_denial_name(enum ig_policy_denial denial)
 
 	return (unsigned int)denial < _IG_POLICY_DENIAL_MAX ? names[denial] : NULL;
 }
+
+const char *ig_policy_verdict_name(enum ig_policy_verdict_outcome outcome)
+{
+	static const char *const names[_IG_POLICY_VERDICT_MAX] = {
+		[IG_POLICY_VERDICT_ALLOW] = "allow",
+		[IG_POLICY_VERDICT_DENY] = "deny",
+		[IG_POLICY_VERDICT_NEEDS_CONTAINER] = "needs_container",
+	};
+
+	return (unsigned int)outcome < _IG_POLICY_VERDICT_MAX ? names[outcome] : "unknown";
+}
