@@ -125,5 +125,36 @@ good_tree
 chmod -x "$tree/deploy/hello.sh"
 expect "not executable" scripts 'is not executable'
 
+# NAME TEXT FILE SED: the real resources and examples with one fault
+crds() {
+	good_tree
+	mkdir -p "$tree"/deploy/kubernetes "$tree"/docs "$tree"/tests/unit/data
+	cp -r "$here/../../deploy/kubernetes/crds" "$tree/deploy/kubernetes/"
+	cp "$here/../../include/imdsgate/limits.h" "$tree/include/imdsgate/"
+	cp "$here/../../docs/policy.md" "$tree/docs/"
+	cp "$here/../unit/data/examples.yaml" "$tree/tests/unit/data/"
+	sed -i "$4" "$tree/$3"
+	! cmp -s "$tree/$3" "$here/../../$3"
+	point "crds: $1 is a change" $?
+	expect "$1" crds "$2"
+}
+
+of_policy=deploy/kubernetes/crds/metadatapolicies.yaml
+of_identity=deploy/kubernetes/crds/azureidentities.yaml
+crds "other order" '' $of_policy '1s/^/# more\n/'
+crds "unknown keyword" 'keyword uniqueItems is not known here' $of_policy '0,/maxItems: 256/s//uniqueItems: true/'
+crds "pattern without an end" 'is not anchored' $of_policy '0,/?\$$/s//?/'
+crds "default that is not valid" "default 'Enforced' is not valid" $of_policy 's/default: Enforce/&d/'
+crds "limit of another length" 'allow.resources.items: maxLength is 1023' $of_policy '0,/maxLength: 1024/s//maxLength: 1023/'
+crds "limit in the header alone" 'IG_POLICY_LIST_MAX is 255' include/imdsgate/limits.h 's/\(IG_POLICY_LIST_MAX[ \t]*\)256/\1255/'
+crds "schema more lenient" 'MetadataPolicy: resource with a wildcard in it: is accepted' $of_policy 's/!-)+-~/!-~/'
+crds "schema stricter" "MetadataPolicy: mode audit: 'Audit' is not one of" $of_policy '/- Audit/d'
+crds "name" 'is not PLURAL.GROUP' $of_policy 's/metadatapolicies.imdsgate/metadatapolicy.imdsgate/'
+crds "no approval" 'needs the annotation' $of_identity '/api-approved/d'
+crds "old field gone" "('adResourceId', 'string')" $of_identity 's/adResourceID/adResourceId/'
+crds "old field with conditions" 'pattern was not there' $of_identity 's/^\( *\)\(description: Tenant of\)/\1pattern: ^a$\n\1\2/'
+crds "difference without a reason" 'belongs to rows in which the two differ' tests/unit/data/examples.yaml '0,/^why:/{/^why:/d}'
+crds "document" "'Enforced' is not one of" docs/policy.md '0,/mode: Enforce/s//mode: Enforced/'
+
 echo "1..$count"
 exit $failed
