@@ -24,6 +24,7 @@ WRAP_test_store := $(addprefix -Wl$(comma)--wrap=,malloc calloc reallocarray str
 WRAP_test_token_oom := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
 WRAP_test_token_entra := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
 WRAP_test_token_assertion := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
+WRAP_test_json := -Wl,--wrap=free
 WRAP_test_datapath := $(addprefix -Wl$(comma)--wrap=,bpf_object__load_skeleton libbpf_probe_bpf_map_type)
 WRAP_test_fdutil := $(addprefix -Wl$(comma)--wrap=,read write sendmsg recvmsg)
 

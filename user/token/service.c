@@ -20,9 +20,9 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/parse.h"
 #include "token/source.h"
-#include "token/token.h"
 
 #define SHA256_DIGITS 64
 
@@ -374,7 +374,7 @@ int ig_token_service_new(struct event_base *base, struct ig_http_client *client,
 		r = make_parts(service, options->imds_url);
 	if (r < 0)
 		return r;
-	ig_token_wipe_json_memory();
+	ig_json_wipe_memory();
 	*ret = TAKE_PTR(service);
 	return 0;
 }

@@ -13,7 +13,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <malloc.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
@@ -222,18 +221,4 @@ int ig_token_new(const struct ig_token_fields *fields, struct ig_token **ret)
 	read_claims(token);
 	*ret = TAKE_PTR(token);
 	return 0;
-}
-
-static void wiping_free(void *p)
-{
-	if (p)
-		explicit_bzero(p, malloc_usable_size(p));
-	free(p);
-}
-
-/* jansson has no per-document allocator. What was allocated before comes from malloc() as well, so
- * the order of calls does not matter. */
-void ig_token_wipe_json_memory(void)
-{
-	json_set_alloc_funcs(malloc, wiping_free);
 }

@@ -25,7 +25,3 @@ int ig_token_new(const struct ig_token_fields *fields, struct ig_token **ret);
  * or says nothing: most resources' tokens are JWTs, but nothing promises that. -EBADMSG: for
  * another one. -ENOMEM: cannot tell. */
 int ig_token_check_app(const struct ig_token *token, const char *client_id);
-
-/* From here on everything that jansson frees in this process is overwritten first: a parsed reply
- * leaves the token in several of its buffers. May be called at any time and more than once. */
-void ig_token_wipe_json_memory(void);
