@@ -25,6 +25,7 @@ WRAP_test_token_oom := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strnd
 WRAP_test_token_entra := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
 WRAP_test_token_assertion := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
 WRAP_test_json := -Wl,--wrap=free
+WRAP_test_kube_token_request := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup free ig_kube_client_start)
 WRAP_test_datapath := $(addprefix -Wl$(comma)--wrap=,bpf_object__load_skeleton libbpf_probe_bpf_map_type)
 WRAP_test_fdutil := $(addprefix -Wl$(comma)--wrap=,read write sendmsg recvmsg)
 

@@ -84,33 +84,34 @@
 #define IG_KUBE_PATH_BYTES	    8192 /* path and query of a request */
 #define IG_KUBE_CALLS_MAX	    256	 /* under way at once, watches included */
 #define IG_KUBE_CONNECT_TIMEOUT_SEC 10
-#define IG_KUBE_OBJECT_BYTES	   (256 * 1024) /* wanted part of one object; it is unusable beyond */
-#define IG_KUBE_OBJECT_DEPTH_MAX   32		/* nesting of the same; unusable beyond */
-#define IG_KUBE_JSON_DEPTH_MAX	   10240 /* of a body; the API server takes objects of 10000 */
-#define IG_KUBE_KEY_BYTES	   512 /* a key as it is sent; unusable beyond if it may be wanted */
-#define IG_KUBE_NAME_BYTES	   253	 /* namespace, name; malformed beyond */
-#define IG_KUBE_UID_BYTES	   128	 /* malformed beyond */
-#define IG_KUBE_VERSION_BYTES	   128	 /* a resourceVersion; malformed beyond */
-#define IG_KUBE_CONTINUE_BYTES	   4096	 /* token of the next page; malformed beyond */
-#define IG_KUBE_REASON_BYTES	   64	 /* of a Status; cut */
-#define IG_KUBE_MESSAGE_BYTES	   512	 /* of a Status; cut */
-#define IG_KUBE_OBJECTS_MAX	   65536 /* known of one kind; left out beyond */
-#define IG_KUBE_PAGE_OBJECTS	   500	 /* asked for at a time */
-#define IG_KUBE_PAGES_MAX	   4096	 /* of one list; it begins anew beyond */
-#define IG_KUBE_STATUS_BYTES	   65536 /* body of a reply that is no success */
-#define IG_KUBE_LIST_TIMEOUT_SEC   60	 /* one page */
-#define IG_KUBE_LIST_IDLE_SEC	   30
-#define IG_KUBE_WATCH_MIN_SEC	   300 /* what is asked for is random between these */
-#define IG_KUBE_WATCH_MAX_SEC	   600
-#define IG_KUBE_WATCH_GRACE_SEC	   30  /* after that, until we end it ourselves */
-#define IG_KUBE_WATCH_IDLE_SEC	   180 /* neither events nor bookmarks, which come every minute */
-#define IG_KUBE_RETRY_AFTER_SEC	   60  /* of what a server asks for, not more */
-#define IG_KUBE_BACKOFF_MIN_MSEC   200
-#define IG_KUBE_BACKOFF_MAX_MSEC   30000
-#define IG_KUBE_ABSENT_SEC	   30 /* between looks for a kind that is not installed */
-#define IG_KUBE_ABSENT_CONFIRM_SEC 10 /* so long must 404 last for what was there before */
+#define IG_KUBE_OBJECT_BYTES	    (256 * 1024) /* wanted part of one object; it is unusable beyond */
+#define IG_KUBE_OBJECT_DEPTH_MAX    32		 /* nesting of the same; unusable beyond */
+#define IG_KUBE_JSON_DEPTH_MAX	    10240 /* of a body; the API server takes objects of 10000 */
+#define IG_KUBE_KEY_BYTES	    512 /* a key as it is sent; unusable beyond if it may be wanted */
+#define IG_KUBE_NAME_BYTES	    253	  /* namespace, name; malformed beyond */
+#define IG_KUBE_UID_BYTES	    128	  /* malformed beyond */
+#define IG_KUBE_VERSION_BYTES	    128	  /* a resourceVersion; malformed beyond */
+#define IG_KUBE_CONTINUE_BYTES	    4096  /* token of the next page; malformed beyond */
+#define IG_KUBE_REASON_BYTES	    64	  /* of a Status; cut */
+#define IG_KUBE_MESSAGE_BYTES	    512	  /* of a Status; cut */
+#define IG_KUBE_OBJECTS_MAX	    65536 /* known of one kind; left out beyond */
+#define IG_KUBE_PAGE_OBJECTS	    500	  /* asked for at a time */
+#define IG_KUBE_PAGES_MAX	    4096  /* of one list; it begins anew beyond */
+#define IG_KUBE_STATUS_BYTES	    65536 /* body of a reply that is no success */
+#define IG_KUBE_LIST_TIMEOUT_SEC    60	  /* one page */
+#define IG_KUBE_LIST_IDLE_SEC	    30
+#define IG_KUBE_WATCH_MIN_SEC	    300 /* what is asked for is random between these */
+#define IG_KUBE_WATCH_MAX_SEC	    600
+#define IG_KUBE_WATCH_GRACE_SEC	    30	/* after that, until we end it ourselves */
+#define IG_KUBE_WATCH_IDLE_SEC	    180 /* neither events nor bookmarks, which come every minute */
+#define IG_KUBE_RETRY_AFTER_SEC	    60	/* of what a server asks for, not more */
+#define IG_KUBE_BACKOFF_MIN_MSEC    200
+#define IG_KUBE_BACKOFF_MAX_MSEC    30000
+#define IG_KUBE_ABSENT_SEC	    30 /* between looks for a kind that is not installed */
+#define IG_KUBE_ABSENT_CONFIRM_SEC  10 /* so long must 404 last for what was there before */
 /* Policy (user/policy) */
 #define IG_EXPLAIN_RULE_STEPS_MAX 64 /* rules of a kind in one explanation; the rest is counted */
+#define IG_TOKEN_REQUEST_BYTES	  65536 /* the answer to a TokenRequest */
 
 /* Audit (user/audit) */
 #define IG_AUDIT_LINE_BYTES	 16384
