@@ -61,6 +61,9 @@
 #define IG_DOCUMENT_CACHE_BYTES	       (8 * 1024 * 1024)
 #define IG_DOCUMENT_CACHE_SEC	       30
 
+/* /host/token (user/agent) */
+#define IG_HOST_TOKEN_CGROUPS_MAX 16 /* --host-token-cgroup */
+
 /* Objects (user/objects) */
 #define IG_MANIFEST_FILE_BYTES	 (1024 * 1024)
 #define IG_MANIFEST_FILES_MAX	 1024

@@ -121,10 +121,40 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("without a path", "--imds-url", "ftp://127.0.0.1");
 	WRONG("without a path", "--imds-url", "http://user@127.0.0.1");
 	WRONG("without a path", "--imds-url", "http://");
+	WRONG("absolute path", "--host-token-socket", "host.sock");
+	WRONG("1 to 65535", "--host-token-port", "0", "--host-token-cgroup", "/x");
+	WRONG("needs --host-token-cgroup", "--host-token-port", "2579");
+	WRONG("needs --host-token-socket or", "--host-token-cgroup", "/x");
+	WRONG("path below the cgroup root", "--host-token-cgroup", "/");
+	WRONG("path below the cgroup root", "--host-token-cgroup", "x");
+	WRONG("path below the cgroup root", "--host-token-cgroup", "/x/../y");
+	WRONG("path below the cgroup root", "--host-token-cgroup", "/x/");
+	WRONG("different ports", "--host-token-cgroup", "/x", "--host-token-port", "254");
 	WRONG("1 to 255 bytes", "--node", "");
 	WRONG("descriptor", "--ready-fd", "x");
 	WRONG("err, warning, info or debug", "--log-level", "loud");
 	WRONG("only one of", "--check-config", "--detach");
+}
+
+static void host_token_cgroups_have_a_limit(void **state)
+{
+	char *argv[2 * (IG_HOST_TOKEN_CGROUPS_MAX + 1) + 4] = {
+		"imdsgated", "--host-token-socket", "/s"};
+	struct ig_err err = {};
+	struct ig_options o;
+	size_t n = 3;
+
+	(void)state;
+	for (int i = 0; i < IG_HOST_TOKEN_CGROUPS_MAX; i++) {
+		argv[n++] = "--host-token-cgroup";
+		argv[n++] = "/x";
+	}
+	assert_int_equal(parse(argv, &o, &err), 0);
+	assert_non_null(o.host_token_cgroups[IG_HOST_TOKEN_CGROUPS_MAX - 1]);
+	assert_null(o.host_token_cgroups[IG_HOST_TOKEN_CGROUPS_MAX]);
+	argv[n++] = "--host-token-cgroup";
+	argv[n++] = "/x";
+	assert_int_equal(parse(argv, &o, &err), -E2BIG);
 }
 
 static void the_server_never_is_root(void **state)
@@ -154,6 +184,7 @@ int main(void)
 		cmocka_unit_test(both_spellings_of_a_value_work),
 		cmocka_unit_test(help_and_version_win_over_what_follows),
 		cmocka_unit_test(what_is_wrong_is_named),
+		cmocka_unit_test(host_token_cgroups_have_a_limit),
 		cmocka_unit_test(the_server_never_is_root),
 	};
 

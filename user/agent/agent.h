@@ -6,6 +6,7 @@
  *	gate.c     accepts connections and attributes them
  *	serve.c    answers the requests of one connection
  *	exchange.c answers its token requests
+ *	host_token.c lets programs of the node in and answers their requests for tokens of pods
  *	documents.c answers its requests for metadata documents
  *	records.c  turns connections, requests and kernel events into audit records
  *	verbs.c    answers the command-line tool
@@ -15,6 +16,7 @@
 #include <netinet/in.h>
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/queue.h>
 
 #include <imdsgate/abi.h>
 
@@ -42,6 +44,7 @@ struct ig_agent {
 	struct ig_token_service *tokens;
 	struct ig_documents *documents;
 	struct ig_gate *gate;
+	struct ig_host_token *host_token;
 	struct ig_serve *serve;
 	struct ig_rate *rate; /* of token requests, by workload */
 	struct ig_ctl_server *ctl;
@@ -54,13 +57,30 @@ struct ig_agent {
 	bool ready;
 };
 
+/* Where a connection came in, which decides what it can ask for. */
+enum ig_entrance {
+	IG_ENTRANCE_GATE, /* redirected by the kernel: metadata paths, for the caller itself */
+	IG_ENTRANCE_HOST, /* --host-token-port and -socket: /host/token, for pods that it names */
+};
+
+/* An accepted connection and who opened it. */
+struct ig_arrival {
+	enum ig_entrance entrance;
+	bool is_host;		 /* came from the agent's own namespace */
+	struct sockaddr_in peer; /* family 0 without */
+	struct ig_flow flow;
+};
+
 /* One accepted and attributed connection. Owned by gate.c, lent to the others. */
 struct ig_gate_conn {
 	struct ig_agent *agent;
-	struct ig_http_conn *http;
-	struct ig_flow flow; /* who opened it */
+	struct ig_http_conn *http; /* NULL before it is let in */
+	enum ig_entrance entrance;
+	struct ig_flow flow; /* who opened it; without a socket's facts if it is no TCP one */
 	struct sockaddr_in peer;
-	bool is_host;		      /* came through the listener of the agent's own namespace */
+	bool is_host;
+	int fd; /* owned while it waits to be let in; -1 */
+	LIST_ENTRY(ig_gate_conn) waiting;
 	struct ig_caller_facts facts; /* complete once facts_known */
 	bool facts_known, facts_pending;
 	/* The request that waits for something, at most one of them; owned by serve.c */
@@ -78,6 +98,16 @@ struct ig_gate *ig_gate_free(struct ig_gate *gate);
 int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is_host,
 	uint16_t port, const char *name, int sock);
 void ig_gate_listener_closed(struct ig_gate *gate, uint64_t netns_cookie);
+/* Takes the socket, which listens on this port of 127.0.0.1 for callers of /host/token. */
+int ig_gate_serve_host_port(struct ig_gate *gate, uint16_t port, int sock);
+/* Somebody who was attributed elsewhere: counts, lets in or refuses. Takes fd and what *facts
+ * holds.
+ */
+void ig_gate_arrived(struct ig_gate *gate, int fd, const struct ig_arrival *arrival,
+	struct ig_caller_facts *facts);
+/* Closes with a reset and says why (literal). facts may be NULL. Takes fd. */
+void ig_gate_refuse(struct ig_gate *gate, int fd, const struct ig_arrival *arrival,
+	const struct ig_caller_facts *facts, const char *reason);
 size_t ig_gate_listener_count(const struct ig_gate *gate);
 size_t ig_gate_connection_count(const struct ig_gate *gate);
 
@@ -102,6 +132,28 @@ const struct ig_pod *ig_serve_find_pod(
 uint64_t ig_serve_fairness(const struct ig_gate_conn *conn);
 struct ig_tally_counts ig_serve_counts(const struct ig_serve *serve, const struct ig_pod *pod);
 
+/* ---- host_token.c ---- */
+
+/* What is opened while privileged; -1 or owned. */
+struct ig_host_token_fds {
+	int port;  /* listens on 127.0.0.1 */
+	int guard; /* keeps others from the same port of ::1, which clients may try first */
+	int socket;
+};
+
+/* Opens what the options ask for. */
+int ig_host_token_open(
+	const struct ig_options *options, struct ig_host_token_fds *ret, struct ig_err *reterr_err);
+void ig_host_token_close(struct ig_host_token_fds *fds);
+/* Starts to serve; takes the descriptors on success. */
+int ig_host_token_new(
+	struct ig_agent *agent, struct ig_host_token_fds *fds, struct ig_host_token **ret);
+struct ig_host_token *ig_host_token_free(struct ig_host_token *host_token);
+/* Why this caller, whose facts are known as far as they ever will be, may not ask (literal); NULL:
+ * it may. */
+const char *ig_host_token_refusal(const struct ig_gate_conn *conn);
+void ig_host_token_request(struct ig_gate_conn *conn, const struct ig_http_request *req);
+
 /* ---- records.c ---- */
 
 /* An audit record of a connection, with room for the texts that it points to. */
@@ -122,6 +174,9 @@ void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
  * (gone true). */
 void ig_record_unattributed(
 	struct ig_agent *agent, uint64_t netns_cookie, const struct sockaddr_in *peer, bool gone);
+/* A gate listener came or went; name: file name of its namespace, may be NULL. */
+void ig_record_listener(struct ig_agent *agent, enum ig_audit_kind kind, uint64_t netns_cookie,
+	bool is_host, const char *name);
 /* A record of ring `events`. */
 void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event);
 

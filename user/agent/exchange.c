@@ -109,14 +109,16 @@ struct ig_exchange *ig_exchange_free(struct ig_exchange *x)
 
 static bool is_on_behalf(const struct ig_exchange *x)
 {
-	return x->request.pod_name[0] != '\0';
+	return x->request.pod.name[0] != '\0';
 }
 
 const struct ig_pod *ig_exchange_subject(const struct ig_exchange *x)
 {
-	return is_on_behalf(x) ? ig_store_pod_by_name(x->conn->agent->store,
-					 x->request.pod_namespace, x->request.pod_name)
-			       : ig_serve_pod_of(x->conn);
+	const struct ig_imds_pod_name *pod = &x->request.pod;
+
+	return is_on_behalf(x)
+		       ? ig_store_pod_by_name(x->conn->agent->store, pod->namespace, pod->name)
+		       : ig_serve_pod_of(x->conn);
 }
 
 struct outcome {
@@ -140,6 +142,18 @@ static struct ig_audit_token audit_token(const struct ig_exchange *x)
 	};
 }
 
+static struct ig_audit_subject audit_subject(const struct ig_exchange *x)
+{
+	const struct ig_pod *pod = ig_exchange_subject(x);
+
+	return (struct ig_audit_subject){
+		.pod_namespace = x->request.pod.namespace,
+		.pod_name = x->request.pod.name,
+		.pod_uid = pod ? pod->uid : NULL,
+		.service_account = pod ? pod->service_account : NULL,
+	};
+}
+
 static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsigned int status)
 {
 	const struct ig_imds_token_request *asked = &x->request.token;
@@ -150,6 +164,7 @@ static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsi
 		.client_id = x->grant.client_id,
 		.binding = x->grant.rule,
 	};
+	struct ig_audit_subject subject;
 	struct ig_audit_token token = {};
 	struct ig_conn_record r;
 
@@ -162,6 +177,10 @@ static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsi
 	r.record.reason = o->reason;
 	r.record.message = o->message;
 	r.record.request = &request;
+	if (is_on_behalf(x)) {
+		subject = audit_subject(x);
+		r.record.subject = &subject;
+	}
 	if (x->grant.rule[0])
 		r.record.identity = &identity;
 	if (o->kind == IG_AUDIT_TOKEN_ISSUED) {
@@ -184,7 +203,10 @@ static void finish_error(struct ig_exchange *x, enum ig_imds_error error, const 
 {
 	struct ig_imds_reply reply = {};
 
-	(void)ig_imds_reply_error(error, code, text, &reply);
+	if (is_on_behalf(x))
+		(void)ig_imds_host_token_error(error, text, &reply);
+	else
+		(void)ig_imds_reply_error(error, code, text, &reply);
 	finish(x, &reply, o);
 }
 
@@ -221,16 +243,25 @@ static struct ig_imds_token_view view_of(const struct ig_exchange *x, const stru
 	};
 }
 
+static int write_reply(struct ig_exchange *x, struct ig_imds_reply *reply)
+{
+	struct ig_imds_token_view view = view_of(x, x->parts[0].token);
+
+	if (is_on_behalf(x))
+		return ig_imds_host_token_reply(
+			&view, x->grant.client_id[0] ? x->grant.client_id : view.client_id, reply);
+	return ig_imds_reply_token(&view, reply);
+}
+
 /* Every token is there. */
 static void issue(struct ig_exchange *x)
 {
-	struct ig_imds_token_view view = view_of(x, x->parts[0].token);
 	struct outcome o = {.kind = IG_AUDIT_TOKEN_ISSUED,
 		.decision = IG_AUDIT_ALLOW,
 		.reason = x->grant.node ? "exception" : "bound"};
 	struct ig_imds_reply reply = {};
 
-	if (ig_imds_reply_token(&view, &reply) < 0) {
+	if (write_reply(x, &reply) < 0) {
 		ig_imds_reply_done(&reply);
 		fail(x, IG_IMDS_ERROR_SERVER, "out_of_memory", NULL);
 		return;
@@ -389,6 +420,7 @@ static bool within_rate(struct ig_exchange *x)
 void ig_exchange_decide(struct ig_exchange *x)
 {
 	struct ig_agent *agent = x->conn->agent;
+	struct ig_policy_options options = agent->options->policy;
 	const struct ig_pod *pod = ig_exchange_subject(x);
 	struct ig_policy_decision d;
 
@@ -398,12 +430,18 @@ void ig_exchange_decide(struct ig_exchange *x)
 		deny(x, IG_IMDS_ERROR_TOO_MANY, "rate_limited");
 		return;
 	}
+	if (!pod && is_on_behalf(x)) {
+		deny(x, IG_IMDS_ERROR_POD_NOT_FOUND, "unknown_pod");
+		return;
+	}
 	if (!pod) {
 		deny(x, IG_IMDS_ERROR_IDENTITY_NOT_FOUND,
 			x->conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup");
 		return;
 	}
-	d = ig_policy_select(agent->store, pod, &x->request.token.selector, &agent->options->policy,
+	/* an exception lets a pod be what the node is, not whoever names it */
+	options.no_exceptions = is_on_behalf(x);
+	d = ig_policy_select(agent->store, pod, &x->request.token.selector, &options,
 		ig_serve_object_id, agent->serve);
 	switch (d.outcome) {
 	case IG_POLICY_GRANT:

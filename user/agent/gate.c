@@ -3,6 +3,9 @@
  * and the peer's address name the flow that the kernel recorded when that socket was redirected.
  * Without a flow the connection was not redirected by us and is closed unread. Knows nothing of
  * requests.
+ *
+ * The port for /host/token is such a listener, too; who came in there is let in or refused once it
+ * is known who it is, and not a byte of it is read before.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -34,6 +37,7 @@ struct listener {
 	struct ig_gate *gate;
 	uint64_t netns_cookie;
 	bool is_host;
+	enum ig_entrance entrance;
 	uint16_t port;
 	int sock;			 /* owned */
 	struct event *readable, *resume; /* owned */
@@ -44,9 +48,8 @@ struct listener {
 struct waiting_accept {
 	struct ig_gate *gate;
 	int fd; /* owned */
-	struct sockaddr_in peer;
 	uint64_t netns_cookie;
-	bool is_host;
+	struct ig_arrival arrival; /* its flow is what is missing */
 	LIST_ENTRY(waiting_accept) link;
 };
 
@@ -54,8 +57,10 @@ struct ig_gate {
 	struct ig_agent *agent;
 	struct ig_http_server *http;
 	struct listener *listeners;
+	struct listener *host_port; /* for /host/token; NULL without */
 	LIST_HEAD(, waiting_accept) waiting;
-	struct ig_quota *quota; /* connections of each workload */
+	LIST_HEAD(, ig_gate_conn) not_in; /* attributed, and not let in yet */
+	struct ig_quota *quota;		  /* connections of each workload */
 	size_t connections;
 	bool ask_monitor; /* the kernel does not let us read the flows map */
 };
@@ -69,8 +74,15 @@ static uint64_t workload_of(const struct ig_flow *flow)
 					       : flow->caller.cgroup_id;
 }
 
+/* Gives back what the connection was counted for. */
 static void conn_free(struct ig_gate_conn *conn)
 {
+	struct ig_gate *gate = conn->agent->gate;
+
+	if (conn->facts_pending)
+		ig_callers_cancel(conn->agent->callers, conn);
+	gate->connections--;
+	ig_quota_give(gate->quota, workload_of(&conn->flow));
 	ig_caller_facts_done(&conn->facts);
 	free(conn);
 }
@@ -87,10 +99,6 @@ static void on_close(struct ig_http_conn *http, void *data)
 
 	(void)http;
 	ig_serve_cancel(conn);
-	if (conn->facts_pending)
-		ig_callers_cancel(conn->agent->callers, conn);
-	conn->agent->gate->connections--;
-	ig_quota_give(conn->agent->gate->quota, workload_of(&conn->flow));
 	conn_free(conn);
 }
 
@@ -117,6 +125,7 @@ int ig_gate_new(struct ig_agent *agent, struct ig_gate **ret)
 		return -ENOMEM;
 	gate->agent = agent;
 	LIST_INIT(&gate->waiting);
+	LIST_INIT(&gate->not_in);
 	r = ig_quota_new(IG_HTTP_CONNECTIONS_WORKLOAD_MAX, &gate->quota);
 	if (r == 0)
 		r = ig_http_server_new(agent->base, &http_ops, &gate->http);
@@ -147,6 +156,7 @@ struct ig_gate *ig_gate_free(struct ig_gate *gate)
 {
 	struct listener *l, *next;
 	struct waiting_accept *w;
+	struct ig_gate_conn *conn;
 
 	if (!gate)
 		return NULL;
@@ -154,9 +164,16 @@ struct ig_gate *ig_gate_free(struct ig_gate *gate)
 		HASH_DEL(gate->listeners, l);
 		listener_free(l);
 	}
+	if (gate->host_port)
+		listener_free(gate->host_port);
 	while ((w = LIST_FIRST(&gate->waiting)) != NULL) {
 		ig_link_forget(gate->agent->link, w);
 		waiting_free(w);
+	}
+	while ((conn = LIST_FIRST(&gate->not_in)) != NULL) {
+		LIST_REMOVE(conn, waiting);
+		(void)ig_close(conn->fd);
+		conn_free(conn);
 	}
 	/* ends the connections, which still count themselves off here */
 	gate->http = ig_http_server_free(gate->http);
@@ -183,71 +200,125 @@ static bool peer_is_gone(int fd)
 	       info.tcpi_state != TCP_ESTABLISHED;
 }
 
-static void on_facts(void *userdata)
-{
-	struct ig_gate_conn *conn = userdata;
-
-	conn->facts_pending = false;
-	conn->facts_known = true;
-	ig_serve_facts_known(conn);
-}
-
-/* Refuses a connection of a known caller, and says so. Takes fd. */
-static void refuse_flow(struct ig_gate *gate, int fd, const struct sockaddr_in *peer,
-	const struct ig_flow *flow, const char *reason)
+void ig_gate_refuse(struct ig_gate *gate, int fd, const struct ig_arrival *arrival,
+	const struct ig_caller_facts *facts, const char *reason)
 {
 	struct ig_conn_record r;
 
 	refuse(fd);
-	ig_record_flow(gate->agent, flow, NULL, peer, &r);
+	ig_record_flow(gate->agent, &arrival->flow, facts, &arrival->peer, &r);
 	r.record.kind = IG_AUDIT_CONNECT_REFUSED;
 	r.record.decision = IG_AUDIT_DENY;
 	r.record.reason = reason;
 	ig_audit_emit(gate->agent->audit, &r.record);
 }
 
-/* Takes fd on success. */
-static int add_conn(struct ig_gate *gate, int fd, const struct sockaddr_in *peer, bool is_host,
-	const struct ig_flow *flow, struct ig_gate_conn **ret)
+/* The connection ends before it was let in. */
+static void turn_away(struct ig_gate_conn *conn, const char *reason)
 {
-	struct ig_gate_conn *conn = calloc(1, sizeof(*conn));
-	int r;
+	const struct ig_arrival arrival = {.peer = conn->peer, .flow = conn->flow};
 
-	if (!conn)
-		return -ENOMEM;
-	conn->agent = gate->agent;
-	conn->flow = *flow;
-	conn->peer = *peer;
-	conn->is_host = is_host;
-	r = ig_http_server_add(gate->http, fd, conn, &conn->http);
-	if (r < 0) {
-		conn_free(conn);
-		return r;
+	ig_gate_refuse(conn->agent->gate, TAKE_FD(conn->fd), &arrival,
+		conn->facts_known ? &conn->facts : NULL, reason);
+	conn_free(conn);
+}
+
+/* Its requests are read from now on. false: it is gone instead. */
+static bool let_in(struct ig_gate_conn *conn)
+{
+	if (ig_http_server_add(conn->agent->gate->http, conn->fd, conn, &conn->http) < 0) {
+		turn_away(conn, "too_many_connections");
+		return false;
 	}
+	conn->fd = -1;
+	return true;
+}
+
+/* The facts about a caller of /host/token are there. */
+static void judge(struct ig_gate_conn *conn)
+{
+	const char *reason = ig_host_token_refusal(conn);
+
+	LIST_REMOVE(conn, waiting);
+	if (reason)
+		turn_away(conn, reason);
+	else
+		(void)let_in(conn);
+}
+
+static void on_facts(void *userdata)
+{
+	struct ig_gate_conn *conn = userdata;
+
+	conn->facts_pending = false;
+	conn->facts_known = true;
+	if (conn->http)
+		ig_serve_facts_known(conn);
+	else
+		judge(conn);
+}
+
+static void find_facts(struct ig_gate_conn *conn)
+{
+	int r = ig_callers_resolve(
+		conn->agent->callers, &conn->flow.caller, &conn->facts, on_facts, conn);
+
+	conn->facts_known = r != 0; /* a failure leaves them empty: not attributable, so denied */
+	conn->facts_pending = r == 0;
+}
+
+/* Counts the connection against its workload. Takes fd on success. */
+static int conn_new(
+	struct ig_gate *gate, int fd, const struct ig_arrival *arrival, struct ig_gate_conn **ret)
+{
+	struct ig_gate_conn *conn;
+
+	if (!ig_quota_take(gate->quota, workload_of(&arrival->flow)))
+		return -EDQUOT;
+	conn = calloc(1, sizeof(*conn));
+	if (!conn) {
+		ig_quota_give(gate->quota, workload_of(&arrival->flow));
+		return -ENOMEM;
+	}
+	conn->agent = gate->agent;
+	conn->entrance = arrival->entrance;
+	conn->flow = arrival->flow;
+	conn->peer = arrival->peer;
+	conn->is_host = arrival->is_host;
+	conn->fd = fd;
 	gate->connections++;
 	*ret = conn;
 	return 0;
 }
 
-/* Takes fd. */
-static void serve(struct ig_gate *gate, int fd, const struct sockaddr_in *peer, bool is_host,
-	const struct ig_flow *flow)
+void ig_gate_arrived(struct ig_gate *gate, int fd, const struct ig_arrival *arrival,
+	struct ig_caller_facts *facts)
 {
 	struct ig_gate_conn *conn;
-	int r;
+	int r = conn_new(gate, fd, arrival, &conn);
 
-	if (!ig_quota_take(gate->quota, workload_of(flow))) {
-		refuse_flow(gate, fd, peer, flow, "too_many_connections_of_workload");
+	if (r < 0) {
+		ig_gate_refuse(gate, fd, arrival, facts,
+			r == -EDQUOT ? "too_many_connections_of_workload" : "too_many_connections");
+		if (facts)
+			ig_caller_facts_done(facts);
 		return;
 	}
-	if (add_conn(gate, fd, peer, is_host, flow, &conn) < 0) {
-		ig_quota_give(gate->quota, workload_of(flow));
-		refuse_flow(gate, fd, peer, flow, "too_many_connections");
+	if (facts) {
+		conn->facts = *facts;
+		*facts = (struct ig_caller_facts){};
+		conn->facts_known = true;
+	}
+	if (conn->entrance == IG_ENTRANCE_GATE) {
+		if (let_in(conn) && !conn->facts_known)
+			find_facts(conn);
 		return;
 	}
-	r = ig_callers_resolve(gate->agent->callers, &flow->caller, &conn->facts, on_facts, conn);
-	conn->facts_known = r != 0; /* a failure leaves them empty: not attributable, so denied */
-	conn->facts_pending = r == 0;
+	LIST_INSERT_HEAD(&gate->not_in, conn, waiting);
+	if (!conn->facts_known)
+		find_facts(conn);
+	if (conn->facts_known)
+		judge(conn);
 }
 
 static void not_attributed(
@@ -264,16 +335,17 @@ static void on_flow_taken(const struct ig_monitor_message *reply, void *userdata
 	struct waiting_accept *w = userdata;
 	int fd = TAKE_FD(w->fd);
 
+	w->arrival.flow = reply->flow;
 	if (reply->result == 0)
-		serve(w->gate, fd, &w->peer, w->is_host, &reply->flow);
+		ig_gate_arrived(w->gate, fd, &w->arrival, NULL);
 	else
-		not_attributed(w->gate, fd, &w->peer, w->netns_cookie);
+		not_attributed(w->gate, fd, &w->arrival.peer, w->netns_cookie);
 	waiting_free(w);
 }
 
 /* Takes fd. */
-static void ask_monitor(struct ig_gate *gate, const struct listener *l, int fd,
-	const struct sockaddr_in *peer, const struct ig_flow_key *key)
+static void ask_monitor(
+	struct listener *l, int fd, const struct ig_arrival *arrival, const struct ig_flow_key *key)
 {
 	struct ig_monitor_request request = {.kind = IG_MONITOR_FLOW_TAKE, .flow = *key};
 	struct waiting_accept *w = calloc(1, sizeof(*w));
@@ -282,13 +354,12 @@ static void ask_monitor(struct ig_gate *gate, const struct listener *l, int fd,
 		refuse(fd);
 		return;
 	}
-	w->gate = gate;
+	w->gate = l->gate;
 	w->fd = fd;
-	w->peer = *peer;
 	w->netns_cookie = l->netns_cookie;
-	w->is_host = l->is_host;
-	LIST_INSERT_HEAD(&gate->waiting, w, link);
-	if (ig_link_request(gate->agent->link, &request, on_flow_taken, w) < 0) {
+	w->arrival = *arrival;
+	LIST_INSERT_HEAD(&l->gate->waiting, w, link);
+	if (ig_link_request(l->gate->agent->link, &request, on_flow_taken, w) < 0) {
 		w->fd = -1;
 		waiting_free(w);
 		refuse(fd);
@@ -305,16 +376,17 @@ static void accepted(struct listener *l, int fd, const struct sockaddr_in *peer)
 		.sport_be = peer->sin_port,
 		.gate_port_be = htons(l->port),
 	};
-	struct ig_flow flow;
-	int r = gate->ask_monitor ? -EPERM : ig_flow_take(gate->agent->flows_fd, &key, &flow);
+	struct ig_arrival arrival = {.entrance = l->entrance, .is_host = l->is_host, .peer = *peer};
+	int r = gate->ask_monitor ? -EPERM
+				  : ig_flow_take(gate->agent->flows_fd, &key, &arrival.flow);
 
 	if (r == -EPERM) {
 		gate->ask_monitor = true;
-		ask_monitor(gate, l, fd, peer, &key);
+		ask_monitor(l, fd, &arrival, &key);
 	} else if (r < 0) {
 		not_attributed(gate, fd, peer, l->netns_cookie);
 	} else {
-		serve(gate, fd, peer, l->is_host, &flow);
+		ig_gate_arrived(gate, fd, &arrival, NULL);
 	}
 }
 
@@ -352,17 +424,9 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 	(void)event_add(l->readable, NULL);
 }
 
-static void record_listener(struct ig_agent *agent, enum ig_audit_kind kind, uint64_t netns_cookie,
-	bool is_host, const char *name)
-{
-	struct ig_audit_caller caller = {.netns_cookie = netns_cookie, .host_network = is_host};
-	struct ig_audit_record record = {.kind = kind, .message = name, .caller = &caller};
-
-	ig_audit_emit(agent->audit, &record);
-}
-
-int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is_host,
-	uint16_t port, const char *name, int sock)
+/* Takes the socket. */
+static int listener_new(
+	struct ig_gate *gate, const struct listener *settings, int sock, struct listener **ret)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 
@@ -370,10 +434,8 @@ int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is
 		(void)ig_close(sock);
 		return -ENOMEM;
 	}
+	*l = *settings;
 	l->gate = gate;
-	l->netns_cookie = netns_cookie;
-	l->is_host = is_host;
-	l->port = port;
 	l->sock = sock;
 	l->readable = event_new(gate->agent->base, sock, EV_READ | EV_PERSIST, on_accept, l);
 	l->resume = evtimer_new(gate->agent->base, on_resume, l);
@@ -381,10 +443,34 @@ int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is
 		listener_free(l);
 		return -ENOMEM;
 	}
+	*ret = l;
+	return 0;
+}
+
+int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is_host,
+	uint16_t port, const char *name, int sock)
+{
+	const struct listener settings = {
+		.netns_cookie = netns_cookie, .is_host = is_host, .port = port};
+	struct listener *l;
+	int r = listener_new(gate, &settings, sock, &l);
+
+	if (r < 0)
+		return r;
 	ig_gate_listener_closed(gate, netns_cookie);
 	HASH_ADD(hh, gate->listeners, netns_cookie, sizeof(netns_cookie), l);
-	record_listener(gate->agent, IG_AUDIT_LISTENER_OPENED, netns_cookie, is_host, name);
+	ig_record_listener(gate->agent, IG_AUDIT_LISTENER_OPENED, netns_cookie, is_host, name);
 	return 0;
+}
+
+int ig_gate_serve_host_port(struct ig_gate *gate, uint16_t port, int sock)
+{
+	const struct listener settings = {.netns_cookie = gate->agent->host_netns_cookie,
+		.is_host = true,
+		.entrance = IG_ENTRANCE_HOST,
+		.port = port};
+
+	return listener_new(gate, &settings, sock, &gate->host_port);
 }
 
 void ig_gate_listener_closed(struct ig_gate *gate, uint64_t netns_cookie)
@@ -394,7 +480,7 @@ void ig_gate_listener_closed(struct ig_gate *gate, uint64_t netns_cookie)
 	HASH_FIND(hh, gate->listeners, &netns_cookie, sizeof(netns_cookie), l);
 	if (!l)
 		return;
-	record_listener(gate->agent, IG_AUDIT_LISTENER_CLOSED, netns_cookie, l->is_host, NULL);
+	ig_record_listener(gate->agent, IG_AUDIT_LISTENER_CLOSED, netns_cookie, l->is_host, NULL);
 	HASH_DEL(gate->listeners, l);
 	listener_free(l);
 }

@@ -2,6 +2,7 @@
  * imdsgated. Reads the command line and becomes the monitor, or does the one thing that was asked
  * for. The monitor starts this program again as the server.
  */
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -95,6 +96,7 @@ static int run_monitor(int argc, char **argv, const struct ig_options *options)
 	memset(monitor.settings.host_verdict, IG_VERDICT_PASS, _IG_ENDPOINT_MAX);
 	monitor.settings.host_verdict[IG_ENDPOINT_IMDS] = options->host_verdict;
 	monitor.settings.other_verdict[IG_ENDPOINT_IMDS] = IG_VERDICT_REDIRECT;
+	monitor.settings.host_token_port_be = htons(options->host_token_port);
 	if (ig_monitor_run(&monitor, &err) < 0)
 		return print_error(&err, EXIT_FAILURE);
 	return EXIT_SUCCESS;

@@ -14,6 +14,7 @@
 #include "base/parse.h"
 #include "ctl/proto.h"
 #include "objects/names.h"
+#include "workload/cgroup.h"
 #include "workload/mount.h"
 
 /* 249 to 255 are reserved by IANA, and ports below 1024 need privilege: nobody else wants this one.
@@ -162,6 +163,49 @@ static int set_gate_port(struct ig_options *o, const char *value, struct ig_err 
 	return 0;
 }
 
+static int set_host_token_socket(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (value[0] != '/')
+		return ig_err_set(err, -EINVAL,
+			"--host-token-socket takes an absolute path, got \"%s\"", value);
+	o->host_token_socket = value;
+	return 0;
+}
+
+static int set_host_token_port(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (ig_parse_u16(value, &o->host_token_port) < 0 || o->host_token_port == 0)
+		return ig_err_set(err, -EINVAL,
+			"--host-token-port takes a port from 1 to 65535, got \"%s\"", value);
+	return 0;
+}
+
+static int add_host_token_cgroup(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	size_t n = 0;
+
+	/* "/" would be everybody, pods included */
+	if (ig_cgroup_path_check(value) < 0 || !value[1])
+		return ig_err_set(err, -EINVAL,
+			"--host-token-cgroup takes a path below the cgroup root like /system.slice/x.service, got \"%s\"",
+			value);
+	while (o->host_token_cgroups[n])
+		n++;
+	if (n >= IG_HOST_TOKEN_CGROUPS_MAX)
+		return ig_err_set(err, -E2BIG, "--host-token-cgroup can be given %d times",
+			IG_HOST_TOKEN_CGROUPS_MAX);
+	o->host_token_cgroups[n] = value;
+	return 0;
+}
+
+static int set_auxiliary_tenant_array(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	(void)err;
+	o->auxiliary_tenant_array = true;
+	return 0;
+}
+
 static int set_cross_namespace(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	(void)value;
@@ -268,6 +312,14 @@ static const struct flag flags[] = {
 		"port on 127.0.0.1 that is tried first in each namespace (default 254)"},
 	{"--allow-cross-namespace", NULL, set_cross_namespace,
 		"let bindings apply to pods of other namespaces, as aad-pod-identity did"},
+	{"--auxiliary-tenant-array", NULL, set_auxiliary_tenant_array,
+		"answer for identities with auxiliary tenants with all their tokens in an array, as aad-pod-identity did"},
+	{"--host-token-socket", "PATH", set_host_token_socket,
+		"serve /host/token to root on this unix socket (default: no)"},
+	{"--host-token-port", "PORT", set_host_token_port,
+		"serve /host/token on 127.0.0.1 to the cgroups below; aad-pod-identity had it on 2579 (default: no)"},
+	{"--host-token-cgroup", "PATH", add_host_token_cgroup,
+		"who may ask for /host/token, with all cgroups below it; can be repeated"},
 	{"--node", "NAME", set_node, "name of this node in the audit (default: the host name)"},
 	{"--ready-fd", "N", set_ready_fd, "write \"ready\" to this descriptor once it serves"},
 	{"--log-level", "LEVEL", set_log_level, "err, warning, info or debug (default info)"},
@@ -322,6 +374,23 @@ static int parse_one(
 		err, -EINVAL, "unknown %s \"%s\"", arg[0] == '-' ? "option" : "argument", arg);
 }
 
+/* What the host-token options say together. */
+static int check_host_token(const struct ig_options *o, struct ig_err *err)
+{
+	bool has_cgroup = o->host_token_cgroups[0] != NULL;
+
+	if (o->host_token_port && !has_cgroup)
+		return ig_err_set(err, -EINVAL,
+			"--host-token-port needs --host-token-cgroup: every process of the host can connect there");
+	if (has_cgroup && !o->host_token_port && !o->host_token_socket)
+		return ig_err_set(err, -EINVAL,
+			"--host-token-cgroup needs --host-token-socket or --host-token-port");
+	if (o->host_token_port && o->host_token_port == o->gate_port)
+		return ig_err_set(
+			err, -EINVAL, "--host-token-port and --gate-port must be different ports");
+	return 0;
+}
+
 int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct ig_err *reterr_err)
 {
 	struct ig_options o = {
@@ -354,6 +423,12 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 	if (!o.node[0] && gethostname(o.node, sizeof(o.node) - 1) < 0)
 		return ig_err_set(
 			reterr_err, -errno, "cannot read the host name: %s", strerror(errno));
+	if (o.mode != IG_MODE_HELP && o.mode != IG_MODE_VERSION) {
+		int r = check_host_token(&o, reterr_err);
+
+		if (r < 0)
+			return r;
+	}
 	*ret = o;
 	return 0;
 }

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include <imdsgate/abi.h>
+#include <imdsgate/limits.h>
 
 #include "agent/identity_key.h"
 #include "base/err.h"
@@ -42,6 +43,13 @@ struct ig_options {
 	uint16_t gate_port;
 	struct ig_policy_options policy;
 	struct ig_identity_defaults identity_defaults;
+	/* /host/token: NULL and 0: not served there */
+	const char *host_token_socket;
+	uint16_t host_token_port;
+	/* who may ask there, with all below: canonical, NULL-terminated; none: root, on the socket
+	 */
+	const char *host_token_cgroups[IG_HOST_TOKEN_CGROUPS_MAX + 1];
+	bool auxiliary_tenant_array;
 	char node[256];
 	int ready_fd;
 	enum ig_log_level log_level;

@@ -19,6 +19,8 @@ static const char *endpoint_name(unsigned int endpoint)
 		[IG_ENDPOINT_HOSTGAPLUGIN] = "hostgaplugin",
 	};
 
+	if (endpoint == IG_ENDPOINT_HOST_TOKEN)
+		return "host_token";
 	return endpoint < _IG_ENDPOINT_MAX ? names[endpoint] : NULL;
 }
 
@@ -75,6 +77,14 @@ void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
 {
 	*ret = (struct ig_conn_record){};
 	fill_caller(agent, flow, facts, ret);
+	ret->record.caller = &ret->caller;
+	ret->record.connection = &ret->connection;
+	ret->record.policy_epoch = ig_store_epoch(agent->store);
+	if (flow->family == AF_UNIX) {
+		ret->connection = (struct ig_audit_connection){
+			.protocol = "unix", .endpoint = endpoint_name(flow->endpoint)};
+		return;
+	}
 	format_address(flow->daddr_be, flow->dport_be, ret->destination, sizeof(ret->destination));
 	if (peer)
 		format_address(
@@ -87,9 +97,6 @@ void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
 		.family = flow->family == AF_INET6 ? "ipv6" : "ipv4",
 		.flow_id = flow->cookie,
 	};
-	ret->record.caller = &ret->caller;
-	ret->record.connection = &ret->connection;
-	ret->record.policy_epoch = ig_store_epoch(agent->store);
 }
 
 void ig_record_unattributed(
@@ -111,6 +118,15 @@ void ig_record_unattributed(
 	};
 
 	format_address(peer->sin_addr.s_addr, peer->sin_port, source, sizeof(source));
+	ig_audit_emit(agent->audit, &record);
+}
+
+void ig_record_listener(struct ig_agent *agent, enum ig_audit_kind kind, uint64_t netns_cookie,
+	bool is_host, const char *name)
+{
+	struct ig_audit_caller caller = {.netns_cookie = netns_cookie, .host_network = is_host};
+	struct ig_audit_record record = {.kind = kind, .message = name, .caller = &caller};
+
 	ig_audit_emit(agent->audit, &record);
 }
 

@@ -132,7 +132,7 @@ uint64_t ig_serve_fairness(const struct ig_gate_conn *conn)
 
 /* ---- what is recorded ---- */
 
-static void read_facts(const struct ig_http_request *req, const struct ig_imds_target *target,
+void ig_serve_read_facts(const struct ig_http_request *req, const struct ig_imds_target *target,
 	struct ig_request_facts *ret)
 {
 	size_t n = target->path_len < IG_PATH_SHOWN_BYTES ? target->path_len : IG_PATH_SHOWN_BYTES;
@@ -224,7 +224,7 @@ static void record_rejected(struct ig_gate_conn *conn, const struct rejected *wh
 		on_rejected_facts(rejected);
 }
 
-static void record_reply(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
+void ig_serve_record_reply(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
 	enum ig_audit_kind kind, const struct ig_imds_reply *reply)
 {
 	struct rejected what = {
@@ -341,7 +341,7 @@ static void serve_workload(struct ig_gate_conn *conn, const struct ig_http_reque
 	}
 	if (r == -ENOMEM)
 		(void)ig_imds_reply_error(IG_IMDS_ERROR_UNAVAILABLE, NULL, NULL, &reply);
-	record_reply(conn, facts, IG_AUDIT_REQUEST_REJECTED, &reply);
+	ig_serve_record_reply(conn, facts, IG_AUDIT_REQUEST_REJECTED, &reply);
 	ig_serve_respond(conn, &reply);
 }
 
@@ -361,7 +361,7 @@ static void serve_anybody(struct ig_gate_conn *conn, const struct ig_http_reques
 		kind = IG_AUDIT_METADATA_FORWARDED;
 		(void)ig_imds_reply_versions(&reply);
 	}
-	record_reply(conn, facts, kind, &reply);
+	ig_serve_record_reply(conn, facts, kind, &reply);
 	ig_serve_respond(conn, &reply);
 }
 
@@ -371,7 +371,11 @@ void ig_serve_request(struct ig_gate_conn *conn, const struct ig_http_request *r
 	struct ig_request_facts facts;
 
 	conn->request_usec = ig_clock_mono_usec();
-	read_facts(req, &target, &facts);
+	if (conn->entrance == IG_ENTRANCE_HOST) {
+		ig_host_token_request(conn, req);
+		return;
+	}
+	ig_serve_read_facts(req, &target, &facts);
 	switch (target.route) {
 	case IG_IMDS_ROUTE_VERSIONS:
 	case IG_IMDS_ROUTE_NONE:

@@ -5,6 +5,7 @@
 
 #include "agent/agent.h"
 #include "imds/document.h"
+#include "imds/host_token.h"
 
 #define IG_PATH_SHOWN_BYTES 256
 
@@ -19,9 +20,7 @@ struct ig_request_facts {
 /* A token that is asked for, and for whom. */
 struct ig_exchange_request {
 	struct ig_imds_token_request token;
-	/* The pod whose bindings decide; "" and "": the caller's own. */
-	char pod_namespace[IG_OBJECT_NAME_BYTES + 1];
-	char pod_name[IG_OBJECT_NAME_BYTES + 1];
+	struct ig_imds_pod_name pod; /* whose bindings decide; "", "": the caller's own */
 };
 
 /* A token request under way. Takes over the connection's current request: answers it, now or later.
@@ -58,6 +57,12 @@ const char *ig_serve_object_id(const struct ig_identity *identity, void *userdat
 int ig_serve_learn_object_id(struct ig_serve *serve, enum ig_identity_type type, const char *ns,
 	const char *name, const char *object_id);
 
+/* What the audit says about a request that goes there. */
+void ig_serve_read_facts(const struct ig_http_request *req, const struct ig_imds_target *target,
+	struct ig_request_facts *ret);
+/* Records a request that was answered at once, when the caller's facts are there. */
+void ig_serve_record_reply(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
+	enum ig_audit_kind kind, const struct ig_imds_reply *reply);
 struct ig_audit_request ig_serve_audit_request(
 	const struct ig_request_facts *facts, unsigned int status);
 /* Adds the latency, emits, counts. */

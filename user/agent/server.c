@@ -39,6 +39,7 @@
 struct opened {
 	int audit_fd;
 	int ctl_fd;
+	struct ig_host_token_fds host_token;
 };
 
 struct server {
@@ -60,9 +61,8 @@ static int make_socket_dir(const char *path, struct ig_err *err)
 		return 0;
 	*slash = '\0';
 	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-		return ig_err_set(err, -errno,
-			"cannot make directory %s for the control socket %s: %s", dir, path,
-			strerror(errno));
+		return ig_err_set(err, -errno, "cannot make directory %s for the socket %s: %s",
+			dir, path, strerror(errno));
 	return 0;
 }
 
@@ -116,6 +116,10 @@ static int open_privileged(struct server *s, struct opened *ret, struct ig_err *
 		r = make_socket_dir(o->socket, err);
 	if (r == 0)
 		r = ig_ctl_listen(o->socket, o->uid, o->gid, &ret->ctl_fd, err);
+	if (r == 0 && o->host_token_socket)
+		r = make_socket_dir(o->host_token_socket, err);
+	if (r == 0)
+		r = ig_host_token_open(o, &ret->host_token, err);
 	/* loads modules of OpenSSL; the files in there are read later, with the server's rights */
 	if (r == 0 && ig_credentials_new(o->secrets, &s->agent.credentials) < 0)
 		return ig_err_set(err, -ENOMEM, "cannot load OpenSSL's default provider");
@@ -361,6 +365,8 @@ static int start(struct server *s, struct opened *opened, struct ig_err *err)
 		return r;
 	r = start_link(s);
 	if (r == 0)
+		r = ig_host_token_new(agent, &opened->host_token, &agent->host_token);
+	if (r == 0)
 		r = make_events(s);
 	if (r == 0)
 		r = ig_ctl_server_new(
@@ -381,6 +387,7 @@ static void server_done(struct server *s)
 	struct ig_agent *agent = &s->agent;
 
 	agent->ctl = ig_ctl_server_free(agent->ctl);
+	agent->host_token = ig_host_token_free(agent->host_token);
 	agent->gate = ig_gate_free(agent->gate);
 	agent->workloads = ig_workloads_free(agent->workloads);
 	agent->tokens = ig_token_service_free(agent->tokens);
@@ -417,7 +424,9 @@ int ig_server_run(const struct ig_options *options, struct ig_err *reterr_err)
 			.cgroup_fd = -1,
 			.started_usec = ig_clock_real_usec()},
 	};
-	struct opened opened = {.audit_fd = -1, .ctl_fd = -1};
+	struct opened opened = {.audit_fd = -1,
+		.ctl_fd = -1,
+		.host_token = {.port = -1, .guard = -1, .socket = -1}};
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -433,6 +442,7 @@ int ig_server_run(const struct ig_options *options, struct ig_err *reterr_err)
 	server_done(&s);
 	(void)ig_close(opened.audit_fd);
 	(void)ig_close(opened.ctl_fd);
+	ig_host_token_close(&opened.host_token);
 	curl_global_cleanup();
 	return r;
 }

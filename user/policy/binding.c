@@ -249,7 +249,8 @@ struct ig_policy_decision ig_policy_select(const struct ig_store *store, const s
 {
 	const struct question ask = {
 		.selector = selector, .object_id = object_id, .userdata = userdata};
-	const struct ig_exception *exception = ig_policy_exception(store, pod, options);
+	const struct ig_exception *exception =
+		options && options->no_exceptions ? NULL : ig_policy_exception(store, pod, options);
 	const struct query q = query_init(store, pod, options);
 	struct tally tally = {};
 	struct candidate c;

@@ -12,6 +12,7 @@
 
 struct ig_policy_options {
 	bool allow_cross_namespace; /* bindings reach pods of other namespaces */
+	bool no_exceptions;	    /* bindings and accounts alone count */
 	bool no_aks_exception;	    /* AKS's own pods in kube-system are like any other */
 	/* borrowed; MetadataPolicies there are the cluster's; NULL: IG_POLICY_NAMESPACE */
 	const char *policy_namespace;

@@ -1,0 +1,264 @@
+/*
+ * /host/token: programs of the node that may ask for tokens of pods which they name (the Secrets
+ * Store CSI driver's Azure provider). Opens the two ways in while privileged, decides who is let
+ * in, and turns a request into a token exchange whose subject is the named pod. Off unless an
+ * option asks for it.
+ *
+ * A token of any bound pod of the node can be had here, so it must never serve anybody who is not
+ * attributed: on the port by the flow that the kernel recorded, on the socket by what the kernel
+ * says of the peer. That a caller is on this machine is no permission.
+ */
+#include <arpa/inet.h>
+#include <errno.h>
+#include <event2/event.h>
+#include <event2/listener.h>
+#include <netinet/in.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include <imdsgate/limits.h>
+
+#include "agent/serve_internal.h"
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "ctl/server.h"
+#include "imds/host_token.h"
+#include "workload/cgroup.h"
+#include "workload/peer.h"
+
+#define RESUME_SEC 1 /* after accept() failed, most likely for want of descriptors */
+
+struct ig_host_token {
+	struct ig_agent *agent;
+	struct evconnlistener *listener; /* owned, and the socket with it; NULL without a socket */
+	struct event *resume;		 /* owned */
+	int guard;			 /* owned */
+};
+
+IG_DEFINE_CLEANUP(struct ig_host_token *, ig_host_token_free);
+
+/* ---- privileged ---- */
+
+static int open_port(uint16_t port, int *ret_fd, struct ig_err *err)
+{
+	struct sockaddr_in address = {.sin_family = AF_INET,
+		.sin_port = htons(port),
+		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	int on = 1;
+
+	/* connections of the process before this one may still linger */
+	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+		bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
+		listen(fd, IG_LISTENER_BACKLOG) < 0)
+		return ig_err_set(err, -errno,
+			"cannot listen on 127.0.0.1:%u (--host-token-port): %s", port,
+			strerror(errno));
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+/* "localhost" is ::1 first for many clients, and any user could answer there: bound and not
+ * listening, the port refuses, and they go on to 127.0.0.1. */
+static int open_guard(uint16_t port, int *ret_fd, struct ig_err *err)
+{
+	struct sockaddr_in6 address = {.sin6_family = AF_INET6,
+		.sin6_port = htons(port),
+		.sin6_addr = IN6ADDR_LOOPBACK_INIT};
+	_cleanup_close_ int fd = socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	int on = 1;
+
+	if (fd < 0 && errno == EAFNOSUPPORT)
+		return 0;
+	if (fd < 0 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
+		return ig_err_set(err, -errno, "cannot make an IPv6 socket: %s", strerror(errno));
+	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
+		if (errno == EADDRNOTAVAIL)
+			return 0; /* lo has no ::1 */
+		return ig_err_set(err, -errno,
+			"cannot keep others from [::1]:%u (--host-token-port): %s", port,
+			strerror(errno));
+	}
+	*ret_fd = TAKE_FD(fd);
+	return 0;
+}
+
+int ig_host_token_open(
+	const struct ig_options *options, struct ig_host_token_fds *ret, struct ig_err *reterr_err)
+{
+	int r = 0;
+
+	if (options->host_token_port) {
+		r = open_port(options->host_token_port, &ret->port, reterr_err);
+		if (r == 0)
+			r = open_guard(options->host_token_port, &ret->guard, reterr_err);
+	}
+	/* root's, so that not even our own user can connect */
+	if (r == 0 && options->host_token_socket)
+		r = ig_ctl_listen(options->host_token_socket, 0, 0, &ret->socket, reterr_err);
+	return r;
+}
+
+void ig_host_token_close(struct ig_host_token_fds *fds)
+{
+	fds->port = ig_close(fds->port);
+	fds->guard = ig_close(fds->guard);
+	fds->socket = ig_close(fds->socket);
+}
+
+/* ---- who is let in ---- */
+
+static bool is_listed(const struct ig_options *options, const char *cgroup_path)
+{
+	for (size_t i = 0; options->host_token_cgroups[i]; i++)
+		if (ig_cgroup_path_is_below(cgroup_path, options->host_token_cgroups[i]))
+			return true;
+	return false;
+}
+
+const char *ig_host_token_refusal(const struct ig_gate_conn *conn)
+{
+	const struct ig_options *options = conn->agent->options;
+	bool is_socket = conn->flow.family == AF_UNIX;
+
+	/* as the kernel translates it: the root of a user namespace of its own is none here */
+	if (is_socket && conn->flow.caller.uid != 0)
+		return "not_root";
+	if (!conn->facts.cgroup_path)
+		return "unknown_cgroup";
+	if (is_socket && !options->host_token_cgroups[0])
+		return NULL;
+	return is_listed(options, conn->facts.cgroup_path) ? NULL : "cgroup_not_listed";
+}
+
+/* ---- the socket ---- */
+
+static struct ig_arrival arrival_of(const struct ig_peer *peer)
+{
+	struct ig_arrival arrival = {.entrance = IG_ENTRANCE_HOST,
+		.flow = {.family = AF_UNIX, .endpoint = IG_ENDPOINT_HOST_TOKEN}};
+	struct ig_caller *caller = &arrival.flow.caller;
+
+	caller->cgroup_id = peer->cgroup_id;
+	caller->start_time_ns = peer->start_time_ns;
+	caller->tgid = peer->pid;
+	caller->uid = peer->uid;
+	caller->gid = peer->gid;
+	memcpy(caller->comm, peer->comm, sizeof(caller->comm));
+	return arrival;
+}
+
+static void on_accepted(struct evconnlistener *listener, evutil_socket_t fd,
+	struct sockaddr *address, int len, void *userdata)
+{
+	struct ig_agent *agent = ((struct ig_host_token *)userdata)->agent;
+	struct ig_caller_facts facts = {};
+	struct ig_arrival arrival;
+	struct ig_peer peer;
+	int r = ig_peer_read(fd, agent->cgroup_fd, &peer);
+
+	(void)listener;
+	(void)address;
+	(void)len;
+	arrival = arrival_of(&peer);
+	if (r == 0) {
+		facts.cgroup_path = strdup(peer.cgroup_path);
+		ig_gate_arrived(agent->gate, fd, &arrival, &facts);
+	} else {
+		ig_gate_refuse(agent->gate, fd, &arrival, NULL, "unknown_peer");
+	}
+}
+
+static void on_accept_error(struct evconnlistener *listener, void *userdata)
+{
+	static const struct timeval delay = {.tv_sec = RESUME_SEC};
+	struct ig_host_token *h = userdata;
+
+	(void)ig_log_errno(-errno, "cannot accept on the socket for /host/token, waiting a little");
+	(void)evconnlistener_disable(listener);
+	(void)evtimer_add(h->resume, &delay);
+}
+
+static void on_resume(evutil_socket_t fd, short what, void *userdata)
+{
+	struct ig_host_token *h = userdata;
+
+	(void)fd;
+	(void)what;
+	(void)evconnlistener_enable(h->listener);
+}
+
+static int serve_socket(struct ig_host_token *h, struct ig_host_token_fds *fds)
+{
+	h->resume = evtimer_new(h->agent->base, on_resume, h);
+	if (!h->resume)
+		return -ENOMEM;
+	h->listener = evconnlistener_new(h->agent->base, on_accepted, h,
+		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fds->socket);
+	if (!h->listener)
+		return -ENOMEM;
+	fds->socket = -1;
+	evconnlistener_set_error_cb(h->listener, on_accept_error);
+	return 0;
+}
+
+int ig_host_token_new(
+	struct ig_agent *agent, struct ig_host_token_fds *fds, struct ig_host_token **ret)
+{
+	_cleanup_(ig_host_token_freep) struct ig_host_token *h = calloc(1, sizeof(*h));
+	int r = 0;
+
+	if (!h)
+		return -ENOMEM;
+	h->agent = agent;
+	h->guard = TAKE_FD(fds->guard);
+	if (fds->port >= 0)
+		r = ig_gate_serve_host_port(
+			agent->gate, agent->options->host_token_port, TAKE_FD(fds->port));
+	if (r == 0 && fds->socket >= 0)
+		r = serve_socket(h, fds);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(h);
+	return 0;
+}
+
+struct ig_host_token *ig_host_token_free(struct ig_host_token *h)
+{
+	if (!h)
+		return NULL;
+	if (h->listener)
+		evconnlistener_free(h->listener);
+	if (h->resume)
+		event_free(h->resume);
+	(void)ig_close(h->guard);
+	free(h);
+	return NULL;
+}
+
+/* ---- requests ---- */
+
+void ig_host_token_request(struct ig_gate_conn *conn, const struct ig_http_request *req)
+{
+	const struct ig_imds_target target = ig_imds_route_host(req->target);
+	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply reply = {};
+	struct ig_exchange_request request = {};
+	struct ig_request_facts facts;
+	struct ig_exchange *x;
+	int r;
+
+	ig_serve_read_facts(req, &target, &facts);
+	r = ig_imds_host_token_parse(req, &target, &request.token, &request.pod, &reply);
+	if (r == 0)
+		r = ig_exchange_new(conn, &facts, &request, &x);
+	if (r == 0) {
+		ig_exchange_decide(x); /* who asks was known before it was let in */
+		return;
+	}
+	if (r == -ENOMEM)
+		(void)ig_imds_host_token_error(IG_IMDS_ERROR_UNAVAILABLE, NULL, &reply);
+	ig_serve_record_reply(conn, &facts, IG_AUDIT_REQUEST_REJECTED, &reply);
+	ig_serve_respond(conn, &reply);
+}
