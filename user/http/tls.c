@@ -32,8 +32,8 @@ int ig_http_tls_init(struct ig_http_tls *tls, const struct ig_http_tls_options *
 
 void ig_http_tls_done(struct ig_http_tls *tls)
 {
-	ig_buf_done(&tls->ca);
-	ig_buf_done(&tls->certificate);
+	ig_buf_wipe(&tls->ca);
+	ig_buf_wipe(&tls->certificate);
 	ig_buf_wipe(&tls->key);
 }
 

@@ -1,6 +1,6 @@
 /*
  * What a client of ours knows of TLS: its own copy of the authorities, the certificate and the key.
- * Private to the HTTP client. The key is wiped.
+ * Private to the HTTP client. All are wiped.
  */
 #pragma once
 

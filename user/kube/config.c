@@ -38,8 +38,9 @@ struct ig_kube_config *ig_kube_config_free(struct ig_kube_config *config)
 	free(config->server);
 	free(config->server_name);
 	free(config->ns);
-	ig_buf_done(&config->ca);
-	ig_buf_done(&config->certificate);
+	/* all three: somebody may have named the wrong file */
+	ig_buf_wipe(&config->ca);
+	ig_buf_wipe(&config->certificate);
 	ig_buf_wipe(&config->key);
 	(void)ig_kube_bearer_unref(config->bearer);
 	free(config);

@@ -25,7 +25,7 @@ struct ig_kube_config {
 	char *ns;	   /* owned; namespace; NULL when not known */
 	struct ig_buf ca;  /* PEM; empty: the system's authorities */
 	struct ig_buf certificate;     /* PEM, the client's; empty: none */
-	struct ig_buf key;	       /* PEM; goes with it; wiped */
+	struct ig_buf key;	       /* PEM; goes with it. All three are wiped */
 	struct ig_kube_bearer *bearer; /* owned; NULL: no token */
 };
 
