@@ -149,6 +149,8 @@ crds "limit of another length" 'allow.resources.items: maxLength is 1023' $of_po
 crds "limit in the header alone" 'IG_POLICY_LIST_MAX is 255' include/imdsgate/limits.h 's/\(IG_POLICY_LIST_MAX[ \t]*\)256/\1255/'
 crds "schema more lenient" 'MetadataPolicy: resource with a wildcard in it: is accepted' $of_policy 's/!-)+-~/!-~/'
 crds "schema stricter" "MetadataPolicy: mode audit: 'Audit' is not one of" $of_policy '/- Audit/d'
+crds "unknown fields dropped" 'spec.rate: drops unknown fields' $of_policy '/^ *rate:/,/perSecond/s/x-kubernetes-preserve-unknown-fields: true/maxProperties: 2/'
+crds "null dropped" 'spec.namespaces: drops null' $of_policy '/^ *namespaces:/,/maxItems/{/nullable/d}'
 crds "name" 'is not PLURAL.GROUP' $of_policy 's/metadatapolicies.imdsgate/metadatapolicy.imdsgate/'
 crds "no approval" 'needs the annotation' $of_identity '/api-approved/d'
 crds "old field gone" "('adResourceId', 'string')" $of_identity 's/adResourceID/adResourceId/'
