@@ -14,11 +14,16 @@ CONNECTIONS, NAMESPACES = 512, 16  # include/imdsgate/limits.h
 HOLD = """
 import select, socket, sys
 n, over = int(sys.argv[2]), int(sys.argv[3])
-held = {s.fileno(): s for s in (socket.create_connection((sys.argv[1], 80), 10) for _ in range(n))}
+held, ended = {}, 0
 poll = select.poll()
-for fd in held:
-    poll.register(fd, select.POLLIN)
-ended = 0
+for _ in range(n):
+    try:
+        s = socket.create_connection((sys.argv[1], 80), 10)
+    except ConnectionResetError:  # ended before it was seen to have begun
+        ended += 1
+        continue
+    held[s.fileno()] = s
+    poll.register(s, select.POLLIN)
 while ended < over:
     ready = poll.poll(10000)
     if not ready:
