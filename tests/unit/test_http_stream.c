@@ -42,7 +42,15 @@ struct fixture {
 	int last_fd; /* a copy of what open_socket made; -1: none */
 };
 
-enum reaction { GO_ON, REFUSE, CANCEL_SELF, CANCEL_OTHER, START_ANOTHER, FREE_CLIENT };
+enum reaction {
+	GO_ON,
+	REFUSE,
+	CANCEL_SELF,
+	CANCEL_SELF_AND_REFUSE,
+	CANCEL_OTHER,
+	START_ANOTHER,
+	FREE_CLIENT
+};
 
 /* What the callbacks of one call saw. */
 struct outcome {
@@ -151,6 +159,7 @@ static int on_data(const char *data, size_t len, void *userdata)
 	case GO_ON: break;
 	case REFUSE: return -EBADMSG;
 	case CANCEL_SELF: ig_http_call_cancel(outcome->call); break;
+	case CANCEL_SELF_AND_REFUSE: ig_http_call_cancel(outcome->call); return -EBADMSG;
 	case CANCEL_OTHER: ig_http_call_cancel(outcome->other->call); break;
 	case START_ANOTHER: start(f, &options, outcome->other); break;
 	case FREE_CLIENT: f->client = ig_http_client_free(f->client); break;
@@ -362,17 +371,21 @@ static void test_unbounded_calls_are_refused(void **state)
 static void test_cancel_from_data(void **state)
 {
 	static const struct ig_http_client_options plain = {};
+	static const enum reaction reactions[] = {CANCEL_SELF, CANCEL_SELF_AND_REFUSE};
 	struct fixture *f = *state;
-	struct ig_http_call_options options = stream(f);
-	_cleanup_(outcome_done) struct outcome got = {.reaction = CANCEL_SELF};
 
 	use_client(f, &plain);
-	f->server.answers[0] = OK_ENDLESS;
-	start(f, &options, &got);
-	run_until(f->base, &got.n_pieces, 1);
-	run_until(f->base, &f->server.n_closed, 1);
-	assert_int_equal(got.n_done, 0);
-	assert_int_equal(got.n_pieces, 1);
+	for (int i = 0; i < 2; i++) {
+		struct ig_http_call_options options = stream(f);
+		_cleanup_(outcome_done) struct outcome got = {.reaction = reactions[i]};
+
+		f->server.answers[i] = OK_ENDLESS;
+		start(f, &options, &got);
+		run_until(f->base, &got.n_pieces, 1);
+		run_until(f->base, &f->server.n_closed, i + 1);
+		assert_int_equal(got.n_done, 0);
+		assert_int_equal(got.n_pieces, 1);
+	}
 }
 
 static void test_cancel_other_from_data(void **state)

@@ -58,6 +58,18 @@ struct outcome {
 	char text[300];
 };
 
+/* ---- the clock ------------------------------------------------------------------------------- */
+
+static uint64_t clock_ahead_usec; /* of the real one */
+
+uint64_t __real_ig_clock_mono_usec(void);
+uint64_t __wrap_ig_clock_mono_usec(void);
+
+uint64_t __wrap_ig_clock_mono_usec(void)
+{
+	return __real_ig_clock_mono_usec() + clock_ahead_usec;
+}
+
 static int set_up(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
@@ -65,6 +77,7 @@ static int set_up(void **state)
 	assert_non_null(f);
 	n_secrets_freed = 0;
 	other_secret = NULL;
+	clock_ahead_usec = 0;
 	make_dir();
 	f->base = event_base_new();
 	server_init(&f->server, f->base);
@@ -668,21 +681,48 @@ static void test_token_of_the_configuration(void **state)
 	assert_true(asked(f, 0, "Bearer " SECRET "\r\n"));
 }
 
-/* The deadline is for both attempts together. */
-static void test_deadline_after_a_401(void **state)
+/* However often the file changes meanwhile. */
+static void test_request_is_sent_twice_at_most(void **state)
 {
 	struct fixture *f = *state;
 	struct ig_kube_request request = get("/x");
 	_cleanup_(outcome_done) struct outcome got = {};
 
 	f->server.answers[0] = UNAUTHORIZED;
-	use_token_file(f, SECRET "-old");
-	request.timeout_usec = 10 * SHORT_USEC;
+	use_token_file(f, SECRET "-1");
 	start(f, &request, &got);
-	put_file("token", SECRET "-new");
+	put_file("token", SECRET "-2");
+	run_until(f->base, &f->server.n_requests, 2);
+	put_file("token", SECRET "-3");
+	server_say(&f->server, f->server.conns[0], UNAUTHORIZED);
 	run_until(f->base, &got.n_done, 1);
-	assert_int_equal(got.error, -ETIMEDOUT);
+	assert_int_equal(got.status, 401);
 	assert_int_equal(f->server.n_requests, 2);
+}
+
+/* The deadline is for both attempts together. */
+static void test_deadline_after_a_401(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_kube_request request = get("/x");
+
+	for (int i = 0; i < 2; i++) {
+		_cleanup_(outcome_done) struct outcome got = {};
+
+		use_token_file(f, SECRET "-old");
+		start(f, &request, &got);
+		run_until(f->base, &f->server.n_requests, 1);
+		put_file("token", SECRET "-new");
+		/* next to nothing is left of the time, then nothing */
+		clock_ahead_usec += i == 0 ? LONG_USEC - IG_USEC_PER_SEC : LONG_USEC;
+		server_say(&f->server, f->server.conns[0], UNAUTHORIZED);
+		run_until(f->base, &got.n_done, 1);
+		assert_int_equal(got.error, i == 0 ? -ETIMEDOUT : 0);
+		assert_int_equal(got.status, i == 0 ? 0 : 401);
+		assert_int_equal(f->server.n_requests, i == 0 ? 2 : 1);
+		f->client = ig_kube_client_free(f->client);
+		forget(&f->server);
+	}
 }
 
 static void test_token_file_is_looked_at(void **state)
@@ -807,6 +847,7 @@ int main(void)
 		TEST(test_token_that_was_replaced),
 		TEST(test_token_that_stays_refused),
 		TEST(test_token_of_the_configuration),
+		TEST(test_request_is_sent_twice_at_most),
 		TEST(test_deadline_after_a_401),
 		TEST(test_token_file_is_looked_at),
 		TEST(test_tls),
