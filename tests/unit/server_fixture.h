@@ -123,12 +123,16 @@ static inline void note_client(struct server *s, struct bufferevent *bev)
 	(void)snprintf(s->client_names + used, sizeof(s->client_names) - used, "%s ", name);
 }
 
+/* for tests in which allocations fail: not the server's */
+static bool server_works;
+
 static inline void on_server_input(struct bufferevent *bev, void *arg)
 {
 	struct evbuffer *in = bufferevent_get_input(bev);
 	struct server *s = arg;
 	size_t len;
 
+	server_works = true;
 	while ((len = whole_request(
 			(const char *)evbuffer_pullup(in, -1), evbuffer_get_length(in))) > 0) {
 		assert_true(s->n_requests < SERVER_REQUESTS);
@@ -139,6 +143,7 @@ static inline void on_server_input(struct bufferevent *bev, void *arg)
 			server_say(s, bev, s->answers[s->n_requests]);
 		s->n_requests++;
 	}
+	server_works = false;
 }
 
 static inline void on_server_event(struct bufferevent *bev, short what, void *arg)
