@@ -107,7 +107,10 @@
 #define IG_KUBE_WATCH_MAX_SEC	    600
 #define IG_KUBE_WATCH_GRACE_SEC	    30	/* after that, until we end it ourselves */
 #define IG_KUBE_WATCH_IDLE_SEC	    180 /* neither events nor bookmarks, which come every minute */
-#define IG_KUBE_RETRY_AFTER_SEC	    60	/* of what a server asks for, not more */
+#define IG_KUBE_PROBE_SEC	    5 /* the first watch after a failure: its end says that all is well */
+#define IG_KUBE_SHORT_WATCH_MSEC    2000 /* one that ends sooner is followed by a pause */
+#define IG_KUBE_WATCH_REFUSED_MAX   5	 /* in a row, then it is listed anew */
+#define IG_KUBE_RETRY_AFTER_SEC	    60	 /* of what a server asks for, not more */
 #define IG_KUBE_BACKOFF_MIN_MSEC    200
 #define IG_KUBE_BACKOFF_MAX_MSEC    30000
 #define IG_KUBE_ABSENT_SEC	    30 /* between looks for a kind that is not installed */

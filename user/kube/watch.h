@@ -76,7 +76,7 @@ struct ig_kube_watch_stats {
 	enum ig_kube_watch_state state;
 	bool complete;	   /* once, everything was known (there may be nothing) */
 	uint64_t objects;  /* known now, unusable ones included */
-	uint64_t left_out; /* beyond the limit, since the last list began */
+	uint64_t left_out; /* times an object had no room, since the last list began */
 	uint64_t events;   /* of watches, bookmarks included */
 	uint64_t unusable; /* calls of unusable() */
 	uint64_t lists;	   /* finished */
