@@ -136,5 +136,19 @@ def shown(w):
     assert status == 4 and "ENOENT" in out, (status, out)
 
 
+@suite.test("lists are ordered by name, whatever the order in which their objects were declared")
+def ordered(w):
+    for file, pod, binding in (("0.yaml", "zz", "z"), ("9.yaml", "a-0", "a")):
+        w.apply(file, manifests.join(
+            manifests.pod(pod), manifests.binding(binding, manifests.ID_A, "sel-a")))
+    names = [(p["namespace"], p["name"]) for p in w.agent.cli("workload", "list")]
+    assert len(names) > 3 and names == sorted(names), names
+    bindings = w.agent.cli("workload", "show", f"{manifests.NAMESPACE}/a")["bindings"]
+    shown_names = [b["binding"] for b in bindings]
+    assert len(shown_names) == 3 and shown_names == sorted(shown_names), shown_names
+    w.apply("0.yaml", None)
+    w.apply("9.yaml", None)
+
+
 if __name__ == "__main__":
     suite.run()
