@@ -32,6 +32,7 @@ struct entra_call {
 	struct lab *lab;
 	const struct lab_request *req;
 	const struct lab_form *form;
+	const char *tenant; /* asked for, and known */
 	const struct lab_identity *application;
 	struct lab_reply *reply;
 	uint64_t now_sec;
@@ -289,7 +290,7 @@ static void issue(const struct entra_call *call, const struct proof *proof, cons
 {
 	struct lab *lab = call->lab;
 	struct lab_token token = {};
-	int r = lab_jwt_mint(lab->signer, lab->directory.tenant, call->application, resource,
+	int r = lab_jwt_mint(lab->signer, call->tenant, call->application, resource,
 		proof->appidacr, call->now_sec, life_of(call, proof), &token);
 
 	if (r < 0) {
@@ -372,6 +373,7 @@ static void serve_token(struct lab *lab, const struct lab_request *req, const ch
 	struct entra_call call = {.lab = lab,
 		.req = req,
 		.form = &form,
+		.tenant = tenant,
 		.reply = reply,
 		.now_sec = ig_clock_real_usec() / IG_USEC_PER_SEC,
 		.v2 = route == LAB_ENTRA_TOKEN_V2};
@@ -385,7 +387,7 @@ static void serve_token(struct lab *lab, const struct lab_request *req, const ch
 		serve_fault(&fault, reply);
 		return;
 	}
-	if (!ig_str_equal_nocase(tenant, lab->directory.tenant)) {
+	if (!lab_directory_has_tenant(&lab->directory, tenant)) {
 		lab_entra_refuse_tenant(reply, tenant);
 		return;
 	}

@@ -48,6 +48,8 @@ void lab_directory_done(struct lab_directory *directory)
 		(void)identity_free(directory->identities[i]);
 	for (size_t i = 0; i < directory->n_unknown_resources; i++)
 		free(directory->unknown_resources[i]);
+	for (size_t i = 0; i < directory->n_other_tenants; i++)
+		free(directory->other_tenants[i]);
 	free(directory->identities);
 	free(directory->unknown_resources);
 	free(directory->tenant);
@@ -233,6 +235,33 @@ static int add_unknown_resource(
 	return 0;
 }
 
+static int add_other_tenant(
+	struct lab_directory *directory, json_t *value, struct ig_err *reterr_err)
+{
+	const char *tenant = json_string_value(value);
+	char *copy;
+
+	if (!tenant || !ig_parse_is_guid(tenant))
+		return ig_err_set(reterr_err, -EINVAL, "other_tenants: not a GUID");
+	if (directory->n_other_tenants == LAB_OTHER_TENANTS_MAX)
+		return ig_err_set(
+			reterr_err, -E2BIG, "more than %d other_tenants", LAB_OTHER_TENANTS_MAX);
+	copy = strdup(tenant);
+	if (!copy)
+		return ig_err_set(reterr_err, -ENOMEM, "out of memory");
+	directory->other_tenants[directory->n_other_tenants++] = copy;
+	return 0;
+}
+
+bool lab_directory_has_tenant(const struct lab_directory *directory, const char *tenant)
+{
+	bool found = ig_str_equal_nocase(tenant, directory->tenant);
+
+	for (size_t i = 0; !found && i < directory->n_other_tenants; i++)
+		found = ig_str_equal_nocase(tenant, directory->other_tenants[i]);
+	return found;
+}
+
 static int add_all(struct lab_directory *directory, json_t *list,
 	int (*add)(struct lab_directory *, json_t *, struct ig_err *), struct ig_err *reterr_err)
 {
@@ -254,7 +283,7 @@ int lab_directory_load(struct lab_directory *directory, const char *path, struct
 {
 	_cleanup_free_ char *text = NULL;
 	_cleanup_(json_decrefp) json_t *root = NULL;
-	json_t *identities = NULL, *unknown = NULL; /* owned by root */
+	json_t *identities = NULL, *unknown = NULL, *tenants = NULL; /* owned by root */
 	const char *tenant = NULL;
 	json_error_t error;
 	size_t len = 0;
@@ -266,11 +295,14 @@ int lab_directory_load(struct lab_directory *directory, const char *path, struct
 	if (!root)
 		return ig_err_at(reterr_err, -EINVAL, path, (unsigned int)error.line,
 			(unsigned int)error.column, "%s", error.text);
-	if (json_unpack_ex(root, &error, JSON_STRICT, "{s?s, s?o, s?o}", "tenant", &tenant,
-		    "identities", &identities, "unknown_resources", &unknown) < 0)
+	if (json_unpack_ex(root, &error, JSON_STRICT, "{s?s, s?o, s?o, s?o}", "tenant", &tenant,
+		    "other_tenants", &tenants, "identities", &identities, "unknown_resources",
+		    &unknown) < 0)
 		return ig_err_set(reterr_err, -EINVAL, "%s: %s", path, error.text);
 	if (tenant)
 		r = lab_directory_set_tenant(directory, tenant, reterr_err);
+	if (r == 0)
+		r = add_all(directory, tenants, add_other_tenant, reterr_err);
 	if (r == 0)
 		r = add_all(directory, identities, add_json, reterr_err);
 	if (r == 0)

@@ -12,6 +12,7 @@
 
 #define LAB_IDENTITIES_MAX	  4096
 #define LAB_UNKNOWN_RESOURCES_MAX 256
+#define LAB_OTHER_TENANTS_MAX	  16
 
 struct lab_identity {
 	char *name;	   /* owned */
@@ -26,7 +27,10 @@ struct lab_identity {
 };
 
 struct lab_directory {
-	char *tenant;			  /* owned; a GUID */
+	char *tenant; /* owned; a GUID */
+	/* owned; GUIDs: tenants in which the same applications get tokens, and nothing else is */
+	char *other_tenants[LAB_OTHER_TENANTS_MAX];
+	size_t n_other_tenants;
 	struct lab_identity **identities; /* owned, each on its own: their addresses are keys */
 	size_t n_identities;
 	const struct lab_identity *default_identity; /* one of the above, or NULL */
@@ -49,7 +53,8 @@ int lab_directory_set_tenant(
 /* "NAME,CLIENT_ID,OBJECT_ID,RESOURCE_ID" */
 int lab_directory_add_text(
 	struct lab_directory *directory, const char *text, struct ig_err *reterr_err);
-/* {"tenant":…,"identities":[…],"unknown_resources":[…]}; unknown members are refused. */
+/* {"tenant":…,"other_tenants":[…],"identities":[…],"unknown_resources":[…]}; unknown members are
+ * refused. */
 int lab_directory_load(
 	struct lab_directory *directory, const char *path, struct ig_err *reterr_err);
 /* What a request without a selector gets, as if it were the system-assigned identity. */
@@ -64,4 +69,5 @@ const struct lab_identity *lab_directory_find(const struct lab_directory *direct
 int lab_directory_choose(
 	const struct lab_directory *directory, const struct lab_identity **ret_identity);
 
+bool lab_directory_has_tenant(const struct lab_directory *directory, const char *tenant);
 bool lab_directory_knows_resource(const struct lab_directory *directory, const char *resource);

@@ -584,7 +584,7 @@ def test_usage(program):
 def test_bad_files(program):
     person = {"name": "a", "client_id": APP, "object_id": APP}
     for content in ({"identities": [{}]}, {"identities": {}}, {"identities": [{**person, "x": 1}]}, {"unknown": 1},
-                    {"identities": [person, person]}, {"tenant": "x"}, {"unknown_resources": [1]},
+                    {"identities": [person, person]}, {"tenant": "x"}, {"other_tenants": ["x"]}, {"unknown_resources": [1]},
                     {"identities": [{**person, "resource_id": "x"}]}, {"identities": [{**person, "secret": 1}]}):
         try:
             with from_file(program, **content):

@@ -64,6 +64,8 @@ def federated_token(now, subject=SUBJECT):
 class Entra:
     """The lab as Entra ID, and how to break it."""
 
+    other_tenants = ()  # in which the same applications get tokens
+
     def __init__(self, world):
         self.world = world
         self.place = Place(world, world.host_netns, world.cgroup.child("entra"))
@@ -76,7 +78,8 @@ class Entra:
     def start(self):
         directory = os.path.join(self.world.tmp, "entra.json")
         with open(directory, "w", encoding="utf-8") as f:
-            json.dump({"tenant": TENANT, "unknown_resources": [UNKNOWN],
+            json.dump({"tenant": TENANT, "other_tenants": list(self.other_tenants),
+                       "unknown_resources": [UNKNOWN],
                        "identities": [self._application(name) for name in NAMES]}, f)
         reader, writer = os.pipe()
         self.process = self.place.spawn(

@@ -6,6 +6,7 @@
  * There are two parties: the caller, whose connection and process it is (limits and the record),
  * and the subject, the pod whose bindings decide. They are the same unless the request names a pod.
  */
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -134,12 +135,15 @@ static struct ig_audit_token audit_token(const struct ig_exchange *x)
 	static const char *const cache_names[_IG_TOKEN_CACHE_STATE_MAX] = {
 		[IG_TOKEN_HIT] = "hit", [IG_TOKEN_MISS] = "miss", [IG_TOKEN_STALE] = "stale"};
 	const struct part *part = &x->parts[0];
-
-	return (struct ig_audit_token){
+	struct ig_audit_token token = {
 		.fingerprint = part->token->fingerprint,
 		.expires_on_sec = part->token->expires_on_sec,
 		.cache = cache_names[part->cache],
 	};
+
+	for (size_t i = 1; i < x->n_parts; i++)
+		token.auxiliary[i - 1] = x->parts[i].token->fingerprint;
+	return token;
 }
 
 static struct ig_audit_subject audit_subject(const struct ig_exchange *x)
@@ -245,12 +249,16 @@ static struct ig_imds_token_view view_of(const struct ig_exchange *x, const stru
 
 static int write_reply(struct ig_exchange *x, struct ig_imds_reply *reply)
 {
-	struct ig_imds_token_view view = view_of(x, x->parts[0].token);
+	struct ig_imds_token_view views[PARTS_MAX];
 
+	for (size_t i = 0; i < x->n_parts; i++)
+		views[i] = view_of(x, x->parts[i].token);
 	if (is_on_behalf(x))
-		return ig_imds_host_token_reply(
-			&view, x->grant.client_id[0] ? x->grant.client_id : view.client_id, reply);
-	return ig_imds_reply_token(&view, reply);
+		return ig_imds_host_token_reply(&views[0],
+			x->grant.client_id[0] ? x->grant.client_id : views[0].client_id, reply);
+	if (x->n_parts > 1)
+		return ig_imds_reply_token_array(views, x->n_parts, reply);
+	return ig_imds_reply_token(&views[0], reply);
 }
 
 /* Every token is there. */
@@ -385,15 +393,24 @@ static void fetch(struct ig_exchange *x, const struct ig_token_key *const *keys,
 		(void)ig_exchange_free(x);
 }
 
+/* Its token, and those of its other tenants if all are wanted. */
 static void fetch_identity(struct ig_exchange *x, const struct ig_identity *identity)
 {
-	const struct ig_token_key *keys[1];
-	struct ig_identity_key key;
+	bool all =
+		x->conn->agent->options->auxiliary_tenant_array && !is_on_behalf(x) && !x->learning;
+	size_t n = 1 + (all ? ig_identity_key_n_auxiliary(identity) : 0);
+	const struct ig_identity_defaults *defaults = &x->conn->agent->options->identity_defaults;
+	const char *resource = x->request.token.resource;
+	const struct ig_token_key *keys[PARTS_MAX];
+	struct ig_identity_key made[PARTS_MAX];
 
-	ig_identity_key_init(&key, identity, ig_exchange_subject(x),
-		&x->conn->agent->options->identity_defaults, x->request.token.resource);
-	keys[0] = &key.key;
-	fetch(x, keys, IG_ARRAY_SIZE(keys));
+	assert(n <= PARTS_MAX); /* the manifest was checked on load */
+	ig_identity_key_init(&made[0], identity, ig_exchange_subject(x), defaults, resource);
+	for (size_t i = 1; i < n; i++)
+		ig_identity_key_init_auxiliary(&made[i], identity, defaults, i - 1, resource);
+	for (size_t i = 0; i < n; i++)
+		keys[i] = &made[i].key;
+	fetch(x, keys, n);
 }
 
 /* The caller is excepted: upstream hears the caller's own selector. */

@@ -99,15 +99,51 @@ static bool same_text(const char *a, const char *b)
 	return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
+size_t ig_identity_key_n_auxiliary(const struct ig_identity *identity)
+{
+	size_t n = 1;
+
+	if (identity->type != IG_IDENTITY_SECRET || !identity->auxiliary_tenants[0])
+		return 0;
+	for (const char *p = identity->auxiliary_tenants; (p = strchr(p, ',')); p++)
+		n++;
+	return n;
+}
+
+void ig_identity_key_init_auxiliary(struct ig_identity_key *key, const struct ig_identity *identity,
+	const struct ig_identity_defaults *defaults, size_t i, const char *resource)
+{
+	const char *tenant = identity->auxiliary_tenants;
+
+	ig_identity_key_init(key, identity, NULL, defaults, resource);
+	for (; i > 0; i--)
+		tenant = strchr(tenant, ',') + 1;
+	/* tenants were checked against the limit of names on load */
+	(void)snprintf(key->tenant, sizeof(key->tenant), "%.*s", (int)strcspn(tenant, ","), tenant);
+	key->key.tenant = key->tenant;
+}
+
+static bool same_key(const struct ig_token_key *own, const struct ig_token_key *key)
+{
+	return own->source == key->source && own->upstream.kind == key->upstream.kind &&
+	       ig_str_equal_nocase(own->upstream.value, key->upstream.value) &&
+	       same_text(own->tenant, key->tenant) && same_text(own->authority, key->authority) &&
+	       same_text(own->credential, key->credential);
+}
+
 bool ig_identity_key_covers(const struct ig_identity *identity, const struct ig_pod *pod,
 	const struct ig_identity_defaults *defaults, const struct ig_token_key *key)
 {
+	size_t n = ig_identity_key_n_auxiliary(identity);
 	struct ig_identity_key own;
 
 	ig_identity_key_init(&own, identity, pod, defaults, key->resource);
-	return own.key.source == key->source && own.key.upstream.kind == key->upstream.kind &&
-	       ig_str_equal_nocase(own.key.upstream.value, key->upstream.value) &&
-	       same_text(own.key.tenant, key->tenant) &&
-	       same_text(own.key.authority, key->authority) &&
-	       same_text(own.key.credential, key->credential);
+	if (same_key(&own.key, key))
+		return true;
+	for (size_t i = 0; i < n; i++) {
+		ig_identity_key_init_auxiliary(&own, identity, defaults, i, key->resource);
+		if (same_key(&own.key, key))
+			return true;
+	}
+	return false;
 }

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 
 #include <imdsgate/limits.h>
 
@@ -21,6 +22,7 @@ struct ig_identity_defaults {
 struct ig_identity_key {
 	struct ig_token_key key; /* borrows from the identity, the resource and from below */
 	char credential[IG_CREDENTIAL_PATH_BYTES + 1];
+	char tenant[IG_OBJECT_NAME_BYTES + 1]; /* an auxiliary one */
 };
 
 /* Valid as long as the identity, the defaults and the resource are; must not be copied or moved.
@@ -30,7 +32,14 @@ void ig_identity_key_init(struct ig_identity_key *key, const struct ig_identity 
 	const struct ig_pod *pod, const struct ig_identity_defaults *defaults,
 	const char *resource);
 
-/* Would that identity, as it is declared now, be asked for with this key (for that pod)? */
+/* How many tenants an identity of a secret has beside its own; 0 for every other identity. */
+size_t ig_identity_key_n_auxiliary(const struct ig_identity *identity);
+/* The same for the token of its auxiliary tenant number i, counted from 0. */
+void ig_identity_key_init_auxiliary(struct ig_identity_key *key, const struct ig_identity *identity,
+	const struct ig_identity_defaults *defaults, size_t i, const char *resource);
+
+/* Would that identity, as it is declared now, be asked for with this key (for that pod),
+ * be it for an auxiliary tenant? */
 bool ig_identity_key_covers(const struct ig_identity *identity, const struct ig_pod *pod,
 	const struct ig_identity_defaults *defaults, const struct ig_token_key *key);
 

@@ -53,7 +53,7 @@ struct ig_identity {
 	char *tenant_id;
 	char *ad_endpoint;
 	char *secret_name; /* clientPassword, always of the identity's own namespace; types 1, 2 */
-	char *auxiliary_tenants; /* joined by commas; kept, not asked */
+	char *auxiliary_tenants; /* joined by commas; at most IG_AUXILIARY_TENANTS_MAX. Type 1 */
 	/* annotation imdsgate.dev/federated-token-file: "NAMESPACE/…", its own namespace; type 0 */
 	char *federated_token_file;
 	bool assertion_rs256;	  /* annotation imdsgate.dev/assertion-algorithm: RS256; type 2 */
