@@ -301,7 +301,7 @@ static const char *value_of(const char *text, size_t *ret_len)
 
 static void put_config(const char *text)
 {
-	_cleanup_(ig_buf_wipe) struct ig_buf out = {.limit = 65536};
+	_cleanup_(ig_buf_wipe) struct ig_buf out = {.limit = 2 * IG_KUBE_CONFIG_BYTES};
 
 	while (*text) {
 		size_t len = 0;
@@ -485,6 +485,9 @@ static void test_bad_clusters(void **state)
 		BAD(SERVER "    tls-server-name: 'a/b'\n", "is not a host name", 16),
 		BAD(SERVER "    certificate-authority-data: '!'\n", "is not base64", 16),
 		BAD(SERVER "    certificate-authority-data: 'QUJ'\n", "is not base64", 16),
+		BAD(SERVER "    certificate-authority-data: 'Q=JD'\n", "is not base64", 16),
+		BAD(SERVER "    certificate-authority-data: 'Q==='\n", "is not base64", 16),
+		BAD(SERVER "    certificate-authority-data: 'QUJDQ=='\n", "is not base64", 16),
 		BAD(SERVER "    certificate-authority-data: '='\n", "is not base64", 16),
 		BAD(SERVER "    certificate-authority-data: \"\\n\"\n", "is not base64", 16),
 		BAD(SERVER "    certificate-authority-data: QUJD\n",
@@ -587,6 +590,25 @@ static void test_bad_files(void **state)
 	assert_null(ig_kube_config_free(NULL));
 }
 
+static void test_large_data(void **state)
+{
+	static const char head[] = SERVER "    certificate-authority-data: ";
+	_cleanup_(ig_buf_donep) struct ig_buf cluster = {.limit = 4 * IG_KUBE_PEM_BYTES};
+	_cleanup_(ig_buf_donep) struct ig_buf text = {.limit = 4 * IG_KUBE_PEM_BYTES};
+	struct bad bad = {.part = "is too large", .line = 7};
+
+	(void)state;
+	ig_buf_puts(&cluster, head);
+	for (size_t i = 0; i < IG_KUBE_PEM_BYTES / 3 + 1; i++)
+		ig_buf_puts(&cluster, "QUJD");
+	ig_buf_puts(&cluster, "\n");
+	ig_buf_puts(&text, "current-context: a\ncontexts: [{name: a, context: {cluster: c}}]\n");
+	ig_buf_printf(&text, "clusters:\n- name: c\n  cluster:\n%s", cluster.data);
+	assert_int_equal(ig_buf_finish(&text), 0);
+	bad.text = text.data;
+	check_bad(&bad, 1);
+}
+
 /* An encrypted key must not make anybody ask a terminal. */
 static void test_key_with_passphrase(void **state)
 {
@@ -625,6 +647,7 @@ int main(void)
 		TEST(test_bad_users),
 		TEST(test_bad_documents),
 		TEST(test_bad_files),
+		TEST(test_large_data),
 		TEST(test_key_with_passphrase),
 	};
 

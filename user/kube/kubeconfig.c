@@ -152,43 +152,44 @@ static void wipe_tree(json_t *node)
 
 /* ---- data and files -------------------------------------------------------------------------- */
 
-static void wiped_ctxp(EVP_ENCODE_CTX **ctx)
+/* Whole groups of four, '=' at the end only. */
+static int check_base64(const struct ig_buf *text)
 {
-	EVP_ENCODE_CTX_free(*ctx); /* it wipes */
+	static const char digits[] =
+		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+	size_t n = text->len ? strspn(text->data, digits) : 0;
+	size_t padding = text->len - n;
+
+	if (n == 0 || text->len % 4 || padding > 2)
+		return -EINVAL;
+	return strspn(text->data + n, "=") == padding ? (int)padding : -EINVAL;
 }
 
 /* Standard base64; line ends are allowed, as in what kubectl reads. */
-static int decode(const char *text, struct ig_buf *ret)
+static int decode(const char *base64, struct ig_buf *ret)
 {
-	static const char alphabet[] =
-		"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/=\r\n";
-	_cleanup_(wiped_ctxp) EVP_ENCODE_CTX *ctx = EVP_ENCODE_CTX_new();
-	size_t len = strlen(text);
-	unsigned char *out = NULL;
-	int n = 0, rest = 0, r = 0;
+	_cleanup_(ig_buf_wipe) struct ig_buf text = {.limit = ret->limit / 3 * 4 + 4};
+	_cleanup_(ig_buf_wipe) struct ig_buf bytes = {.limit = text.limit};
+	int padding, n;
 
-	if (text[strspn(text, alphabet)])
+	for (; *base64; base64++)
+		if (*base64 != '\r' && *base64 != '\n')
+			ig_buf_putc(&text, *base64);
+	if (ig_buf_finish(&text) < 0)
+		return ig_buf_finish(&text);
+	padding = check_base64(&text);
+	if (padding < 0)
+		return padding;
+	/* memory of that size; what is decoded is shorter */
+	ig_buf_append(&bytes, text.data, text.len);
+	if (ig_buf_finish(&bytes) < 0)
+		return ig_buf_finish(&bytes);
+	n = EVP_DecodeBlock(
+		(unsigned char *)bytes.data, (const unsigned char *)text.data, (int)text.len);
+	if (n < padding)
 		return -EINVAL;
-	if (len / 4 * 3 > ret->limit + 3)
-		return -E2BIG;
-	out = malloc(len + 3);
-	if (!ctx || !out) {
-		free(out);
-		return -ENOMEM;
-	}
-	EVP_DecodeInit(ctx);
-	if (EVP_DecodeUpdate(ctx, out, &n, (const unsigned char *)text, (int)len) < 0 ||
-		EVP_DecodeFinal(ctx, out + n, &rest) < 0)
-		r = -EINVAL;
-	if (r == 0) {
-		ig_buf_append(ret, out, (size_t)n + (size_t)rest);
-		r = ig_buf_finish(ret);
-		if (r == 0 && ret->len == 0)
-			r = -EINVAL;
-	}
-	explicit_bzero(out, len + 3);
-	free(out);
-	return r;
+	ig_buf_append(ret, bytes.data, (size_t)(n - padding));
+	return ig_buf_finish(ret);
 }
 
 /* `key`-data in base64, or else the file that `key` names. Neither: *ret stays empty. */
