@@ -449,6 +449,25 @@ static void test_epoch(void **state)
 	assert_int_equal(f->told_epoch, 3);
 }
 
+static void test_kind_epochs(void **state)
+{
+	struct fixture *f = *state;
+
+	put(f, "a", one_of_each());
+	put(f, "b", one_pod("q", UID_B, "/q"));
+	assert_int_equal(ig_store_kind_epoch(f->store, IG_OBJECT_POD), 2);
+	assert_int_equal(ig_store_kind_epoch(f->store, IG_OBJECT_IDENTITY), 1);
+	/* the same again is no change, of nothing */
+	put(f, "b", one_pod("q", UID_B, "/q"));
+	assert_int_equal(ig_store_kind_epoch(f->store, IG_OBJECT_POD), 2);
+	/* what is gone has changed, too */
+	put(f, "a", one_pod("p", UID_A, "/p"));
+	assert_int_equal(ig_store_kind_epoch(f->store, IG_OBJECT_IDENTITY), 3);
+	put(f, "b", NULL);
+	assert_int_equal(ig_store_kind_epoch(f->store, IG_OBJECT_POD), 4);
+	assert_int_equal(ig_store_kind_epoch(f->store, IG_OBJECT_IDENTITY), 3);
+}
+
 /* Changes field i of a set of one_of_each(); false when it has no more. */
 static bool change_text(struct ig_object_set *set, size_t i)
 {
@@ -829,6 +848,7 @@ int main(void)
 		STORE_TEST(test_twice_in_one_set),
 		STORE_TEST(test_refused_keeps_old),
 		STORE_TEST(test_epoch),
+		STORE_TEST(test_kind_epochs),
 		cmocka_unit_test(test_every_field_counts),
 		STORE_TEST(test_iteration),
 		STORE_TEST(test_batch),

@@ -32,6 +32,7 @@ struct ig_store {
 	struct ig_store_claim *index;	 /* uthash head; the claims are the sources' */
 	struct view views[_IG_OBJECT_KIND_MAX];
 	uint64_t epoch;
+	uint64_t kind_epochs[_IG_OBJECT_KIND_MAX];
 	uint64_t told; /* the last epoch that the listener knows of */
 	bool batch;
 	ig_store_changed *changed;
@@ -248,10 +249,35 @@ static void tell(struct ig_store *store)
 		store->changed(store->epoch, store->userdata);
 }
 
+/* A bit for each kind that the set has objects of. */
+static unsigned int kinds_of(const struct ig_object_set *set)
+{
+	unsigned int kinds = 0;
+	size_t n = 0;
+
+	for (int kind = 0; set && kind < _IG_OBJECT_KIND_MAX; kind++) {
+		(void)ig_object_set_items(set, (enum ig_object_kind)kind, &n);
+		if (n)
+			kinds |= 1U << kind;
+	}
+	return kinds;
+}
+
+static void note_change(struct ig_store *store, unsigned int kinds)
+{
+	store->epoch++;
+	for (int kind = 0; kind < _IG_OBJECT_KIND_MAX; kind++)
+		if (kinds & 1U << kind)
+			store->kind_epochs[kind] = store->epoch;
+	tell(store);
+}
+
 int ig_store_replace(struct ig_store *store, const char *name, struct ig_object_set *set,
 	struct ig_err *reterr_err)
 {
 	struct ig_store_source *old = find_source(store, name);
+	/* both are gone or taken when it is done */
+	unsigned int kinds = kinds_of(set) | kinds_of(old ? old->set : NULL);
 
 	/* a source without objects is no source, so nothing and an empty set are the same */
 	if (!set || ig_object_set_count(set) == 0) {
@@ -268,8 +294,7 @@ int ig_store_replace(struct ig_store *store, const char *name, struct ig_object_
 		if (r < 0)
 			return r;
 	}
-	store->epoch++;
-	tell(store);
+	note_change(store, kinds);
 	return 0;
 }
 
@@ -289,6 +314,11 @@ void ig_store_commit(struct ig_store *store)
 uint64_t ig_store_epoch(const struct ig_store *store)
 {
 	return store->epoch;
+}
+
+uint64_t ig_store_kind_epoch(const struct ig_store *store, enum ig_object_kind kind)
+{
+	return store->kind_epochs[kind];
 }
 
 void ig_store_set_listener(struct ig_store *store, ig_store_changed *changed, void *userdata)

@@ -29,6 +29,8 @@ int ig_store_replace(struct ig_store *store, const char *source, struct ig_objec
 	struct ig_err *reterr_err);
 
 uint64_t ig_store_epoch(const struct ig_store *store); /* starts at 0, never falls */
+/* The epoch in which a source with objects of this kind changed last. */
+uint64_t ig_store_kind_epoch(const struct ig_store *store, enum ig_object_kind kind);
 
 /* Between the two, changes are visible at once, but the listener is told only at the end, once, if
  * anything changed. Not nested. */
