@@ -73,6 +73,12 @@ static const struct ig_audit_request full_request = {
 	.sdk_version = "4.1",
 	.status = 200,
 };
+static const struct ig_audit_policy full_policy = {
+	.namespace = "shop",
+	.name = "only-vault",
+	.would_deny = "resource_not_allowed",
+};
+
 static const struct ig_audit_identity full_identity = {
 	.namespace = "shop",
 	.name = "cart-id",
@@ -136,6 +142,7 @@ static void test_full_record_byte_for_byte(void **state)
 		.connection = &full_connection,
 		.request = &full_request,
 		.identity = &full_identity,
+		.policy = &full_policy,
 		.token = &full_token,
 	};
 	_cleanup_free_ char *line = encode(&record);
@@ -152,6 +159,7 @@ static void test_full_record_byte_for_byte(void **state)
 		"\"connection\":{\"protocol\":\"tcp\",\"endpoint\":\"imds\",\"destination\":\"169.254.169.254:80\",\"source\":\"127.0.0.1:40332\",\"family\":\"ipv6\",\"flow_id\":\"5\"},"
 		"\"request\":{\"method\":\"GET\",\"route\":\"token\",\"path\":\"/metadata/identity/oauth2/token\",\"resource\":\"https://vault.azure.net\",\"selector_kind\":\"client_id\",\"selector_value\":\"00000000-0000-0000-0000-000000000001\",\"user_agent\":\"azsdk\",\"request_id\":\"r1\",\"sdk\":\"MSAL.NET\",\"sdk_version\":\"4.1\",\"status\":200},"
 		"\"identity\":{\"namespace\":\"shop\",\"name\":\"cart-id\",\"client_id\":\"00000000-0000-0000-0000-000000000001\",\"binding\":\"cart-binding\"},"
+		"\"policy\":{\"namespace\":\"shop\",\"name\":\"only-vault\",\"would_deny\":\"resource_not_allowed\"},"
 		"\"token\":{\"fingerprint\":\"00112233445566aa\",\"expires_on\":\"2026-01-02T03:04:05.000000Z\",\"cache\":\"hit\",\"auxiliary\":[\"bb\",\"cc\"]},"
 		"\"latency_usec\":1234,\"policy_epoch\":3,\"count\":1}\n");
 }

@@ -267,6 +267,16 @@ static void put_request(struct ig_buf *b, const struct ig_audit_request *request
 	part_close(b, start);
 }
 
+static void put_policy(struct ig_buf *b, const struct ig_audit_policy *policy)
+{
+	size_t start = part_open(b, "policy");
+
+	put_str(b, "namespace", policy->namespace, NAME_BYTES);
+	put_str(b, "name", policy->name, NAME_BYTES);
+	put_str(b, "would_deny", policy->would_deny, NAME_BYTES);
+	part_close(b, start);
+}
+
 static void put_identity(struct ig_buf *b, const struct ig_audit_identity *identity)
 {
 	size_t start = part_open(b, "identity");
@@ -346,6 +356,8 @@ void ig_audit_encode(const struct ig_audit_record *record, uint64_t seq,
 		put_request(b, record->request);
 	if (record->identity)
 		put_identity(b, record->identity);
+	if (record->policy)
+		put_policy(b, record->policy);
 	if (record->token)
 		put_token(b, record->token);
 	put_u64(b, "latency_usec", record->latency_usec);

@@ -95,6 +95,12 @@ struct ig_audit_identity {
 	const char *binding; /* name of the binding or exception that granted it */
 };
 
+/* The MetadataPolicy that decided, or the most specific that had nothing against it. */
+struct ig_audit_policy {
+	const char *namespace, *name;
+	const char *would_deny; /* why it would have denied in mode enforce; NULL without */
+};
+
 struct ig_audit_token {
 	const char *fingerprint;
 	uint64_t expires_on_sec;
@@ -119,6 +125,7 @@ struct ig_audit_record {
 	const struct ig_audit_connection *connection;
 	const struct ig_audit_request *request;
 	const struct ig_audit_identity *identity;
+	const struct ig_audit_policy *policy;
 	const struct ig_audit_token *token;
 };
 
