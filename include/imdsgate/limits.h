@@ -47,6 +47,10 @@
 #define IG_CREDENTIAL_PATH_BYTES  1024
 #define IG_UPSTREAM_REQUEST_BYTES 65536 /* a form */
 
+/* What may not be declared yet (user/agent/waiting): clients give up after tens of seconds */
+#define IG_WAIT_POD_SEC	 10 /* for the pod, or for everything to be known once; 503 then */
+#define IG_WAIT_RULE_SEC 5  /* for the binding of a pod that is not older than that */
+
 /* Metadata documents (user/imds, user/agent/documents). Real IMDS allows 5 requests a second per
  * VM, whoever asks for whatever. */
 #define IG_DOCUMENT_PATH_BYTES	       512 /* 404 beyond */
@@ -116,8 +120,11 @@
 #define IG_KUBE_ABSENT_SEC	    30 /* between looks for a kind that is not installed */
 #define IG_KUBE_ABSENT_CONFIRM_SEC  10 /* so long must 404 last for what was there before */
 /* Policy (user/policy) */
-#define IG_EXPLAIN_RULE_STEPS_MAX 64 /* rules of a kind in one explanation; the rest is counted */
-#define IG_TOKEN_REQUEST_BYTES	  65536 /* the answer to a TokenRequest */
+#define IG_EXPLAIN_RULE_STEPS_MAX  64 /* rules of a kind in one explanation; the rest is counted */
+#define IG_TOKEN_REQUEST_BYTES	   65536 /* the answer to a TokenRequest */
+#define IG_TOKEN_REQUEST_BYTES	   65536 /* the answer to a TokenRequest */
+#define IG_KUBE_STATUS_SPREAD_MSEC 10000 /* within which nodes write a policy's status */
+#define IG_KUBE_STATUS_RETRY_MSEC  30000
 
 /* Audit (user/audit) */
 #define IG_AUDIT_LINE_BYTES	 16384
