@@ -71,6 +71,27 @@ static void a_clock_that_steps_back_brings_nothing(void **state)
 	(void)ig_rate_free(rate);
 }
 
+/* A policy may set another rate from one request to the next. */
+static void a_rate_of_its_own(void **state)
+{
+	struct ig_rate *rate;
+
+	(void)state;
+	assert_int_equal(ig_rate_new(&options, &rate), 0);
+	for (int i = 0; i < 20; i++)
+		assert_true(ig_rate_allow_at(rate, 1, 10, 20, 0));
+	assert_false(ig_rate_allow_at(rate, 1, 10, 20, 0));
+	assert_false(ig_rate_allow_at(rate, 1, 10, 20, 99999));
+	assert_true(ig_rate_allow_at(rate, 1, 10, 20, 100000));
+	assert_false(ig_rate_allow_at(rate, 1, 10, 20, 100000));
+	/* what was saved up under a larger burst does not count any more */
+	assert_true(ig_rate_allow_at(rate, 1, 1, 2, 100 * IG_USEC_PER_SEC));
+	assert_true(ig_rate_allow_at(rate, 1, 1, 2, 100 * IG_USEC_PER_SEC));
+	assert_false(ig_rate_allow_at(rate, 1, 1, 2, 100 * IG_USEC_PER_SEC));
+	assert_true(ig_rate_allow_at(rate, 2, 1, 2, 100 * IG_USEC_PER_SEC));
+	(void)ig_rate_free(rate);
+}
+
 static void the_table_is_bounded(void **state)
 {
 	struct ig_rate *rate;
@@ -93,6 +114,7 @@ int main(void)
 		cmocka_unit_test(over_time_it_is_the_rate),
 		cmocka_unit_test(one_workload_costs_the_others_nothing),
 		cmocka_unit_test(a_clock_that_steps_back_brings_nothing),
+		cmocka_unit_test(a_rate_of_its_own),
 		cmocka_unit_test(the_table_is_bounded),
 	};
 

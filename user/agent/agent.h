@@ -41,17 +41,21 @@ struct ig_agent {
 	struct ig_workloads *workloads;
 	struct ig_http_client *client;
 	struct ig_credentials *credentials;
+	struct ig_kubernetes *kubernetes; /* NULL: not used */
+	struct ig_waiting *waiting;
 	struct ig_token_service *tokens;
 	struct ig_documents *documents;
 	struct ig_gate *gate;
 	struct ig_host_token *host_token;
 	struct ig_serve *serve;
-	struct ig_rate *rate; /* of token requests, by workload */
+	struct ig_rate *rate;	     /* of token requests, by workload */
+	struct ig_rate *policy_rate; /* the same, as far as a policy sets one */
 	struct ig_ctl_server *ctl;
 	struct ig_ring *events;
 	uint64_t started_usec; /* real clock */
 	uint64_t host_netns_cookie;
 	uint32_t monitor_pid;
+	uint64_t rules_epoch; /* of the store when rules were recorded as changed last */
 	int flows_fd;
 	int cgroup_fd;
 	bool ready;
@@ -83,12 +87,20 @@ struct ig_gate_conn {
 	LIST_ENTRY(ig_gate_conn) waiting;
 	struct ig_caller_facts facts; /* complete once facts_known */
 	bool facts_known, facts_pending;
+	bool had_pod; /* a pod was found for it once */
+	LIST_ENTRY(ig_gate_conn) link;
 	/* The request that waits for something, at most one of them; owned by serve.c */
 	struct ig_exchange *exchange;
 	struct ig_document_request *document;
 	struct ig_info_request *info;
+	struct ig_wait *wait;  /* while it waits for something to be declared; see waiting.h */
 	uint64_t request_usec; /* monotonic; when the current request was complete */
 };
+
+/* ---- server.c ---- */
+
+/* What is declared changed, or more of it is known to be complete: everybody takes note. */
+void ig_agent_declared(struct ig_agent *agent);
 
 /* ---- gate.c ---- */
 
@@ -110,6 +122,8 @@ void ig_gate_refuse(struct ig_gate *gate, int fd, const struct ig_arrival *arriv
 	const struct ig_caller_facts *facts, const char *reason);
 size_t ig_gate_listener_count(const struct ig_gate *gate);
 size_t ig_gate_connection_count(const struct ig_gate *gate);
+/* Connections of pods that are not declared any more are closed. */
+void ig_gate_declared(struct ig_gate *gate);
 
 /* ---- serve.c ---- */
 

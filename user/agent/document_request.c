@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/documents.h"
+#include "agent/permit.h"
 #include "agent/serve_internal.h"
 #include "base/cleanup.h"
 
@@ -13,6 +14,8 @@ struct ig_document_request {
 	struct ig_gate_conn *conn;
 	struct ig_request_facts facts;
 	struct ig_imds_document document;
+	struct ig_policy_note policy;
+	bool policy_counted; /* against the rate that a policy sets */
 	struct ig_documents_waiter *waiter;
 };
 
@@ -48,6 +51,7 @@ static void finish(struct ig_document_request *x, enum ig_audit_decision decisio
 {
 	const struct ig_imds_reply *reply = result->reply;
 	struct ig_audit_request request = ig_serve_audit_request(&x->facts, reply->status);
+	struct ig_audit_policy policy;
 	struct ig_conn_record r;
 
 	ig_record_flow(x->conn->agent, &x->conn->flow, &x->conn->facts, &x->conn->peer, &r);
@@ -57,6 +61,7 @@ static void finish(struct ig_document_request *x, enum ig_audit_decision decisio
 	r.record.reason = result->reason;
 	r.record.message = result->message;
 	r.record.request = &request;
+	r.record.policy = ig_permit_record(&x->policy, &policy);
 	ig_serve_emit(x->conn, &r);
 	ig_http_conn_respond(x->conn->http, reply->status, reply->content_type, reply->headers,
 		reply->n_headers, reply->body.data, reply->body.len);
@@ -73,24 +78,60 @@ static void finish_error(struct ig_document_request *x, enum ig_audit_decision d
 	finish(x, decision, &result);
 }
 
-/* The decision: may this workload have that document? NULL, or why not (literal). The only place
- * that decides it, for every route; rules of single workloads belong here. */
-static const char *refusal(const struct ig_gate_conn *conn, const struct ig_imds_document *document)
+/* There is no pod to be found for the caller, or not which of its containers it is. */
+static void await_or_refuse(struct ig_document_request *x, const char *reason)
 {
-	if (!ig_serve_pod_of(conn))
-		return conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup";
-	if (document->route != IG_IMDS_ROUTE_INSTANCE)
-		return "route_denied";
-	return NULL;
+	switch (ig_serve_await_pod(x->conn, true)) {
+	case IG_PATIENCE_WAITS: return;
+	case IG_PATIENCE_OVER:
+		finish_error(x, IG_AUDIT_ERROR, IG_IMDS_ERROR_UNAVAILABLE, reason);
+		return;
+	case IG_PATIENCE_NONE: finish_error(x, IG_AUDIT_DENY, IG_IMDS_ERROR_FORBIDDEN, reason);
+	}
 }
 
-static bool refuse(struct ig_document_request *x)
+static const char *why_unknown(const struct ig_gate_conn *conn)
 {
-	const char *reason = refusal(x->conn, &x->document);
+	return conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup";
+}
 
-	if (reason)
-		finish_error(x, IG_AUDIT_DENY, IG_IMDS_ERROR_FORBIDDEN, reason);
-	return reason != NULL;
+static bool within_policy_rate(
+	struct ig_document_request *x, const struct ig_policy_verdict *verdict)
+{
+	if (x->policy_counted)
+		return true;
+	x->policy_counted = true;
+	return ig_permit_within_rate(x->conn, verdict);
+}
+
+/* The decision: may this workload have that document? The only place that decides it, for every
+ * route. false: the request has ended, or waits. */
+static bool is_permitted(struct ig_document_request *x)
+{
+	const struct ig_pod *pod = ig_serve_pod_of(x->conn);
+	struct ig_policy_verdict verdict;
+
+	if (!pod && !ig_permit_is_host(x->conn, pod)) {
+		await_or_refuse(x, why_unknown(x->conn));
+		return false;
+	}
+	x->conn->had_pod |= pod != NULL;
+	verdict = ig_permit_document(
+		x->conn, pod, x->document.path, x->document.route == IG_IMDS_ROUTE_INSTANCE);
+	ig_permit_note(&verdict, &x->policy);
+	if (!pod && !verdict.policy)
+		finish_error(x, IG_AUDIT_DENY, IG_IMDS_ERROR_FORBIDDEN, why_unknown(x->conn));
+	else if (verdict.outcome == IG_POLICY_VERDICT_NEEDS_CONTAINER)
+		await_or_refuse(x, "container_not_known");
+	else if (verdict.outcome != IG_POLICY_VERDICT_ALLOW)
+		/* without a policy it is the gate itself that keeps the route shut */
+		finish_error(x, IG_AUDIT_DENY, IG_IMDS_ERROR_FORBIDDEN,
+			verdict.policy ? verdict.reason : "route_denied");
+	else if (!within_policy_rate(x, &verdict))
+		finish_error(x, IG_AUDIT_DENY, IG_IMDS_ERROR_TOO_MANY, "rate_limited_by_policy");
+	else
+		return true;
+	return false;
 }
 
 static void on_document(const struct ig_documents_result *result, void *userdata)
@@ -100,7 +141,7 @@ static void on_document(const struct ig_documents_result *result, void *userdata
 
 	x->waiter = NULL;
 	/* what is declared may have changed while upstream was asked */
-	if (!refuse(x))
+	if (is_permitted(x))
 		finish(x, relayed ? IG_AUDIT_ALLOW : IG_AUDIT_ERROR, result);
 }
 
@@ -109,7 +150,7 @@ void ig_document_request_decide(struct ig_document_request *x)
 	struct ig_documents_waiter *waiter = NULL;
 	int r;
 
-	if (refuse(x))
+	if (!is_permitted(x))
 		return;
 	r = ig_documents_get(x->conn->agent->documents, &x->document, ig_serve_fairness(x->conn),
 		on_document, x, &waiter);

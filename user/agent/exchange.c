@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "agent/identity_key.h"
+#include "agent/permit.h"
 #include "agent/rate.h"
 #include "agent/serve_internal.h"
 #include "base/cleanup.h"
@@ -46,8 +47,10 @@ struct ig_exchange {
 	struct ig_request_facts facts;
 	struct ig_exchange_request request;
 	struct grant grant;
-	bool counted;  /* against the workload's rate; a request that decides twice counts once */
-	bool learning; /* the token is fetched for its object id only */
+	struct ig_policy_note policy;
+	bool counted; /* against the workload's rate; a request that decides twice counts once */
+	bool policy_counted; /* the same for the rate that a policy sets */
+	bool learning;	     /* the token is fetched for its object id only */
 	struct part parts[PARTS_MAX];
 	size_t n_parts, n_missing;
 	unsigned int busy; /* our functions on the stack that go on using it */
@@ -170,6 +173,7 @@ static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsi
 	};
 	struct ig_audit_subject subject;
 	struct ig_audit_token token = {};
+	struct ig_audit_policy policy;
 	struct ig_conn_record r;
 
 	ig_record_flow(x->conn->agent, &x->conn->flow, &x->conn->facts, &x->conn->peer, &r);
@@ -187,6 +191,7 @@ static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsi
 	}
 	if (x->grant.rule[0])
 		r.record.identity = &identity;
+	r.record.policy = ig_permit_record(&x->policy, &policy);
 	if (o->kind == IG_AUDIT_TOKEN_ISSUED) {
 		token = audit_token(x);
 		r.record.token = &token;
@@ -433,6 +438,93 @@ static bool within_rate(struct ig_exchange *x)
 		x->conn->agent->rate, ig_serve_fairness(x->conn), ig_clock_mono_usec());
 }
 
+/* Which container it is decides, and the pod's status does not say it (yet). */
+static void decide_without_container(struct ig_exchange *x)
+{
+	static const char reason[] = "container_not_known";
+
+	switch (ig_serve_await_pod(x->conn, true)) {
+	case IG_PATIENCE_WAITS: return;
+	case IG_PATIENCE_OVER: fail(x, IG_IMDS_ERROR_UNAVAILABLE, reason, NULL); return;
+	case IG_PATIENCE_NONE: deny(x, IG_IMDS_ERROR_FORBIDDEN, reason);
+	}
+}
+
+static bool within_policy_rate(struct ig_exchange *x, const struct ig_policy_verdict *verdict)
+{
+	if (x->policy_counted)
+		return true;
+	x->policy_counted = true;
+	return ig_permit_within_rate(x->conn, verdict);
+}
+
+/* What policies say. false: the exchange has ended, or waits. identity NULL: one of the node's. */
+static bool is_permitted(
+	struct ig_exchange *x, const struct ig_pod *pod, const struct ig_identity *identity)
+{
+	struct ig_policy_verdict verdict =
+		ig_permit_token(x->conn, pod, is_on_behalf(x), identity, x->request.token.resource);
+
+	ig_permit_note(&verdict, &x->policy);
+	switch (verdict.outcome) {
+	case IG_POLICY_VERDICT_NEEDS_CONTAINER: decide_without_container(x); return false;
+	case IG_POLICY_VERDICT_ALLOW: break;
+	default: deny(x, IG_IMDS_ERROR_FORBIDDEN, verdict.reason); return false;
+	}
+	if (within_policy_rate(x, &verdict))
+		return true;
+	deny(x, IG_IMDS_ERROR_TOO_MANY, "rate_limited_by_policy");
+	return false;
+}
+
+/* A process of the host has no identities of its own; a policy may let it use the node's. */
+static void decide_for_host(struct ig_exchange *x)
+{
+	struct ig_policy_verdict verdict =
+		ig_permit_token(x->conn, NULL, false, NULL, x->request.token.resource);
+
+	if (!verdict.policy) {
+		deny(x, IG_IMDS_ERROR_IDENTITY_NOT_FOUND, "unknown_workload");
+		return;
+	}
+	x->grant.node = true;
+	copy_name(x->grant.rule, sizeof(x->grant.rule), verdict.policy->name);
+	if (is_permitted(x, NULL, NULL))
+		fetch_node(x);
+}
+
+static void decide_without_pod(struct ig_exchange *x)
+{
+	if (!is_on_behalf(x) && ig_permit_is_host(x->conn, NULL)) {
+		decide_for_host(x);
+		return;
+	}
+	switch (ig_serve_await_pod(x->conn, !is_on_behalf(x))) {
+	case IG_PATIENCE_WAITS: return;
+	case IG_PATIENCE_OVER:
+		fail(x, IG_IMDS_ERROR_UNAVAILABLE, "pod_not_declared_yet", NULL);
+		return;
+	case IG_PATIENCE_NONE: break;
+	}
+	if (is_on_behalf(x))
+		deny(x, IG_IMDS_ERROR_POD_NOT_FOUND, "unknown_pod");
+	else
+		deny(x, IG_IMDS_ERROR_IDENTITY_NOT_FOUND,
+			x->conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup");
+}
+
+static void decide_without_identity(
+	struct ig_exchange *x, const struct ig_pod *pod, const char *reason)
+{
+	switch (ig_serve_await_rule(x->conn, pod)) {
+	case IG_PATIENCE_WAITS: return;
+	case IG_PATIENCE_OVER:
+		fail(x, IG_IMDS_ERROR_UNAVAILABLE, "rules_not_declared_yet", NULL);
+		return;
+	case IG_PATIENCE_NONE: deny(x, IG_IMDS_ERROR_IDENTITY_NOT_FOUND, reason);
+	}
+}
+
 /* With the caller known: what may it have? */
 void ig_exchange_decide(struct ig_exchange *x)
 {
@@ -443,19 +535,16 @@ void ig_exchange_decide(struct ig_exchange *x)
 
 	drop_parts(x);
 	x->grant = (struct grant){};
+	x->policy = (struct ig_policy_note){};
 	if (!within_rate(x)) {
 		deny(x, IG_IMDS_ERROR_TOO_MANY, "rate_limited");
 		return;
 	}
-	if (!pod && is_on_behalf(x)) {
-		deny(x, IG_IMDS_ERROR_POD_NOT_FOUND, "unknown_pod");
-		return;
-	}
 	if (!pod) {
-		deny(x, IG_IMDS_ERROR_IDENTITY_NOT_FOUND,
-			x->conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup");
+		decide_without_pod(x);
 		return;
 	}
+	x->conn->had_pod |= !is_on_behalf(x);
 	/* an exception lets a pod be what the node is, not whoever names it */
 	options.no_exceptions = is_on_behalf(x);
 	d = ig_policy_select(agent->store, pod, &x->request.token.selector, &options,
@@ -464,7 +553,8 @@ void ig_exchange_decide(struct ig_exchange *x)
 	case IG_POLICY_GRANT:
 		remember_identity(&x->grant, d.identity);
 		copy_name(x->grant.rule, sizeof(x->grant.rule), d.rule);
-		fetch_identity(x, d.identity);
+		if (is_permitted(x, pod, d.identity))
+			fetch_identity(x, d.identity);
 		return;
 	case IG_POLICY_NEEDS_OBJECT_ID:
 		remember_identity(&x->grant, d.learn);
@@ -474,9 +564,10 @@ void ig_exchange_decide(struct ig_exchange *x)
 	case IG_POLICY_GRANT_NODE:
 		x->grant.node = true;
 		copy_name(x->grant.rule, sizeof(x->grant.rule), d.rule);
-		fetch_node(x);
+		if (is_permitted(x, pod, NULL))
+			fetch_node(x);
 		return;
 	case IG_POLICY_AMBIGUOUS: deny(x, IG_IMDS_ERROR_MULTIPLE_IDENTITIES, d.reason); return;
-	default: deny(x, IG_IMDS_ERROR_IDENTITY_NOT_FOUND, d.reason);
+	default: decide_without_identity(x, pod, d.reason);
 	}
 }

@@ -23,6 +23,7 @@
 #include "agent/agent.h"
 #include "agent/link.h"
 #include "agent/quota.h"
+#include "agent/serve_internal.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -61,6 +62,7 @@ struct ig_gate {
 	LIST_HEAD(, waiting_accept) waiting;
 	LIST_HEAD(, ig_gate_conn) not_in; /* attributed, and not let in yet */
 	struct ig_quota *quota;		  /* connections of each workload */
+	LIST_HEAD(, ig_gate_conn) conns;
 	size_t connections;
 	bool ask_monitor; /* the kernel does not let us read the flows map */
 };
@@ -99,6 +101,7 @@ static void on_close(struct ig_http_conn *http, void *data)
 
 	(void)http;
 	ig_serve_cancel(conn);
+	LIST_REMOVE(conn, link);
 	conn_free(conn);
 }
 
@@ -126,6 +129,7 @@ int ig_gate_new(struct ig_agent *agent, struct ig_gate **ret)
 	gate->agent = agent;
 	LIST_INIT(&gate->waiting);
 	LIST_INIT(&gate->not_in);
+	LIST_INIT(&gate->conns);
 	r = ig_quota_new(IG_HTTP_CONNECTIONS_WORKLOAD_MAX, &gate->quota);
 	if (r == 0)
 		r = ig_http_server_new(agent->base, &http_ops, &gate->http);
@@ -231,6 +235,7 @@ static bool let_in(struct ig_gate_conn *conn)
 		return false;
 	}
 	conn->fd = -1;
+	LIST_INSERT_HEAD(&conn->agent->gate->conns, conn, link);
 	return true;
 }
 
@@ -493,4 +498,16 @@ size_t ig_gate_listener_count(const struct ig_gate *gate)
 size_t ig_gate_connection_count(const struct ig_gate *gate)
 {
 	return gate->connections;
+}
+
+void ig_gate_declared(struct ig_gate *gate)
+{
+	struct ig_gate_conn *conn, *next;
+
+	/* closing one takes no other with it */
+	for (conn = LIST_FIRST(&gate->conns); conn; conn = next) {
+		next = LIST_NEXT(conn, link);
+		if (conn->had_pod && !ig_serve_pod_of(conn))
+			ig_http_conn_close(conn->http);
+	}
 }

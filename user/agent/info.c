@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "agent/identity_key.h"
+#include "agent/permit.h"
 #include "agent/serve_internal.h"
 #include "base/cleanup.h"
 #include "base/parse.h"
@@ -13,6 +14,7 @@
 #include "token/service.h"
 
 /* Every identity can get a token for it; the token is only read, never handed out. */
+#define INFO_PATH	"/metadata/identity/info"
 #define TENANT_RESOURCE "https://management.azure.com/"
 
 /* A caller that wants to know its tenant: declared with its identity, else named by a token of that
@@ -20,6 +22,7 @@
 struct ig_info_request {
 	struct ig_gate_conn *conn;
 	struct ig_request_facts facts;
+	struct ig_policy_note policy;
 	struct ig_token_waiter *waiter;
 	uint64_t epoch;
 };
@@ -40,6 +43,7 @@ static void info_finish(struct ig_info_request *x, enum ig_audit_decision decisi
 	const char *reason, struct ig_imds_reply *reply)
 {
 	struct ig_audit_request request = ig_serve_audit_request(&x->facts, reply->status);
+	struct ig_audit_policy policy;
 	struct ig_conn_record r;
 
 	ig_record_flow(x->conn->agent, &x->conn->flow, &x->conn->facts, &x->conn->peer, &r);
@@ -48,6 +52,7 @@ static void info_finish(struct ig_info_request *x, enum ig_audit_decision decisi
 	r.record.decision = decision;
 	r.record.reason = reason;
 	r.record.request = &request;
+	r.record.policy = ig_permit_record(&x->policy, &policy);
 	ig_serve_emit(x->conn, &r);
 	ig_serve_respond(x->conn, reply);
 	(void)ig_info_free(x);
@@ -114,6 +119,47 @@ static void info_learn(
 		x->waiter = waiter; /* else the answer was there, and x is gone */
 }
 
+static void info_without_pod(struct ig_info_request *x)
+{
+	switch (ig_serve_await_pod(x->conn, true)) {
+	case IG_PATIENCE_WAITS: return;
+	case IG_PATIENCE_OVER:
+		info_fail(x, IG_AUDIT_ERROR, "pod_not_declared_yet", IG_IMDS_ERROR_UNAVAILABLE);
+		return;
+	case IG_PATIENCE_NONE:
+		info_fail(x, IG_AUDIT_DENY,
+			x->conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup",
+			IG_IMDS_ERROR_IDENTITY_NOT_FOUND);
+	}
+}
+
+static bool info_is_permitted(struct ig_info_request *x, const struct ig_pod *pod)
+{
+	struct ig_policy_verdict verdict = ig_permit_document(x->conn, pod, INFO_PATH, true);
+
+	ig_permit_note(&verdict, &x->policy);
+	if (verdict.outcome == IG_POLICY_VERDICT_ALLOW)
+		return true;
+	if (verdict.outcome == IG_POLICY_VERDICT_NEEDS_CONTAINER)
+		info_without_pod(x);
+	else
+		info_fail(x, IG_AUDIT_DENY, verdict.reason, IG_IMDS_ERROR_FORBIDDEN);
+	return false;
+}
+
+static void info_without_identity(struct ig_info_request *x, const struct ig_pod *pod)
+{
+	switch (ig_serve_await_rule(x->conn, pod)) {
+	case IG_PATIENCE_WAITS: return;
+	case IG_PATIENCE_OVER:
+		info_fail(x, IG_AUDIT_ERROR, "rules_not_declared_yet", IG_IMDS_ERROR_UNAVAILABLE);
+		return;
+	case IG_PATIENCE_NONE:
+		info_fail(x, IG_AUDIT_DENY, ig_policy_outcome_name(IG_POLICY_NOT_BOUND),
+			IG_IMDS_ERROR_IDENTITY_NOT_FOUND);
+	}
+}
+
 /* With the caller known. Identities of one machine have one tenant, so the first will do. */
 void ig_info_decide(struct ig_info_request *x)
 {
@@ -122,16 +168,18 @@ void ig_info_decide(struct ig_info_request *x)
 	const struct ig_identity_defaults *defaults = &agent->options->identity_defaults;
 	const struct ig_identity *identity = NULL;
 
-	if (!pod)
-		info_fail(x, IG_AUDIT_DENY,
-			x->conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup",
-			IG_IMDS_ERROR_IDENTITY_NOT_FOUND);
-	else if (ig_policy_exception(agent->store, pod, &agent->options->policy))
+	if (!pod) {
+		info_without_pod(x);
+		return;
+	}
+	x->conn->had_pod = true;
+	if (!info_is_permitted(x, pod))
+		return;
+	if (ig_policy_exception(agent->store, pod, &agent->options->policy))
 		info_learn(x, NULL, NULL);
 	else if (ig_policy_candidates(agent->store, pod, &agent->options->policy, &identity, 1) ==
 		 0)
-		info_fail(x, IG_AUDIT_DENY, ig_policy_outcome_name(IG_POLICY_NOT_BOUND),
-			IG_IMDS_ERROR_IDENTITY_NOT_FOUND);
+		info_without_identity(x, pod);
 	else if (ig_parse_is_guid(ig_identity_tenant(identity, defaults)))
 		info_answer(x, "declared", ig_identity_tenant(identity, defaults));
 	else

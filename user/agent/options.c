@@ -214,6 +214,41 @@ static int set_cross_namespace(struct ig_options *o, const char *value, struct i
 	return 0;
 }
 
+static int set_no_aks_exception(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	(void)err;
+	o->policy.no_aks_exception = true;
+	return 0;
+}
+
+static int set_policy_namespace(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (!ig_name_is_dns_label(value))
+		return ig_err_set(err, -EINVAL,
+			"--policy-namespace takes the name of a namespace, got \"%s\"", value);
+	o->policy.policy_namespace = value;
+	return 0;
+}
+
+static int set_kubernetes(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	(void)err;
+	o->kubernetes = true;
+	return 0;
+}
+
+static int set_kubeconfig(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (value[0] != '/')
+		return ig_err_set(
+			err, -EINVAL, "--kubeconfig takes an absolute path, got \"%s\"", value);
+	o->kubernetes = true;
+	o->kubeconfig = value;
+	return 0;
+}
+
 static int set_node(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	if (!value[0] || strlen(value) >= sizeof(o->node))
@@ -320,7 +355,16 @@ static const struct flag flags[] = {
 		"serve /host/token on 127.0.0.1 to the cgroups below; aad-pod-identity had it on 2579 (default: no)"},
 	{"--host-token-cgroup", "PATH", add_host_token_cgroup,
 		"who may ask for /host/token, with all cgroups below it; can be repeated"},
-	{"--node", "NAME", set_node, "name of this node in the audit (default: the host name)"},
+	{"--no-aks-exception", NULL, set_no_aks_exception,
+		"do not let AKS's own pods in kube-system use the node's identities"},
+	{"--policy-namespace", "NS", set_policy_namespace,
+		"MetadataPolicies of this namespace are the cluster's (default " IG_POLICY_NAMESPACE
+		")"},
+	{"--kubernetes", NULL, set_kubernetes,
+		"pods and rules from the API server of the cluster that this runs in, too"},
+	{"--kubeconfig", "FILE", set_kubeconfig, "the same, from the API server that FILE names"},
+	{"--node", "NAME", set_node,
+		"this node, for its pods and in the audit (default: the host name)"},
 	{"--ready-fd", "N", set_ready_fd, "write \"ready\" to this descriptor once it serves"},
 	{"--log-level", "LEVEL", set_log_level, "err, warning, info or debug (default info)"},
 	{"--check-config", NULL, set_check_config,
@@ -403,6 +447,7 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 		.socket = IG_CTL_DEFAULT_SOCKET,
 		.user = "imdsgate",
 		.host_verdict = IG_VERDICT_PASS,
+		.policy = {.policy_namespace = IG_POLICY_NAMESPACE},
 		.gate_port = DEFAULT_GATE_PORT,
 		.ready_fd = -1,
 		.log_level = IG_LOG_INFO,

@@ -50,6 +50,8 @@ struct ig_options {
 	 */
 	const char *host_token_cgroups[IG_HOST_TOKEN_CGROUPS_MAX + 1];
 	bool auxiliary_tenant_array;
+	bool kubernetes;	/* pods and rules come from an API server, too */
+	const char *kubeconfig; /* NULL: that of the cluster this runs in */
 	char node[256];
 	int ready_fd;
 	enum ig_log_level log_level;

@@ -55,7 +55,8 @@ struct ig_rate *ig_rate_free(struct ig_rate *rate)
 }
 
 /* Finds or makes the bucket and puts it at the end of the order. */
-static struct bucket *bucket_of(struct ig_rate *rate, uint64_t workload, uint64_t now_usec)
+static struct bucket *bucket_of(
+	struct ig_rate *rate, uint64_t workload, uint64_t credit_usec, uint64_t now_usec)
 {
 	struct bucket *bucket;
 
@@ -69,27 +70,44 @@ static struct bucket *bucket_of(struct ig_rate *rate, uint64_t workload, uint64_
 		if (!bucket)
 			return NULL;
 		bucket->workload = workload;
-		bucket->credit_usec = rate->burst_usec;
+		bucket->credit_usec = credit_usec;
 		bucket->seen_usec = now_usec;
 	}
 	HASH_ADD(hh, rate->buckets, workload, sizeof(workload), bucket);
 	return bucket;
 }
 
-bool ig_rate_allow(struct ig_rate *rate, uint64_t workload, uint64_t now_usec)
+static bool take(struct ig_rate *rate, uint64_t workload, uint64_t cost_usec, uint64_t burst_usec,
+	uint64_t now_usec)
 {
-	struct bucket *bucket = bucket_of(rate, workload, now_usec);
+	struct bucket *bucket = bucket_of(rate, workload, burst_usec, now_usec);
 	uint64_t passed;
 
 	if (!bucket)
 		return false;
 	passed = now_usec > bucket->seen_usec ? now_usec - bucket->seen_usec : 0;
 	bucket->seen_usec = now_usec;
-	bucket->credit_usec = passed > rate->burst_usec - bucket->credit_usec
-				      ? rate->burst_usec
+	/* the burst may be smaller than it was */
+	if (bucket->credit_usec > burst_usec)
+		bucket->credit_usec = burst_usec;
+	bucket->credit_usec = passed > burst_usec - bucket->credit_usec
+				      ? burst_usec
 				      : bucket->credit_usec + passed;
-	if (bucket->credit_usec < rate->cost_usec)
+	if (bucket->credit_usec < cost_usec)
 		return false;
-	bucket->credit_usec -= rate->cost_usec;
+	bucket->credit_usec -= cost_usec;
 	return true;
+}
+
+bool ig_rate_allow_at(struct ig_rate *rate, uint64_t workload, uint32_t per_sec, uint32_t burst,
+	uint64_t now_usec)
+{
+	uint64_t cost_usec = IG_USEC_PER_SEC / per_sec;
+
+	return take(rate, workload, cost_usec, cost_usec * burst, now_usec);
+}
+
+bool ig_rate_allow(struct ig_rate *rate, uint64_t workload, uint64_t now_usec)
+{
+	return take(rate, workload, rate->cost_usec, rate->burst_usec, now_usec);
 }

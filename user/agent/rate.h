@@ -20,5 +20,10 @@ struct ig_rate_options {
 int ig_rate_new(const struct ig_rate_options *options, struct ig_rate **ret);
 struct ig_rate *ig_rate_free(struct ig_rate *rate);
 
+/* The same for a table whose workloads have rates of their own, which may differ from call to call.
+ */
+bool ig_rate_allow_at(struct ig_rate *rate, uint64_t workload, uint32_t per_sec, uint32_t burst,
+	uint64_t now_usec);
+
 /* Takes one from the workload's bucket. false: it is empty. now_usec is monotonic. */
 bool ig_rate_allow(struct ig_rate *rate, uint64_t workload, uint64_t now_usec);

@@ -9,9 +9,11 @@
 
 #include "agent/documents.h"
 #include "agent/entitled.h"
+#include "agent/kubernetes.h"
 #include "agent/object_ids.h"
 #include "agent/serve_internal.h"
 #include "agent/tally.h"
+#include "agent/waiting.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -25,6 +27,7 @@ struct ig_serve {
 	struct ig_agent *agent;
 	struct ig_object_ids *object_ids;
 	struct ig_object_ids *account_object_ids; /* of identities of ServiceAccounts */
+	uint64_t identities_epoch;		  /* of the store; that object_ids belong to */
 	struct ig_tally *tally;
 };
 
@@ -128,6 +131,45 @@ uint64_t ig_serve_fairness(const struct ig_gate_conn *conn)
 	if (!pod)
 		return conn->flow.caller.cgroup_id;
 	return hash_text(hash_text(0xcbf29ce484222325ULL, pod->namespace), pod->name);
+}
+
+/* ---- what may not be declared yet ---- */
+
+static enum ig_patience wait_for(struct ig_gate_conn *conn, unsigned int sec)
+{
+	return ig_waiting_start(conn->agent->waiting, conn, sec * IG_USEC_PER_SEC)
+		       ? IG_PATIENCE_WAITS
+		       : IG_PATIENCE_OVER;
+}
+
+enum ig_patience ig_serve_await_pod(struct ig_gate_conn *conn, bool is_own)
+{
+	struct ig_cgroup_pod in;
+
+	if (!conn->agent->kubernetes)
+		return IG_PATIENCE_NONE;
+	/* what kubelet did not make is not declared by the API server either */
+	if (is_own &&
+		(!conn->facts.cgroup_path || ig_cgroup_parse_pod(conn->facts.cgroup_path, &in) < 0))
+		return IG_PATIENCE_NONE;
+	return wait_for(conn, IG_WAIT_POD_SEC);
+}
+
+enum ig_patience ig_serve_await_rule(struct ig_gate_conn *conn, const struct ig_pod *pod)
+{
+	const struct ig_agent *agent = conn->agent;
+	uint64_t age_usec;
+
+	if (!agent->kubernetes)
+		return IG_PATIENCE_NONE;
+	if (!ig_kubernetes_synced(agent->kubernetes))
+		return wait_for(conn, IG_WAIT_POD_SEC);
+	/* a pod and its binding are often declared together, and arrive in any order */
+	age_usec = ig_clock_mono_usec() - ig_tally_first_seen_usec(agent->serve->tally, pod);
+	if (age_usec < IG_WAIT_RULE_SEC * IG_USEC_PER_SEC &&
+		wait_for(conn, IG_WAIT_RULE_SEC) == IG_PATIENCE_WAITS)
+		return IG_PATIENCE_WAITS;
+	return IG_PATIENCE_NONE;
 }
 
 /* ---- what is recorded ---- */
@@ -277,6 +319,7 @@ void ig_serve_facts_known(struct ig_gate_conn *conn)
 
 void ig_serve_cancel(struct ig_gate_conn *conn)
 {
+	ig_waiting_stop(conn);
 	(void)ig_exchange_free(conn->exchange);
 	(void)ig_document_request_free(conn->document);
 	(void)ig_info_free(conn->info);
@@ -398,10 +441,15 @@ void ig_serve_policy_changed(struct ig_serve *serve)
 		.policy = &serve->agent->options->policy,
 		.defaults = &serve->agent->options->identity_defaults,
 	};
+	uint64_t identities = ig_store_kind_epoch(serve->agent->store, IG_OBJECT_IDENTITY) +
+			      ig_store_kind_epoch(serve->agent->store, IG_OBJECT_SERVICE_ACCOUNT);
 
 	(void)ig_token_service_purge(serve->agent->tokens, keep_token, &rules);
 	/* an identity of that name may be another one now */
-	ig_object_ids_clear(serve->object_ids);
-	ig_object_ids_clear(serve->account_object_ids);
-	ig_tally_sweep(serve->tally, serve->agent->store);
+	if (identities != serve->identities_epoch) {
+		ig_object_ids_clear(serve->object_ids);
+		ig_object_ids_clear(serve->account_object_ids);
+	}
+	serve->identities_epoch = identities;
+	ig_tally_follow(serve->tally, serve->agent->store);
 }

@@ -50,6 +50,19 @@ int ig_info_new(struct ig_gate_conn *conn, const struct ig_request_facts *facts,
 struct ig_info_request *ig_info_free(struct ig_info_request *x);
 void ig_info_decide(struct ig_info_request *x);
 
+/* A request for which something is missing may only be early: pods and rules take a moment from the
+ * API server to here. */
+enum ig_patience {
+	IG_PATIENCE_NONE,  /* there is nothing to wait for: what is missing is missing */
+	IG_PATIENCE_WAITS, /* it waits, and is decided again */
+	IG_PATIENCE_OVER,  /* it has waited: answer that it may try later */
+};
+
+/* There is no such pod. */
+enum ig_patience ig_serve_await_pod(struct ig_gate_conn *conn, bool is_own);
+/* The pod has nothing of the kind that was asked for. */
+enum ig_patience ig_serve_await_rule(struct ig_gate_conn *conn, const struct ig_pod *pod);
+
 /* The pod of a connection whose facts are known, or NULL. */
 const struct ig_pod *ig_serve_pod_of(const struct ig_gate_conn *conn);
 /* What object id an identity has, as far as is known (userdata: struct ig_serve). */

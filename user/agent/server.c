@@ -18,9 +18,11 @@
 
 #include "agent/agent.h"
 #include "agent/documents.h"
+#include "agent/kubernetes.h"
 #include "agent/link.h"
 #include "agent/privs.h"
 #include "agent/rate.h"
+#include "agent/waiting.h"
 #include "agent/workloads.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
@@ -124,6 +126,8 @@ static int open_privileged(struct server *s, struct opened *ret, struct ig_err *
 	if (r == 0 && ig_credentials_new(o->secrets, &s->agent.credentials) < 0)
 		return ig_err_set(err, -ENOMEM, "cannot load OpenSSL's default provider");
 	if (r == 0)
+		r = ig_kubernetes_open(o, &s->agent.kubernetes, err);
+	if (r == 0)
 		r = ig_privs_drop(o->uid, o->gid, err);
 	return r;
 }
@@ -212,21 +216,48 @@ static size_t count_objects(const struct ig_store *store)
 	return n;
 }
 
-static void on_policy_changed(uint64_t epoch, void *userdata)
+void ig_agent_declared(struct ig_agent *agent)
 {
-	struct ig_agent *agent = userdata;
 	int r;
 
-	(void)epoch;
-	record_simple(agent, IG_AUDIT_POLICY_CHANGED, NULL, NULL, count_objects(agent->store));
 	/* during start-up the rest is not there yet and reads the store by itself */
 	if (agent->serve)
 		ig_serve_policy_changed(agent->serve);
+	if (agent->gate)
+		ig_gate_declared(agent->gate);
+	if (agent->waiting)
+		ig_waiting_wake(agent->waiting);
 	if (agent->workloads) {
 		r = ig_workloads_update(agent->workloads);
 		if (r < 0)
 			(void)ig_log_errno(r, "cannot follow the changed workloads");
 	}
+}
+
+/* When rules changed last; that pods come and go is not worth a record. */
+static uint64_t rules_epoch(const struct ig_store *store)
+{
+	uint64_t last = 0;
+
+	for (int kind = 0; kind < _IG_OBJECT_KIND_MAX; kind++) {
+		uint64_t epoch = ig_store_kind_epoch(store, (enum ig_object_kind)kind);
+
+		if (kind != IG_OBJECT_POD && epoch > last)
+			last = epoch;
+	}
+	return last;
+}
+
+static void on_policy_changed(uint64_t epoch, void *userdata)
+{
+	struct ig_agent *agent = userdata;
+
+	if (rules_epoch(agent->store) > agent->rules_epoch || !agent->kubernetes)
+		record_simple(
+			agent, IG_AUDIT_POLICY_CHANGED, NULL, NULL, count_objects(agent->store));
+	agent->rules_epoch = epoch;
+	ig_agent_declared(agent);
+	ig_kubernetes_store_changed(agent->kubernetes);
 }
 
 static void on_ready_acknowledged(const struct ig_monitor_message *reply, void *userdata)
@@ -255,7 +286,8 @@ static bool is_complete(void *userdata)
 {
 	const struct server *s = userdata;
 
-	return ig_manifest_dir_bad_files(s->agent.manifests) == 0;
+	return ig_manifest_dir_bad_files(s->agent.manifests) == 0 &&
+	       ig_kubernetes_synced(s->agent.kubernetes);
 }
 
 static const struct ig_workloads_ops workloads_ops = {.synced = on_synced, .complete = is_complete};
@@ -299,10 +331,14 @@ static int start_upstream(struct ig_agent *agent)
 		.userdata = agent,
 		.user_agent = "imdsgate/" IG_VERSION,
 	};
-	struct ig_token_service_options tokens = {
-		.imds_url = agent->options->imds_url, .credentials = agent->credentials};
+	struct ig_token_service_options tokens = {.imds_url = agent->options->imds_url,
+		.credentials = agent->credentials,
+		.assertions = ig_kubernetes_assertions(agent->kubernetes)};
 	struct ig_documents_options documents = {.imds_url = agent->options->imds_url};
-	int r = ig_http_client_new(agent->base, &client, &agent->client);
+	int r = ig_kubernetes_connect(agent->kubernetes, agent);
+
+	if (r == 0)
+		r = ig_http_client_new(agent->base, &client, &agent->client);
 
 	if (r == 0)
 		r = ig_token_service_new(agent->base, agent->client, &tokens, &agent->tokens);
@@ -328,7 +364,11 @@ static int start_link(struct server *s)
 	if (r == 0)
 		r = ig_serve_new(agent, &agent->serve);
 	if (r == 0)
+		r = ig_waiting_new(agent->base, ig_serve_facts_known, &agent->waiting);
+	if (r == 0)
 		r = ig_rate_new(&rate, &agent->rate);
+	if (r == 0)
+		r = ig_rate_new(&rate, &agent->policy_rate);
 	if (r == 0)
 		r = ig_gate_new(agent, &agent->gate);
 	return r;
@@ -378,6 +418,9 @@ static int start(struct server *s, struct opened *opened, struct ig_err *err)
 	}
 	if (r == 0)
 		r = ig_workloads_update(agent->workloads);
+	/* last: what it brings is for all of the above */
+	if (r == 0)
+		r = ig_kubernetes_start(agent->kubernetes);
 	return r < 0 ? ig_err_set(err, r, "cannot start: %s", strerror(-r)) : 0;
 }
 
@@ -391,12 +434,15 @@ static void server_done(struct server *s)
 	agent->gate = ig_gate_free(agent->gate);
 	agent->workloads = ig_workloads_free(agent->workloads);
 	agent->tokens = ig_token_service_free(agent->tokens);
+	agent->kubernetes = ig_kubernetes_free(agent->kubernetes);
 	agent->credentials = ig_credentials_free(agent->credentials);
 	agent->documents = ig_documents_free(agent->documents);
 	agent->client = ig_http_client_free(agent->client);
 	agent->callers = ig_callers_free(agent->callers);
 	agent->serve = ig_serve_free(agent->serve);
 	agent->rate = ig_rate_free(agent->rate);
+	agent->policy_rate = ig_rate_free(agent->policy_rate);
+	agent->waiting = ig_waiting_free(agent->waiting);
 	agent->link = ig_link_free(agent->link);
 	agent->manifests = ig_manifest_dir_free(agent->manifests);
 	if (agent->audit && agent->ready)

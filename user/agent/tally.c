@@ -10,10 +10,12 @@
 #include <uthash.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 
 struct entry {
 	char *namespace, *name; /* owned */
-	char *key;		/* owned: "namespace/name" */
+	char *key;		/* owned; another pod of the same name has another */
+	uint64_t first_seen_usec;
 	struct ig_tally_counts counts;
 	UT_hash_handle hh;
 };
@@ -60,7 +62,7 @@ static char *key_of(const struct ig_pod *pod)
 {
 	char *key;
 
-	return asprintf(&key, "%s/%s", pod->namespace, pod->name) < 0 ? NULL : key;
+	return asprintf(&key, "%s/%s %s", pod->namespace, pod->name, pod->uid) < 0 ? NULL : key;
 }
 
 static struct entry *find(const struct ig_tally *tally, const struct ig_pod *pod)
@@ -84,6 +86,7 @@ static struct entry *add(struct ig_tally *tally, const struct ig_pod *pod)
 	e->key = key_of(pod);
 	if (!e->namespace || !e->name || !e->key)
 		return NULL;
+	e->first_seen_usec = ig_clock_mono_usec();
 	HASH_ADD_KEYPTR(hh, tally->by_key, e->key, strlen(e->key), e);
 	return TAKE_PTR(e);
 }
@@ -109,14 +112,27 @@ struct ig_tally_counts ig_tally_get(const struct ig_tally *tally, const struct i
 	return e ? e->counts : (struct ig_tally_counts){};
 }
 
-void ig_tally_sweep(struct ig_tally *tally, const struct ig_store *store)
+uint64_t ig_tally_first_seen_usec(const struct ig_tally *tally, const struct ig_pod *pod)
+{
+	const struct entry *e = find(tally, pod);
+
+	return e ? e->first_seen_usec : 0;
+}
+
+void ig_tally_follow(struct ig_tally *tally, const struct ig_store *store)
 {
 	struct entry *e, *next;
+	const struct ig_pod *pod;
+	size_t iter = 0;
 
 	HASH_ITER (hh, tally->by_key, e, next) {
-		if (ig_store_pod_by_name(store, e->namespace, e->name))
+		pod = ig_store_pod_by_name(store, e->namespace, e->name);
+		if (pod && find(tally, pod) == e)
 			continue;
 		HASH_DEL(tally->by_key, e);
 		entry_free(e);
 	}
+	while ((pod = ig_store_next_pod(store, &iter)) != NULL)
+		if (!find(tally, pod))
+			(void)add(tally, pod);
 }

@@ -1,6 +1,7 @@
 /*
- * How many requests of each declared pod were allowed, denied, or failed. Pods that are not
- * declared are not counted, so the number of entries is bounded by what is declared.
+ * Since when each declared pod is known, and how many of its requests were allowed, denied, or
+ * failed. Pods that are not declared are not counted, so the number of entries is bounded by what
+ * is declared.
  */
 #pragma once
 
@@ -21,5 +22,7 @@ struct ig_tally *ig_tally_free(struct ig_tally *tally);
 void ig_tally_count(
 	struct ig_tally *tally, const struct ig_pod *pod, enum ig_audit_decision decision);
 struct ig_tally_counts ig_tally_get(const struct ig_tally *tally, const struct ig_pod *pod);
-/* Forgets pods that are not declared any more. */
-void ig_tally_sweep(struct ig_tally *tally, const struct ig_store *store);
+/* Forgets pods that are not declared any more, and notes when new ones came. */
+void ig_tally_follow(struct ig_tally *tally, const struct ig_store *store);
+/* On the monotonic clock; 0 for a pod that was not noted. */
+uint64_t ig_tally_first_seen_usec(const struct ig_tally *tally, const struct ig_pod *pod);

@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "agent/agent.h"
+#include "agent/kubernetes.h"
 #include "agent/link.h"
 #include "agent/workloads.h"
 #include "audit/stream.h"
@@ -84,7 +85,7 @@ static json_t *status_json(const struct ig_agent *agent, const uint64_t *counter
 	ig_clock_format_rfc3339(agent->started_usec, started);
 	(void)snprintf(pins, sizeof(pins), "%s/imdsgate", o->bpffs);
 	return json_pack(
-		"{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:{s:s, s:o}, s:o, s:o, s:o, s:o, s:o}",
+		"{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:{s:s, s:o}, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"version", IG_VERSION, "node", o->node, "monitor_pid", number(agent->monitor_pid),
 		"server_pid", number((uint64_t)getpid()), "started", started, "uptime_sec",
 		number((ig_clock_real_usec() - agent->started_usec) / IG_USEC_PER_SEC),
@@ -92,7 +93,8 @@ static json_t *status_json(const struct ig_agent *agent, const uint64_t *counter
 		"host_verdict", ig_verdict_name((enum ig_verdict)o->host_verdict), "policy_epoch",
 		number(ig_store_epoch(agent->store)), "objects", objects_json(agent->store),
 		"manifests", "dir", o->manifests, "bad_files",
-		number(ig_manifest_dir_bad_files(agent->manifests)), "listeners",
+		number(ig_manifest_dir_bad_files(agent->manifests)), "kubernetes",
+		ig_kubernetes_status(agent->kubernetes), "listeners",
 		number(ig_gate_listener_count(agent->gate)), "connections",
 		number(ig_gate_connection_count(agent->gate)), "tokens", tokens_json(agent),
 		"audit", audit_json(agent, counters), "counters", counters_json(agent, counters));
