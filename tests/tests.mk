@@ -35,6 +35,7 @@ TLS_SERVER := $(shell $(PKG_CONFIG) --libs libevent_openssl libssl libcrypto 2>/
 WRAP_test_http_stream := $(TLS_SERVER)
 WRAP_test_kube_client := $(addprefix -Wl$(comma)--wrap=,free ig_clock_mono_usec) $(TLS_SERVER)
 WRAP_test_kube_oom := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup asprintf) $(TLS_SERVER)
+WRAP_test_kube_watch_http := $(TLS_SERVER)
 WRAP_test_kube_config := -Wl,--wrap=free
 
 LAB_IF_ANY := $(if $(wildcard tests/lab/*.c),$(LAB))
