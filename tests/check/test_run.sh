@@ -183,6 +183,17 @@ point "a unit test that was not built" $?
 [ $? -eq 1 ] && [ "$(tail -n 1 "$tmp/output")" = "0 passed, 0 failed, 0 skipped" ]
 point "nothing to run" $?
 
+mkdir -p "$tmp/request/check" "$tmp/request/kube"
+printf '#!/bin/sh\nprintf "1..1\\nok 1 - a\\n"\n' >"$tmp/request/check/test_it.sh"
+chmod +x "$tmp/request/check/test_it.sh"
+printf 'print("1..1\\nnot ok 1 - a")\n' >"$tmp/request/kube/test_it.py"
+"$runner" --tests "$tmp/request" >"$tmp/output" 2>&1 &&
+	[ "$(tail -n 1 "$tmp/output")" = "1 passed, 0 failed, 0 skipped" ]
+point "a suite on request is not among all" $?
+"$runner" --tests "$tmp/request" kube >"$tmp/output" 2>&1
+[ $? -eq 1 ] && [ "$(tail -n 1 "$tmp/output")" = "0 passed, 1 failed, 0 skipped" ]
+point "a suite on request, asked for" $?
+
 "$runner" --tests "$tmp/empty" nonsense >"$tmp/output" 2>&1
 [ $? -eq 1 ] && grep -q nonsense "$tmp/output"
 point "an unknown suite" $?
