@@ -1,7 +1,8 @@
 #!/bin/bash
 # Installs the Debian packages that a job needs and that are missing: build, demo (which includes
-# build) or test (which includes demo). Quick and without network when everything is there. Must
-# never replace a Node.js or a JDK that came from somewhere else. Called by `make demo`, `make test`.
+# build), test or e2e (which include demo). Quick and without network when everything is there. Must
+# never replace a Node.js or a JDK that came from somewhere else. Called by `make demo`, `make test`
+# and `make e2e`.
 set -euo pipefail
 
 # An entry is a package, or first|second for whichever the release has, or COMMAND:package for a
@@ -14,6 +15,7 @@ tests=(libcmocka-dev python3-jsonschema python3-yaml openssl strace
 	shellcheck clang-format node:nodejs npm:npm javac:default-jdk-headless
 	libsecret-1-0 python3-msal-extensions python3-requests python3-cryptography python3-six
 	python3-typing-extensions)
+e2e=(dpkg-dev rsync xz-utils openssl libseccomp2 python3-yaml)
 
 apt_get() {
 	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null
@@ -86,8 +88,9 @@ case "${1-}" in
 build) wanted=("${build[@]}") ;;
 demo) wanted=("${build[@]}" "${demo[@]}") ;;
 test) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}") ;;
+e2e) wanted=("${build[@]}" "${demo[@]}" "${e2e[@]}") ;;
 *)
-	echo "usage: $0 build|demo|test" >&2
+	echo "usage: $0 build|demo|test|e2e" >&2
 	exit 2
 	;;
 esac

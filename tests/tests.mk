@@ -40,6 +40,15 @@ WRAP_test_kube_config := -Wl,--wrap=free
 
 LAB_IF_ANY := $(if $(wildcard tests/lab/*.c),$(LAB))
 
+# what runs in the tests' containers, which have no library: static, and never instrumented
+KUBE_TOOLS := $(O)/tests/kube/stay $(O)/tests/kube/dial
+$(O)/tests/kube/stay: tests/kube/stay.c user/base/parse.c
+$(O)/tests/kube/dial: tests/netns/dial.c user/base/parse.c user/base/err.c
+$(KUBE_TOOLS): $(O)/.flags $(wildcard user/base/*.h)
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 $(WARN) $(CFLAGS) -static -o $@ $(filter %.c,$^) $(if $(findstring dial,$@),-ljansson -luring)
+
 .PHONY: test
 test: need-root ## install what is missing, build, run every suite (sudo)
 	@deploy/packages.sh test
@@ -85,11 +94,20 @@ conformance: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## the metadata 
 clients: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## real Azure clients (sudo)
 	@$(RUN) clients
 
+.PHONY: e2e
+e2e: need-root ## a real Kubernetes node (sudo; compiles Kubernetes, once)
+	@deploy/packages.sh e2e
+	+@$(SUBMAKE) e2e-programs
+	@tests/kube/build >/dev/null || [ $$? -eq 77 ] # 77: it cannot be had here, and the suite says so
+	@$(RUN) kube
+.PHONY: e2e-programs
+e2e-programs: $(PROGRAMS) $(LAB_IF_ANY) $(KUBE_TOOLS)
+
 .PHONY: clang-build
 clang-build: ## compile everything with clang, for its warnings
 	+@$(SUBMAKE) O=$(O)/clang CC=$(CLANG) clang-build-here
 .PHONY: clang-build-here
-clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(UNIT_TESTS)
+clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(KUBE_TOOLS) $(UNIT_TESTS)
 
 .PHONY: demo
 demo: need-root ## install what is missing, build, show the gate at work (sudo)
@@ -108,5 +126,5 @@ need-root:
 .PHONY: help
 help: ## this list
 	@printf 'imdsgate $(VERSION)\n\n'
-	@sed -n 's/^\([a-z][a-z-]*\):.* ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 22
+	@sed -n 's/^\([a-z][a-z0-9-]*\):.* ## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | sort | expand -t 22
 	@printf '\nVariables: O= PREFIX= DESTDIR= SANITIZE= V=1 SUITES= RUN_FLAGS= JOBS=\n'
