@@ -164,6 +164,25 @@ static void test_full_record_byte_for_byte(void **state)
 		"\"latency_usec\":1234,\"policy_epoch\":3,\"count\":1}\n");
 }
 
+static void test_chained(void **state)
+{
+	static const char prev[] =
+		"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+	const struct ig_audit_origin chained = {.boot_id = BOOT, .run_id = RUN, .prev = prev};
+	const struct ig_audit_record record = {.kind = IG_AUDIT_AGENT_STARTED, .time_usec = 1};
+	struct ig_buf b = {.limit = IG_AUDIT_LINE_BYTES};
+
+	(void)state;
+	ig_audit_encode(&record, 7, &chained, &b);
+	assert_int_equal(ig_buf_finish(&b), 0);
+	if (samples)
+		assert_int_equal(fwrite(b.data, 1, b.len, samples), b.len);
+	assert_string_equal(b.data,
+		"{\"v\":1,\"seq\":7,\"prev\":\"0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef\",\"time\":\"1970-01-01T00:00:00.000001Z\",\"boot\":\"" BOOT
+		"\",\"run\":\"" RUN "\",\"kind\":\"agent.started\"}\n");
+	ig_buf_done(&b);
+}
+
 static void test_absent_parts_are_left_out(void **state)
 {
 	const struct ig_audit_caller caller = {.pod_name = "", .comm = ""};
@@ -546,6 +565,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(test_full_record_byte_for_byte),
+		cmocka_unit_test(test_chained),
 		cmocka_unit_test(test_absent_parts_are_left_out),
 		cmocka_unit_test(test_partial_parts),
 		cmocka_unit_test(test_every_kind_and_decision),

@@ -95,11 +95,15 @@ static int run_show(struct ig_ctl_conn *conn, json_t *args, void *userdata, json
 static int run_tail(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
 	struct ig_err *reterr_err)
 {
-	(void)args;
+	/* what comes back shows what was asked for */
+	const size_t since = (size_t)json_integer_value(json_object_get(args, "since"));
+	const char *run = json_string_value(json_object_get(args, "run"));
+
 	(void)userdata;
 	(void)ret_result;
-	(void)reterr_err;
-	for (size_t i = 0; i < IG_ARRAY_SIZE(events); i++)
+	if (run && run[0] && strcmp(run, "r2") != 0)
+		return ig_err_set(reterr_err, -EIO, "run is %s", run);
+	for (size_t i = since; i < IG_ARRAY_SIZE(events); i++)
 		if (ig_ctl_conn_send(conn, events[i], strlen(events[i])) < 0)
 			return -EIO;
 	return 0;
@@ -273,6 +277,10 @@ static void test_wrong_usage(void **state)
 		"audit tail --kind token.isued",
 		"audit tail --decision ALLOW",
 		"audit tail --follow=yes",
+		"audit tail --since x",
+		"audit tail --since -1",
+		"audit tail --since 9223372036854775808",
+		"audit tail --run r2",
 		"audit tail --name x",
 		"audit tail -- --count",
 		"help nope",
@@ -454,7 +462,7 @@ static void test_status(void **state)
 		"objects            identities 1, bindings 2, exceptions 0, pods 4\n"
 		"manifests          directory /m, bad files 0\n"
 		"tokens             cached 1, hits 2, misses 3, stale 4, upstream calls 5, upstream errors -\n"
-		"audit              emitted -, lost by file -, by subscribers -, by kernel -\n"
+		"audit              emitted -, chain -, lost by subscribers -, by kernel -\n"
 		"counter flow_full  0\n"
 		"counter wakeup     17\n");
 }
@@ -603,6 +611,10 @@ static void test_tail_filters(void **state)
 	expect_tail(" --decision none", "3");
 	expect_tail(" --kind events.lost", "3");
 	expect_tail(" --decision allow --namespace shop", "1");
+	expect_tail(" --since 2", "3");
+	expect_tail(" --since=1 --run r2", "23");
+	expect_tail(" --since 0", "1");
+	expect_error("audit tail --since 1 --run r3", IG_CLI_FAILED, "EIO");
 }
 
 static void test_tail_accepts_every_kind(void **state)

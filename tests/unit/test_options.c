@@ -47,6 +47,40 @@ static void defaults_are_those_of_the_manual(void **state)
 	assert_int_equal(o.ready_fd, -1);
 	assert_int_equal(o.log_level, IG_LOG_INFO);
 	assert_true(strlen(o.node) > 0);
+	assert_string_equal(o.audit.file, "/var/log/imdsgate/audit.jsonl");
+	assert_int_equal(o.audit.rotate_bytes, 0);
+	assert_int_equal(o.audit.rotate_usec, 0);
+	assert_int_equal(o.audit.keep, 10);
+	assert_int_equal(o.audit.fsync, IG_AUDIT_FSYNC_NONE);
+	assert_false(o.audit.to_stdout);
+	assert_false(o.audit.chain);
+}
+
+static void flags_of_the_audit(void **state)
+{
+	struct ig_options o;
+
+	(void)state;
+	assert_int_equal(PARSE(&o, NULL, "--audit-file=/a/b", "--audit-rotate-size", "64M",
+				 "--audit-rotate-age", "7d", "--audit-keep", "999",
+				 "--audit-fsync=interval", "--audit-stdout", "--audit-chain"),
+		0);
+	assert_string_equal(o.audit.file, "/a/b");
+	assert_int_equal(o.audit.rotate_bytes, 64ULL << 20);
+	assert_int_equal(o.audit.rotate_usec, 7ULL * 86400 * 1000000);
+	assert_int_equal(o.audit.keep, IG_AUDIT_KEEP_MAX);
+	assert_int_equal(o.audit.fsync, IG_AUDIT_FSYNC_INTERVAL);
+	assert_true(o.audit.to_stdout);
+	assert_true(o.audit.chain);
+	assert_int_equal(PARSE(&o, NULL, "--audit-rotate-size", "65536", "--audit-rotate-age",
+				 "90s", "--audit-fsync=always"),
+		0);
+	assert_int_equal(o.audit.rotate_bytes, 65536);
+	assert_int_equal(o.audit.rotate_usec, 90ULL * 1000000);
+	assert_int_equal(o.audit.fsync, IG_AUDIT_FSYNC_ALWAYS);
+	assert_int_equal(PARSE(&o, NULL, "--audit-rotate-size=0", "--audit-rotate-age=0"), 0);
+	assert_int_equal(o.audit.rotate_bytes, 0);
+	assert_int_equal(o.audit.rotate_usec, 0);
 }
 
 static void both_spellings_of_a_value_work(void **state)
@@ -134,6 +168,20 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("descriptor", "--ready-fd", "x");
 	WRONG("err, warning, info or debug", "--log-level", "loud");
 	WRONG("only one of", "--check-config", "--detach");
+	WRONG("path of a file", "--audit-file", "/var/log/");
+	WRONG("path of a file", "--audit-file", "");
+	WRONG("from 64K", "--audit-rotate-size", "65535");
+	WRONG("from 64K", "--audit-rotate-size", "1T");
+	WRONG("from 64K", "--audit-rotate-size", "-1");
+	WRONG("from 64K", "--audit-rotate-size", "M");
+	WRONG("from 64K", "--audit-rotate-size", "99999999999G");
+	WRONG("such as 90s", "--audit-rotate-age", "90");
+	WRONG("such as 90s", "--audit-rotate-age", "1w");
+	WRONG("such as 90s", "--audit-rotate-age", "999999999999999999d");
+	WRONG("1 to 999", "--audit-keep", "0");
+	WRONG("1 to 999", "--audit-keep", "1000");
+	WRONG("none, interval or always", "--audit-fsync", "sometimes");
+	WRONG("takes no value", "--audit-chain=yes");
 }
 
 static void host_token_cgroups_have_a_limit(void **state)
@@ -181,6 +229,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(defaults_are_those_of_the_manual),
+		cmocka_unit_test(flags_of_the_audit),
 		cmocka_unit_test(both_spellings_of_a_value_work),
 		cmocka_unit_test(help_and_version_win_over_what_follows),
 		cmocka_unit_test(what_is_wrong_is_named),

@@ -122,13 +122,6 @@ static int add_netns_dir(struct ig_options *o, const char *value, struct ig_err 
 	return 0;
 }
 
-static int set_audit_file(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	(void)err;
-	o->audit_file = value;
-	return 0;
-}
-
 static int set_socket(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	(void)err;
@@ -336,8 +329,18 @@ static const struct flag flags[] = {
 		"BPF file system for pins, mounted if it is not (default /sys/fs/bpf)"},
 	{"--netns-dir", "DIR", add_netns_dir,
 		"where runtimes keep network namespaces; can be repeated (default /run/netns and /run/docker/netns)"},
-	{"--audit-file", "PATH", set_audit_file,
+	{"--audit-file", "PATH", ig_option_audit_file,
 		"JSON lines, or none (default /var/log/imdsgate/audit.jsonl)"},
+	{"--audit-rotate-size", "BYTES", ig_option_audit_rotate_size,
+		"rotate the audit file before it is larger; K, M, G (default 0: never)"},
+	{"--audit-rotate-age", "TIME", ig_option_audit_rotate_age,
+		"rotate it when it is that old: 30m, 24h, 7d (default 0: never)"},
+	{"--audit-keep", "N", ig_option_audit_keep, "rotated files that are kept (default 10)"},
+	{"--audit-fsync", "POLICY", ig_option_audit_fsync,
+		"none, interval (every second) or always (every batch) (default none)"},
+	{"--audit-stdout", NULL, ig_option_audit_stdout, "audit records to standard output, too"},
+	{"--audit-chain", NULL, ig_option_audit_chain,
+		"each audit record carries the hash of the one before it"},
 	{"--socket", "PATH", set_socket, "control socket (default " IG_CTL_DEFAULT_SOCKET ")"},
 	{"--user", "NAME|UID", set_user,
 		"user that the unprivileged process becomes (default imdsgate)"},
@@ -388,7 +391,7 @@ void ig_options_print_help(void)
 			continue;
 		(void)snprintf(left, sizeof(left), "%s%s%s", flags[i].name,
 			flags[i].value ? " " : "", flags[i].value ? flags[i].value : "");
-		(void)printf("  %-24s %s\n", left, flags[i].help);
+		(void)printf("  %-28s %s\n", left, flags[i].help);
 	}
 }
 
@@ -443,7 +446,7 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 		.imds_url = "http://169.254.169.254",
 		.secrets = "/etc/imdsgate/secrets",
 		.bpffs = "/sys/fs/bpf",
-		.audit_file = "/var/log/imdsgate/audit.jsonl",
+		.audit = IG_AUDIT_CHOICES_DEFAULT,
 		.socket = IG_CTL_DEFAULT_SOCKET,
 		.user = "imdsgate",
 		.host_verdict = IG_VERDICT_PASS,

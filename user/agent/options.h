@@ -11,6 +11,7 @@
 #include <imdsgate/limits.h>
 
 #include "agent/identity_key.h"
+#include "agent/options_audit.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "policy/binding.h"
@@ -35,7 +36,7 @@ struct ig_options {
 	char cgroup_root[512]; /* found in mountinfo unless given */
 	const char *bpffs;
 	const char *netns_dirs[IG_NETNS_DIRS_MAX + 1]; /* NULL-terminated */
-	const char *audit_file;			       /* "none": no file */
+	struct ig_audit_choices audit;
 	const char *socket;
 	const char *user;
 	uint32_t uid, gid;    /* of user, looked up */

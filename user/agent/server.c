@@ -17,6 +17,7 @@
 #include <imdsgate/limits.h>
 
 #include "agent/agent.h"
+#include "agent/audit_sinks.h"
 #include "agent/documents.h"
 #include "agent/kubernetes.h"
 #include "agent/link.h"
@@ -39,14 +40,14 @@
 
 /* What is opened while privileged. Descriptors are -1 or owned. */
 struct opened {
-	int audit_fd;
+	struct ig_audit_opened audit;
 	int ctl_fd;
 	struct ig_host_token_fds host_token;
 };
 
 struct server {
 	struct ig_agent agent;
-	struct event *on_term, *on_int, *on_events;
+	struct event *on_term, *on_int, *on_hup, *on_events;
 	int result;
 };
 
@@ -65,26 +66,6 @@ static int make_socket_dir(const char *path, struct ig_err *err)
 	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
 		return ig_err_set(err, -errno, "cannot make directory %s for the socket %s: %s",
 			dir, path, strerror(errno));
-	return 0;
-}
-
-static int open_audit_file(const struct ig_options *o, int *ret_fd, struct ig_err *err)
-{
-	_cleanup_close_ int fd = -1;
-
-	if (strcmp(o->audit_file, "none") == 0)
-		return 0;
-	fd = open(o->audit_file,
-		O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK, 0640);
-	if (fd < 0)
-		return ig_err_set(err, -errno,
-			"cannot open the audit file %s: %s; make its directory or name another with --audit-file",
-			o->audit_file, strerror(errno));
-	/* the server's own, so that it can open it again after a rotation */
-	if (fchown(fd, o->uid, o->gid) < 0)
-		return ig_err_set(err, -errno, "cannot give the audit file %s to uid %u: %s",
-			o->audit_file, o->uid, strerror(errno));
-	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
 
@@ -113,7 +94,7 @@ static int open_privileged(struct server *s, struct opened *ret, struct ig_err *
 	if (s->agent.cgroup_fd < 0)
 		return ig_err_set(err, -errno, "cannot open cgroup root %s: %s", o->cgroup_root,
 			strerror(errno));
-	r = open_audit_file(o, &ret->audit_fd, err);
+	r = ig_audit_open(o, &ret->audit, err);
 	if (r == 0)
 		r = make_socket_dir(o->socket, err);
 	if (r == 0)
@@ -308,6 +289,15 @@ static void on_signal(evutil_socket_t signo, short what, void *userdata)
 	stop(userdata, 0);
 }
 
+static void on_reopen(evutil_socket_t signo, short what, void *userdata)
+{
+	struct server *s = userdata;
+
+	(void)signo;
+	(void)what;
+	ig_audit_reopen(s->agent.audit);
+}
+
 /* ---- start-up ---- */
 
 static int make_events(struct server *s)
@@ -316,10 +306,12 @@ static int make_events(struct server *s)
 
 	s->on_term = evsignal_new(base, SIGTERM, on_signal, s);
 	s->on_int = evsignal_new(base, SIGINT, on_signal, s);
+	s->on_hup = evsignal_new(base, SIGHUP, on_reopen, s);
 	s->on_events = event_new(
 		base, ig_ring_epoll_fd(s->agent.events), EV_READ | EV_PERSIST, on_events, s);
-	if (!s->on_term || !s->on_int || !s->on_events || event_add(s->on_term, NULL) < 0 ||
-		event_add(s->on_int, NULL) < 0 || event_add(s->on_events, NULL) < 0)
+	if (!s->on_term || !s->on_int || !s->on_hup || !s->on_events ||
+		event_add(s->on_term, NULL) < 0 || event_add(s->on_int, NULL) < 0 ||
+		event_add(s->on_hup, NULL) < 0 || event_add(s->on_events, NULL) < 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -388,18 +380,15 @@ static int start_objects(struct server *s, struct ig_err *err)
 
 static int start(struct server *s, struct opened *opened, struct ig_err *err)
 {
-	struct ig_audit_options audit = {
-		.file_fd = opened->audit_fd, .node = s->agent.options->node};
 	struct ig_agent *agent = &s->agent;
 	int r;
 
 	agent->base = event_base_new();
 	if (!agent->base)
 		return -ENOMEM;
-	r = ig_audit_new(agent->base, &audit, &agent->audit);
+	r = ig_audit_start(agent->base, agent->options, &opened->audit, &agent->audit, err);
 	if (r < 0)
-		return ig_err_set(err, r, "cannot start the audit: %s", strerror(-r));
-	opened->audit_fd = -1;
+		return r;
 	r = start_objects(s, err);
 	if (r < 0)
 		return r;
@@ -453,6 +442,8 @@ static void server_done(struct server *s)
 		event_free(s->on_term);
 	if (s->on_int)
 		event_free(s->on_int);
+	if (s->on_hup)
+		event_free(s->on_hup);
 	if (s->on_events)
 		event_free(s->on_events);
 	agent->events = ig_ring_free(agent->events);
@@ -470,13 +461,15 @@ int ig_server_run(const struct ig_options *options, struct ig_err *reterr_err)
 			.cgroup_fd = -1,
 			.started_usec = ig_clock_real_usec()},
 	};
-	struct opened opened = {.audit_fd = -1,
+	struct opened opened = {.audit = IG_AUDIT_OPENED_NONE,
 		.ctl_fd = -1,
 		.host_token = {.port = -1, .guard = -1, .socket = -1}};
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN);
 	(void)signal(SIGXFSZ, SIG_IGN);
+	/* one that comes too early is not the end; what is opened from now on is fresh anyway */
+	(void)signal(SIGHUP, SIG_IGN);
 	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
 	r = open_privileged(&s, &opened, reterr_err);
 	if (r == 0)
@@ -486,7 +479,7 @@ int ig_server_run(const struct ig_options *options, struct ig_err *reterr_err)
 		r = s.result;
 	}
 	server_done(&s);
-	(void)ig_close(opened.audit_fd);
+	ig_audit_opened_done(&opened.audit);
 	(void)ig_close(opened.ctl_fd);
 	ig_host_token_close(&opened.host_token);
 	curl_global_cleanup();

@@ -22,6 +22,8 @@
 #include "token/service.h"
 #include "version.h"
 
+#include <imdsgate/limits.h>
+
 /* Every count fits: jansson integers are 64 bit signed. */
 static json_t *number(uint64_t value)
 {
@@ -57,13 +59,34 @@ static json_t *tokens_json(const struct ig_agent *agent)
 		number(s.upstream_errors));
 }
 
+static json_t *sink_json(const struct ig_audit_sink_stats *sink)
+{
+	const struct ig_audit_queue_stats *q = &sink->queue;
+
+	return json_pack("{s:s, s:s, s:o, s:o, s:o, s:o}", "name", sink->name, "state",
+		q->error ? ig_err_name(q->error) : "ok", "queued", number(q->queued), "delivered",
+		number(q->delivered), "lost", number(q->lost), "failures", number(q->failures));
+}
+
+static json_t *sinks_json(const struct ig_agent *agent)
+{
+	struct ig_audit_sink_stats sinks[IG_AUDIT_SINKS_MAX];
+	size_t n = ig_audit_sinks(agent->audit, sinks);
+	json_t *list = json_array();
+
+	for (size_t i = 0; list && i < n; i++)
+		(void)json_array_append_new(list, sink_json(&sinks[i]));
+	return list;
+}
+
 static json_t *audit_json(const struct ig_agent *agent, const uint64_t *counters)
 {
 	struct ig_audit_stats s = ig_audit_stats(agent->audit);
 
-	return json_pack("{s:o, s:o, s:o, s:o}", "emitted", number(s.emitted), "lost_file",
-		number(s.lost_file), "lost_subscribers", number(s.lost_subscribers), "lost_kernel",
-		number(counters[IG_COUNTER_EVENTS_LOST]));
+	return json_pack("{s:s, s:b, s:o, s:o, s:o, s:o}", "run", ig_audit_run_id(agent->audit),
+		"chain", agent->options->audit.chain, "emitted", number(s.emitted),
+		"lost_subscribers", number(s.lost_subscribers), "lost_kernel",
+		number(counters[IG_COUNTER_EVENTS_LOST]), "sinks", sinks_json(agent));
 }
 
 static json_t *counters_json(const struct ig_agent *agent, const uint64_t *counters)
@@ -316,19 +339,39 @@ static void on_tail_closed(void *userdata)
 	free(tail);
 }
 
+/* Arguments `since` (a number of the stream) and `run` (the run that it is of). */
+static int tail_since(
+	json_t *args, struct ig_audit_subscription *subscription, struct ig_err *reterr_err)
+{
+	const json_t *since = json_object_get(args, "since");
+
+	if (!since)
+		return 0;
+	if (!json_is_integer(since) || json_integer_value(since) < 0)
+		return ig_err_set(reterr_err, -EINVAL, "since is not a sequence number");
+	subscription->resume = true;
+	subscription->since = (uint64_t)json_integer_value(since);
+	subscription->run = json_string_value(json_object_get(args, "run"));
+	return 0;
+}
+
 static int audit_tail(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
 	struct ig_err *reterr_err)
 {
 	const struct ig_agent *agent = userdata;
 	_cleanup_free_ struct tail *tail = calloc(1, sizeof(*tail));
+	struct ig_audit_subscription subscription;
 	int r;
 
-	(void)args;
 	(void)ret_result;
 	if (!tail)
 		return -ENOMEM;
 	tail->conn = conn;
-	r = ig_audit_subscribe(agent->audit, on_line, tail, &tail->subscriber);
+	subscription = (struct ig_audit_subscription){.line = on_line, .userdata = tail};
+	r = tail_since(args, &subscription, reterr_err);
+	if (r < 0)
+		return r;
+	r = ig_audit_subscribe(agent->audit, &subscription, &tail->subscriber);
 	if (r < 0)
 		return ig_err_set(reterr_err, r, "too many follow the audit already (%d)",
 			IG_AUDIT_SUBSCRIBERS_MAX);

@@ -330,6 +330,7 @@ static void put_head(struct ig_buf *b, const struct ig_audit_record *record, uin
 {
 	ig_buf_json_member_u64(b, "v", IG_AUDIT_SCHEMA_VERSION);
 	ig_buf_json_member_u64(b, "seq", seq);
+	put_str(b, "prev", origin->prev, WORD_BYTES);
 	put_time(b, "time", record->time_usec ? record->time_usec : ig_clock_real_usec());
 	put_str(b, "boot", origin->boot_id, WORD_BYTES);
 	put_str(b, "run", origin->run_id, WORD_BYTES);

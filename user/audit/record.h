@@ -135,6 +135,7 @@ struct ig_audit_origin {
 	const char *run_id;  /* 16 hex digits of this start of the agent: seq counts from 1 in each
 				run */
 	const char *node;
+	const char *prev; /* hash of the line before (chain.h); NULL: no chain */
 };
 
 /* Appends one line ending in '\n' to `b`. Every text is escaped and cut at a limit of its own (a

@@ -1,167 +1,112 @@
 /*
- * The audit stream: numbers records and brings each line to the file and to the live subscribers;
- * see stream.h. Called by the agent, in its one event loop.
+ * The audit stream: numbers records, chains them, and brings each line to the sinks and the live
+ * subscribers; see stream.h. Called by the agent, in its one event loop.
  *
- * It must never delay or fail a request because of a sink, never lose a line without counting it
- * for the sink that lost it, and never let a line that the disk took only in part swallow the next.
+ * It must never delay or fail a request because of a sink, and never lose a line without counting
+ * it for the sink that lost it.
  *
- * What is lost is reported where it is missing, before anything else is written there: for the file
- * as an event with a number of its own (reason "file"), which the subscribers see too; for a
- * subscriber as a line of its own (reason "subscriber"). If no record comes along to try with, a
- * timer does.
+ * What a sink lost is reported where it is missing, before anything else goes there: as an event
+ * with a number of its own (reason: the sink's name), which all others see too. If no record comes
+ * along to try with, a timer or the sink itself does.
  */
 #include "audit/stream.h"
 
 #include <errno.h>
-#include <event2/event.h>
 #include <fcntl.h>
 #include <string.h>
-#include <sys/queue.h>
 #include <sys/random.h>
 #include <unistd.h>
 
-#include <imdsgate/limits.h>
-
+#include "audit/stream_internal.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fdutil.h"
+#include "base/log.h"
 #include "base/parse.h"
 
-#define BOOT_ID_PATH  "/proc/sys/kernel/random/boot_id"
-#define BOOT_ID_BYTES 36
-#define RUN_ID_BYTES  16
-#define RETRY_SEC     5
+#define BOOT_ID_PATH "/proc/sys/kernel/random/boot_id"
+#define RETRY_SEC    1
 
-struct ig_audit_subscriber {
-	TAILQ_ENTRY(ig_audit_subscriber) entry;
-	struct ig_audit *audit; /* its owner */
-	ig_audit_line *line;
-	void *userdata;
-	uint64_t lost;	   /* not reported yet */
-	uint64_t lost_seq; /* number of the last one */
-};
-
-struct ig_audit {
-	TAILQ_HEAD(, ig_audit_subscriber) subscribers; /* owned */
-	size_t n_subscribers;
-	struct event *retry; /* owned; pending while a loss is not reported */
-	int file_fd;	     /* owned; -1: no file */
-	char *node;	     /* owned */
-	char boot_id[BOOT_ID_BYTES + 1];
-	char run_id[RUN_ID_BYTES + 1];
-	bool broken_line;   /* the file ends inside a line */
-	uint64_t file_lost; /* not reported yet */
-	struct ig_audit_stats stats;
-	struct ig_buf line; /* a newline (see write_line), then the line; kept for its memory */
-};
-
-static struct ig_audit_subscriber *subscriber_free(struct ig_audit_subscriber *subscriber)
+int ig_audit_format(const struct ig_audit *audit, const struct ig_audit_record *record,
+	uint64_t seq, bool chained, struct ig_buf *b)
 {
-	TAILQ_REMOVE(&subscriber->audit->subscribers, subscriber, entry);
-	subscriber->audit->n_subscribers--;
-	free(subscriber);
-	return NULL;
-}
-
-static int encode(const struct ig_audit *audit, const struct ig_audit_record *record, uint64_t seq,
-	struct ig_buf *b)
-{
-	const struct ig_audit_origin origin = {
-		.boot_id = audit->boot_id, .run_id = audit->run_id, .node = audit->node};
+	const struct ig_audit_origin origin = {.boot_id = audit->boot_id,
+		.run_id = audit->run_id,
+		.node = audit->node,
+		.prev = chained && audit->chain ? audit->prev : NULL};
 
 	ig_buf_reset(b);
-	ig_buf_putc(b, '\n');
 	ig_audit_encode(record, seq, &origin, b);
 	return ig_buf_finish(b);
 }
 
-/* One write. After a line that was cut short the write starts with the newline that ends the torn
- * piece, so that only this piece is unreadable. */
-static int write_line(struct ig_audit *audit)
+/* NULL when out of memory: the number is used up, the chain goes on from the line before. */
+static struct ig_audit_line *make_line(struct ig_audit *audit, struct ig_audit_record *record)
 {
-	size_t skip = audit->broken_line ? 0 : 1;
-	size_t len = audit->line.len - skip;
-	ssize_t n;
+	char hash[IG_AUDIT_HASH_BYTES + 1] = "";
+	_cleanup_(ig_audit_line_unrefp) struct ig_audit_line *line = NULL;
 
-	do
-		n = write(audit->file_fd, audit->line.data + skip, len);
-	while (n < 0 && errno == EINTR);
-	if (n < 0)
-		return -errno;
-	if ((size_t)n == len) {
-		audit->broken_line = false;
-		return 0;
-	}
-	if (n > 0) /* the newline alone ends a torn piece and begins none */
-		audit->broken_line = !(skip == 0 && n == 1);
-	return -EIO;
+	if (!record->time_usec)
+		record->time_usec = ig_clock_real_usec();
+	if (ig_audit_format(audit, record, audit->stats.emitted, true, &audit->text) < 0)
+		return NULL;
+	line = ig_audit_line_new(audit->text.data, audit->text.len);
+	if (!line || (audit->chain && ig_audit_chain_next(line->text, line->len, hash) < 0))
+		return NULL;
+	line->kind = record->kind;
+	line->decision = record->decision;
+	line->seq = audit->stats.emitted;
+	line->time_usec = record->time_usec;
+	memcpy(audit->prev, hash, sizeof(hash));
+	return TAKE_PTR(line);
 }
 
-/* Tells one subscriber what it lost. False when it does not take that line either. */
-static bool report_subscriber_loss(struct ig_audit_subscriber *subscriber)
+/* reporter: the sink whose loss of `lost` lines this is; NULL without. */
+static void publish(struct ig_audit *audit, const struct ig_audit_record *given,
+	const struct ig_audit_sink *reporter, uint64_t lost)
 {
-	const struct ig_audit_record notice = {
-		.kind = IG_AUDIT_EVENTS_LOST, .reason = "subscriber", .count = subscriber->lost};
-	struct ig_audit *audit = subscriber->audit;
-	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = audit->line.limit};
-	const uint64_t lost = subscriber->lost, total = audit->stats.lost_subscribers;
+	_cleanup_(ig_audit_line_unrefp) struct ig_audit_line *line = NULL;
+	struct ig_audit_record record = *given;
 
-	if (encode(audit, &notice, subscriber->lost_seq, &b) < 0)
-		return false;
-	subscriber->lost = 0;
-	subscriber->line(b.data + 1, b.len - 1, subscriber->userdata);
-	if (!subscriber->lost)
-		return true;
-	/* a notice that did not fit is not a lost event */
-	subscriber->lost = lost;
-	audit->stats.lost_subscribers = total;
-	return false;
-}
-
-static void deliver(struct ig_audit *audit, bool encoded)
-{
-	struct ig_audit_subscriber *subscriber;
-
-	TAILQ_FOREACH (subscriber, &audit->subscribers, entry) {
-		if (!encoded || (subscriber->lost && !report_subscriber_loss(subscriber)))
-			ig_audit_subscriber_lost(subscriber, 1);
-		else
-			subscriber->line(
-				audit->line.data + 1, audit->line.len - 1, subscriber->userdata);
-	}
-}
-
-/* Makes the loss an event, if the file takes it. True when nothing is left to report. */
-static bool report_file_loss(struct ig_audit *audit)
-{
-	const struct ig_audit_record notice = {
-		.kind = IG_AUDIT_EVENTS_LOST, .reason = "file", .count = audit->file_lost};
-
-	if (!audit->file_lost)
-		return true;
-	/* the number is used up only when somebody has seen it */
-	if (encode(audit, &notice, audit->stats.emitted + 1, &audit->line) < 0 ||
-		write_line(audit) < 0)
-		return false;
-	audit->file_lost = 0;
 	audit->stats.emitted++;
-	audit->stats.by_kind[IG_AUDIT_EVENTS_LOST]++;
-	deliver(audit, true);
-	return true;
+	audit->stats.by_kind[record.kind]++;
+	line = make_line(audit, &record);
+	for (size_t i = 0; i < audit->n_sinks; i++) {
+		struct ig_audit_sink *sink = audit->sinks[i].sink;
+
+		if (sink != reporter || !line ||
+			!ig_audit_queue_push_report(sink->queue, line, lost))
+			(void)ig_audit_queue_push(sink->queue, line);
+		if (sink->ops->kick)
+			sink->ops->kick(sink);
+	}
+	if (line)
+		ig_audit_recent_add(audit->recent, line);
+	ig_audit_deliver(audit, line);
+}
+
+static void report_losses(struct ig_audit *audit)
+{
+	for (size_t i = 0; i < audit->n_sinks; i++) {
+		struct ig_audit_sink *sink = audit->sinks[i].sink;
+		const struct ig_audit_record notice = {.kind = IG_AUDIT_EVENTS_LOST,
+			.reason = sink->ops->name,
+			.count = ig_audit_queue_loss(sink->queue)};
+
+		if (notice.count)
+			publish(audit, &notice, sink, notice.count);
+	}
 }
 
 static bool has_loss(const struct ig_audit *audit)
 {
-	const struct ig_audit_subscriber *subscriber;
-
-	if (audit->file_lost)
-		return true;
-	TAILQ_FOREACH (subscriber, &audit->subscribers, entry)
-		if (subscriber->lost)
+	for (size_t i = 0; i < audit->n_sinks; i++)
+		if (ig_audit_queue_has_loss(audit->sinks[i].sink->queue))
 			return true;
-	return false;
+	return ig_audit_subscribers_have_loss(audit);
 }
 
-static void arm_retry(struct ig_audit *audit)
+void ig_audit_arm_retry(struct ig_audit *audit)
 {
 	const struct timeval delay = {.tv_sec = RETRY_SEC};
 
@@ -173,67 +118,95 @@ static void arm_retry(struct ig_audit *audit)
 static void on_retry(evutil_socket_t fd, short what, void *arg)
 {
 	struct ig_audit *audit = arg;
-	struct ig_audit_subscriber *subscriber;
 
 	(void)fd;
 	(void)what;
-	(void)report_file_loss(audit);
-	TAILQ_FOREACH (subscriber, &audit->subscribers, entry)
-		if (subscriber->lost)
-			(void)report_subscriber_loss(subscriber);
-	arm_retry(audit);
+	report_losses(audit);
+	ig_audit_subscribers_report(audit);
+	ig_audit_arm_retry(audit);
 }
 
 void ig_audit_emit(struct ig_audit *audit, const struct ig_audit_record *record)
 {
-	bool file_ready = report_file_loss(audit);
-	int r;
-
-	r = encode(audit, record, ++audit->stats.emitted, &audit->line);
-	audit->stats.by_kind[record->kind]++;
-	if (audit->file_fd >= 0 && (!file_ready || r < 0 || write_line(audit) < 0)) {
-		audit->file_lost++;
-		audit->stats.lost_file++;
-	}
-	deliver(audit, r == 0);
-	arm_retry(audit);
+	report_losses(audit);
+	publish(audit, record, NULL, 0);
+	ig_audit_arm_retry(audit);
 }
 
-int ig_audit_subscribe(struct ig_audit *audit, ig_audit_line *line, void *userdata,
-	struct ig_audit_subscriber **ret)
+static void log_state(struct ig_audit *audit, size_t i)
 {
-	struct ig_audit_subscriber *subscriber;
+	const struct ig_audit_sink *sink = audit->sinks[i].sink;
+	struct ig_audit_queue_stats stats = ig_audit_queue_stats(sink->queue);
 
-	if (audit->n_subscribers >= IG_AUDIT_SUBSCRIBERS_MAX)
-		return -EBUSY;
-	subscriber = calloc(1, sizeof(*subscriber));
-	if (!subscriber)
+	if (!stats.error == !audit->sinks[i].error)
+		return;
+	audit->sinks[i].error = stats.error;
+	if (stats.error)
+		(void)ig_log_errno(stats.error, "an audit sink does not work, its lines wait",
+			IG_KV_STR(NAME, sink->ops->name), IG_KV_U64(COUNT, stats.queued));
+	else
+		ig_log_info("an audit sink works again", IG_KV_STR(NAME, sink->ops->name),
+			IG_KV_U64(COUNT, stats.lost));
+}
+
+static void on_sink_changed(evutil_socket_t fd, short what, void *arg)
+{
+	struct ig_audit *audit = arg;
+
+	(void)what;
+	for (size_t i = 0; i < audit->n_sinks; i++) {
+		if (ig_audit_queue_notify_fd(audit->sinks[i].sink->queue) != fd)
+			continue;
+		ig_audit_queue_acknowledge(audit->sinks[i].sink->queue);
+		log_state(audit, i);
+	}
+	report_losses(audit);
+	ig_audit_arm_retry(audit);
+}
+
+int ig_audit_add_sink(struct ig_audit *audit, struct ig_audit_sink *sink)
+{
+	struct event *changed;
+
+	if (audit->n_sinks >= IG_AUDIT_SINKS_MAX)
+		return -E2BIG;
+	changed = event_new(audit->base, ig_audit_queue_notify_fd(sink->queue),
+		EV_READ | EV_PERSIST, on_sink_changed, audit);
+	if (!changed || event_add(changed, NULL) < 0) {
+		if (changed)
+			event_free(changed);
 		return -ENOMEM;
-	*subscriber =
-		(struct ig_audit_subscriber){.audit = audit, .line = line, .userdata = userdata};
-	TAILQ_INSERT_TAIL(&audit->subscribers, subscriber, entry);
-	audit->n_subscribers++;
-	*ret = subscriber;
+	}
+	audit->sinks[audit->n_sinks].sink = sink;
+	audit->sinks[audit->n_sinks++].changed = changed;
 	return 0;
 }
 
-void ig_audit_unsubscribe(struct ig_audit_subscriber *subscriber)
+void ig_audit_reopen(struct ig_audit *audit)
 {
-	if (subscriber)
-		(void)subscriber_free(subscriber);
-}
-
-void ig_audit_subscriber_lost(struct ig_audit_subscriber *subscriber, uint64_t lines)
-{
-	subscriber->lost += lines;
-	subscriber->lost_seq = subscriber->audit->stats.emitted;
-	subscriber->audit->stats.lost_subscribers += lines;
+	for (size_t i = 0; i < audit->n_sinks; i++)
+		ig_audit_queue_reopen(audit->sinks[i].sink->queue);
 }
 
 struct ig_audit_stats ig_audit_stats(const struct ig_audit *audit)
 {
 	return audit->stats;
 }
+
+size_t ig_audit_sinks(const struct ig_audit *audit, struct ig_audit_sink_stats *ret)
+{
+	for (size_t i = 0; i < audit->n_sinks; i++)
+		ret[i] = (struct ig_audit_sink_stats){.name = audit->sinks[i].sink->ops->name,
+			.queue = ig_audit_queue_stats(audit->sinks[i].sink->queue)};
+	return audit->n_sinks;
+}
+
+const char *ig_audit_run_id(const struct ig_audit *audit)
+{
+	return audit->run_id;
+}
+
+/* ---- start and end --------------------------------------------------------------------------- */
 
 static int read_boot_id(char *buf)
 {
@@ -266,14 +239,17 @@ static int make_run_id(char *buf)
 	return 0;
 }
 
-/* Destroys everything but the file. */
 static struct ig_audit *audit_destroy(struct ig_audit *audit)
 {
-	while (!TAILQ_EMPTY(&audit->subscribers))
-		(void)subscriber_free(TAILQ_FIRST(&audit->subscribers));
+	ig_audit_subscribers_free(audit);
+	for (size_t i = 0; i < audit->n_sinks; i++) {
+		event_free(audit->sinks[i].changed);
+		(void)ig_audit_sink_free(audit->sinks[i].sink);
+	}
 	if (audit->retry)
 		event_free(audit->retry);
-	ig_buf_done(&audit->line);
+	(void)ig_audit_recent_free(audit->recent);
+	ig_buf_done(&audit->text);
 	free(audit->node);
 	free(audit);
 	return NULL;
@@ -289,31 +265,49 @@ int ig_audit_new(
 	if (!audit)
 		return -ENOMEM;
 	TAILQ_INIT(&audit->subscribers);
-	ig_buf_init(&audit->line, IG_AUDIT_LINE_BYTES + 1);
-	audit->file_fd = -1;
+	ig_buf_init(&audit->text, IG_AUDIT_LINE_BYTES);
+	audit->base = base;
+	audit->chain = options->chain;
 	audit->node = strdup(options->node);
 	audit->retry = evtimer_new(base, on_retry, audit);
 	if (!audit->node || !audit->retry)
 		return -ENOMEM;
-	r = read_boot_id(audit->boot_id);
+	r = ig_audit_recent_new(&audit->recent);
+	if (r == 0)
+		r = read_boot_id(audit->boot_id);
+	if (r == 0)
+		r = make_run_id(audit->run_id);
+	if (r == 0)
+		r = ig_audit_chain_first(audit->boot_id, audit->run_id, audit->prev);
 	if (r < 0)
 		return r;
-	r = make_run_id(audit->run_id);
-	if (r < 0)
-		return r;
-	audit->file_fd = options->file_fd;
 	*ret = TAKE_PTR(audit);
 	return 0;
 }
 
+static void log_rest(const struct ig_audit_sink *sink)
+{
+	struct ig_audit_queue_stats stats = ig_audit_queue_stats(sink->queue);
+
+	if (stats.queued)
+		ig_log_err("an audit sink did not take everything before the end",
+			IG_KV_STR(NAME, sink->ops->name), IG_KV_U64(COUNT, stats.queued));
+}
+
 struct ig_audit *ig_audit_free(struct ig_audit *audit)
 {
+	uint64_t deadline = ig_clock_mono_usec() + IG_AUDIT_STOP_MSEC * IG_USEC_PER_MSEC;
+
 	if (!audit)
 		return NULL;
 	/* nobody is to be called any more */
-	while (!TAILQ_EMPTY(&audit->subscribers))
-		(void)subscriber_free(TAILQ_FIRST(&audit->subscribers));
-	(void)report_file_loss(audit);
-	(void)ig_close(audit->file_fd);
+	ig_audit_subscribers_free(audit);
+	report_losses(audit);
+	for (size_t i = 0; i < audit->n_sinks; i++)
+		ig_audit_queue_stop(audit->sinks[i].sink->queue);
+	for (size_t i = 0; i < audit->n_sinks; i++) {
+		audit->sinks[i].sink->ops->finish(audit->sinks[i].sink, deadline);
+		log_rest(audit->sinks[i].sink);
+	}
 	return audit_destroy(audit);
 }

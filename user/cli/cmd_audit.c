@@ -33,7 +33,7 @@
 #define COLOR_DIM    "\033[2m"
 #define COLOR_OFF    "\033[0m"
 
-enum { NAMESPACE, POD, KIND, DECISION, COUNT, FOLLOW };
+enum { NAMESPACE, POD, KIND, DECISION, COUNT, FOLLOW, SINCE, RUN };
 
 const struct ig_cli_option ig_cli_audit_tail_options[] = {
 	[NAMESPACE] = {"namespace", "NAMESPACE", "only events of pods in this namespace"},
@@ -43,6 +43,9 @@ const struct ig_cli_option ig_cli_audit_tail_options[] = {
 		"only events with this decision: allow, deny, error or none"},
 	[COUNT] = {"count", "N", "end after N events"},
 	[FOLLOW] = {"follow", NULL, "go on until stopped; this is the default"},
+	[SINCE] = {"since", "SEQ",
+		"first what came after this number, as far as the agent still knows it"},
+	[RUN] = {"run", "RUN", "the run that --since is a number of (default: this one)"},
 	{},
 };
 
@@ -256,15 +259,37 @@ static bool is_decision(const char *name)
 	return false;
 }
 
+/* What the agent is asked for. NULL when out of memory, or with *ret_usage set. */
+static json_t *tail_args(const char *const *option, const char **ret_usage)
+{
+	uint64_t since;
+
+	if (option[RUN] && !option[SINCE])
+		*ret_usage = "--run needs --since";
+	else if (option[SINCE] && (ig_parse_u64(option[SINCE], &since) < 0 || since > INT64_MAX))
+		*ret_usage = "--since takes a sequence number";
+	if (*ret_usage)
+		return NULL;
+	if (!option[SINCE])
+		return json_object();
+	return json_pack(
+		"{s:I,s:s}", "since", (json_int_t)since, "run", option[RUN] ? option[RUN] : "");
+}
+
 int ig_cli_cmd_audit_tail(const struct ig_cli *cli, const struct ig_cli_args *args)
 {
 	const struct ig_cli_verb *verb = ig_cli_find("audit", "tail");
 	const char *const *option = args->option;
 	struct tail tail = {.cli = cli, .args = args, .status = IG_CLI_OK};
+	_cleanup_(json_decrefp) json_t *request = NULL;
+	const char *wrong = NULL;
 	struct ig_err err = {};
 	bool reached = false;
 	int r;
 
+	request = tail_args(option, &wrong);
+	if (wrong)
+		return ig_cli_usage(cli, verb, "%s", wrong);
 	if (option[KIND] && !is_kind(option[KIND]))
 		return ig_cli_usage(cli, verb, "there is no kind '%s'", option[KIND]);
 	if (option[DECISION] && !is_decision(option[DECISION]))
@@ -272,7 +297,8 @@ int ig_cli_cmd_audit_tail(const struct ig_cli *cli, const struct ig_cli_args *ar
 	if (option[COUNT] && (ig_parse_u32(option[COUNT], &tail.left) < 0 || !tail.left))
 		return ig_cli_usage(
 			cli, verb, "--count '%s' is not a number above 0", option[COUNT]);
-	r = ig_ctl_stream(cli->socket_path, "audit", "tail", NULL, on_line, &tail, &reached, &err);
+	r = ig_ctl_stream(
+		cli->socket_path, "audit", "tail", request, on_line, &tail, &reached, &err);
 	if (r < 0)
 		return ig_cli_fail(cli, r, reached, err.message);
 	if (r == 0)

@@ -55,9 +55,15 @@ static const struct {
 			{"upstream calls", "upstream_calls"},
 			{"upstream errors", "upstream_errors"}}},
 	{"audit", "audit",
-		{{"emitted", "emitted"}, {"lost by file", "lost_file"},
-			{"by subscribers", "lost_subscribers"}, {"by kernel", "lost_kernel"}}},
+		{{"emitted", "emitted"}, {"chain", "chain"},
+			{"lost by subscribers", "lost_subscribers"}, {"by kernel", "lost_kernel"}}},
 };
+
+/* A row for each sink of the audit. */
+static const struct {
+	const char *label, *key;
+} sink_members[] = {{"state", "state"}, {"queued", "queued"}, {"delivered", "delivered"},
+	{"lost", "lost"}, {"failures", "failures"}};
 
 static void put_uptime(struct ig_out_table *table, const json_t *value)
 {
@@ -90,6 +96,23 @@ static void put_group(struct ig_out_table *table, const json_t *status, size_t i
 	ig_out_cell(table);
 }
 
+static void put_sinks(struct ig_out_table *table, const json_t *sinks)
+{
+	const json_t *sink;
+	size_t i;
+
+	json_array_foreach (sinks, i, sink) {
+		ig_buf_puts(&table->cell, "audit sink ");
+		ig_out_value(&table->cell, json_object_get(sink, "name"));
+		ig_out_cell(table);
+		for (size_t m = 0; m < IG_ARRAY_SIZE(sink_members); m++) {
+			ig_buf_printf(&table->cell, "%s%s ", m ? ", " : "", sink_members[m].label);
+			ig_out_value(&table->cell, json_object_get(sink, sink_members[m].key));
+		}
+		ig_out_cell(table);
+	}
+}
+
 static void put_counters(struct ig_out_table *table, const json_t *counters)
 {
 	const char *name;
@@ -118,6 +141,7 @@ void ig_cli_format_status(const json_t *status, struct ig_buf *b)
 	}
 	for (size_t i = 0; i < IG_ARRAY_SIZE(groups); i++)
 		put_group(&table, status, i);
+	put_sinks(&table, ig_out_get(status, "audit.sinks"));
 	put_counters(&table, ig_out_get(status, "counters"));
 	ig_out_table_format(&table, b);
 }

@@ -46,6 +46,12 @@ void ig_child_kill(struct ig_child *child)
 		(void)kill(child->pid, SIGKILL);
 }
 
+void ig_child_signal(struct ig_child *child, int signo)
+{
+	if (child->pid)
+		(void)kill(child->pid, signo);
+}
+
 /* Whatever broke, the process behind the channel has to go; SIGCHLD then starts the next one. One
  * that merely closed is on its way out and may finish its records. */
 static void on_broken(int error, void *userdata)

@@ -33,6 +33,8 @@ int ig_child_start(struct ig_child *child);
 bool ig_child_stop(struct ig_child *child);
 /* It is of no use any more: away with it. */
 void ig_child_kill(struct ig_child *child);
+/* Passes a signal on, if there is a process. */
+void ig_child_signal(struct ig_child *child, int signo);
 /* It serves: the next start need not wait. */
 void ig_child_note_serving(struct ig_child *child);
 

@@ -37,7 +37,7 @@ struct monitor {
 	struct ig_requests *requests;
 	struct ig_child *child;
 	struct ig_ring *wakeups;
-	struct event *on_term, *on_int, *on_wakeup, *sweep;
+	struct event *on_term, *on_int, *on_hup, *on_wakeup, *sweep;
 	uint64_t host_cookie;
 	int ready_fd;
 	bool attached, stopping;
@@ -47,7 +47,7 @@ struct monitor {
 
 static void monitor_done(struct monitor *m)
 {
-	struct event *events[] = {m->on_term, m->on_int, m->on_wakeup, m->sweep};
+	struct event *events[] = {m->on_term, m->on_int, m->on_hup, m->on_wakeup, m->sweep};
 
 	m->child = ig_child_free(m->child);
 	m->watch = ig_netns_watch_free(m->watch);
@@ -286,15 +286,25 @@ static void on_stop(evutil_socket_t signo, short what, void *userdata)
 		(void)event_base_loopbreak(m->base);
 }
 
+static void on_reopen(evutil_socket_t signo, short what, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	(void)what;
+	ig_child_signal(m->child, (int)signo);
+}
+
 /* ---- start-up ---- */
 
 static int make_events(struct monitor *m)
 {
 	m->on_term = evsignal_new(m->base, SIGTERM, on_stop, m);
 	m->on_int = evsignal_new(m->base, SIGINT, on_stop, m);
+	m->on_hup = evsignal_new(m->base, SIGHUP, on_reopen, m);
 	m->sweep = evtimer_new(m->base, on_sweep, m);
-	if (!m->on_term || !m->on_int || !m->sweep || event_add(m->on_term, NULL) < 0 ||
-		event_add(m->on_int, NULL) < 0)
+	if (!m->on_term || !m->on_int || !m->on_hup || !m->sweep ||
+		event_add(m->on_term, NULL) < 0 || event_add(m->on_int, NULL) < 0 ||
+		event_add(m->on_hup, NULL) < 0)
 		return -ENOMEM;
 	return ig_child_new(m->base, m->options->server_argv, &child_ops, m, &m->child);
 }
@@ -405,6 +415,8 @@ int ig_monitor_run(const struct ig_monitor_options *options, struct ig_err *rete
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN);
+	/* until the loop has it; inherited by the server, which does the same */
+	(void)signal(SIGHUP, SIG_IGN);
 	r = start(&m, reterr_err);
 	if (r == 0) {
 		(void)event_base_dispatch(m.base);

@@ -1,0 +1,216 @@
+"""Where the records go while things go wrong around them: rotation, SIGHUP from an administrator to
+either process, a disk that is full, an output that nobody reads. Requests are answered all along, and
+what is missing is accounted for."""
+
+import contextlib
+import json
+import os
+import signal
+
+import kernel
+from harness import AGENT_UID, TRACES, manifests, standard_world, wait_ready
+from tap import Suite
+from watch import Lines, event
+
+suite = Suite(lambda: standard_world(agent=False), TRACES)
+
+
+def directory(w, name, owner=AGENT_UID):
+    path = os.path.join(w.tmp, name)
+    os.mkdir(path, 0o750)
+    os.chown(path, owner, owner)
+    return path
+
+
+def reject(w, count):
+    """So many records, by requests that no one has to be asked for."""
+    for _ in range(count):
+        reply = w.pods["a"].dial(path="/nothing/here")
+        assert reply.status == 404, reply
+
+
+def numbers(lines):
+    return [line["seq"] for line in lines]
+
+
+def files(*paths):
+    """All records of files, in that order; every line is whole."""
+    records = []
+    for path in paths:
+        with open(path, encoding="utf-8") as f:
+            text = f.read()
+        assert text.endswith("\n") or not text, f"{path} ends inside a line"
+        records += [json.loads(line) for line in text.splitlines()]
+    return records
+
+
+def sink(w, name):
+    found = [s for s in w.agent.cli("status")["audit"]["sinks"] if s["name"] == name]
+    assert len(found) == 1, found
+    return found[0]
+
+
+@contextlib.contextmanager
+def agent(w, path, *flags, **changes):
+    w.agent.audit = Lines(path, json.loads)
+    w.agent.start(*flags, audit_file=path, **changes)
+    try:
+        yield
+    finally:
+        assert w.agent.stop() == 0
+
+
+@suite.test("the agent makes the directory for its server's user")
+def makes_directory(w):
+    path = os.path.join(w.tmp, "made", "audit.jsonl")
+    with agent(w, path):
+        st = os.stat(os.path.dirname(path))
+        assert (st.st_uid, st.st_gid, st.st_mode & 0o7777) == (AGENT_UID, AGENT_UID, 0o750), st
+        assert os.stat(path).st_uid == AGENT_UID
+
+
+@suite.test("SIGHUP to either process opens the file again, and nothing is lost")
+def sighup(w):
+    path = os.path.join(directory(w, "hup"), "audit.jsonl")
+    with agent(w, path):
+        for number, pid in enumerate(w.agent.pids(), 1):
+            reject(w, 3)
+            os.rename(path, f"{path}.{number}")
+            mark = len(files(f"{path}.{number}"))
+            reject(w, 1)  # still there: nobody said anything
+            Lines(f"{path}.{number}").wait_for(lambda _: True, mark)
+            os.kill(pid, signal.SIGHUP)
+            w.agent.audit = Lines(path, json.loads)
+            reject(w, 1)
+            w.agent.audit.wait_for(lambda r: r["kind"] == "request.rejected")
+    records = files(f"{path}.1", f"{path}.2", path)
+    assert numbers(records) == list(range(1, len(records) + 1)), numbers(records)
+    assert records[-1]["kind"] == "agent.stopped", records[-1]
+
+
+@suite.test("rotation by size keeps the newest files, one unbroken sequence")
+def rotation(w):
+    path = os.path.join(directory(w, "size"), "audit.jsonl")
+    with agent(w, path, audit_rotate_size="64K", audit_keep=3):
+        while not os.path.exists(f"{path}.3"):
+            reject(w, 25)
+    names = [f"{path}.3", f"{path}.2", f"{path}.1", path]
+    assert sorted(os.listdir(os.path.dirname(path))) == sorted(map(os.path.basename, names))
+    assert all(os.stat(name).st_size <= 65536 for name in names)
+    seen = numbers(files(*names))
+    assert seen == list(range(seen[0], seen[-1] + 1)), seen
+    w.agent.audit = Lines(path, json.loads)
+
+
+@suite.test("a directory that cannot be rotated in is named at the start")
+def cannot_rotate(w):
+    path = os.path.join(directory(w, "rootowned", 0), "audit.jsonl")
+    status, text = w.agent.fail_to_start(audit_file=path, audit_rotate_size="1M")
+    assert status == 1 and f"cannot rotate {path}" in text and f"chown {AGENT_UID}" in text, text
+
+
+@suite.test("a full disk: requests go on, other sinks too, and the file says what it misses")
+def full_disk(w):
+    path = os.path.join(directory(w, "full"), "audit.jsonl")
+    kernel.mount("tmpfs", os.path.dirname(path), f"size=64k,uid={AGENT_UID}")
+    try:
+        with agent(w, path):
+            tail = w.agent.cli_start("audit", "tail")
+            filler = os.path.join(os.path.dirname(path), "filler")
+            with contextlib.suppress(OSError), open(filler, "wb", buffering=0) as f:
+                while True:
+                    f.write(b"x" * 4096)
+            mark = len(files_so_far(path))
+            count = 0
+            while sink(w, "file")["state"] == "ok":
+                reject(w, 1)
+                count += 1
+            assert sink(w, "file")["state"] == "ENOSPC", sink(w, "file")
+            reply = w.pods["a"].dial()
+            assert reply.appid == manifests.ID_A.client_id, "a full disk must not stop tokens"
+            waiting = sink(w, "file")
+            assert waiting["lost"] == 0 and waiting["queued"] >= 1, waiting
+            os.unlink(filler)
+            w.agent.audit.wait_for(event("token.issued"), mark)
+            assert sink(w, "file")["state"] == "ok"
+            text = [json.loads(tail.stdout.readline()) for _ in range(count)]
+            assert len(text) == count
+        records = files(path)
+        assert numbers(records) == list(range(1, len(records) + 1)), numbers(records)
+    finally:
+        w.agent.audit = Lines(os.path.join(w.tmp, "made", "audit.jsonl"), json.loads)
+        kernel.umount(os.path.dirname(path))
+
+
+def files_so_far(path):
+    with open(path, encoding="utf-8") as f:
+        return f.read().split("\n")[:-1]
+
+
+@suite.test("standard output carries the same lines as the file")
+def standard_output(w):
+    path = os.path.join(directory(w, "out"), "audit.jsonl")
+    out = os.path.join(w.tmp, "stdout.jsonl")
+    reader, writer = os.pipe()
+    w.agent.audit = Lines(path, json.loads)
+    with open(out, "wb") as f, open(w.agent.log.path, "ab") as log:
+        argv = w.agent.argv("--audit-stdout", ready_fd=writer, audit_file=path)
+        w.agent.process = w.agent.place.spawn(argv, pass_fds=[writer], stdout=f, stderr=log)
+    os.close(writer)
+    assert b"ready" in wait_ready(reader)
+    reject(w, 20)
+    assert w.agent.stop() == 0
+    with open(out, encoding="utf-8") as a, open(path, encoding="utf-8") as b:
+        assert a.read() == b.read()
+
+
+@suite.test("an output that nobody reads delays no token and takes nothing from the file")
+def output_stuck(w):
+    path = os.path.join(directory(w, "stuck"), "audit.jsonl")
+    reader, writer = os.pipe()
+    stuck, output = os.pipe()
+    w.agent.audit = Lines(path, json.loads)
+    with open(w.agent.log.path, "ab") as log:
+        argv = w.agent.argv("--audit-stdout", ready_fd=writer, audit_file=path)
+        w.agent.process = w.agent.place.spawn(argv, pass_fds=[writer], stdout=output, stderr=log)
+    os.close(writer)
+    os.close(output)
+    try:
+        assert b"ready" in wait_ready(reader)
+        while sink(w, "stdout")["queued"] == 0:  # until the pipe is full
+            reject(w, 20)
+        mark = w.agent.audit.mark()
+        for _ in range(20):
+            reply = w.pods["a"].dial()
+            assert reply.appid == manifests.ID_A.client_id
+        issued = w.agent.audit.since(mark)
+        w.agent.audit.wait_for(lambda r: r["kind"] == "token.issued"
+                               and len(w.agent.audit.find(event("token.issued"), mark)) == 20,
+                               mark)
+        assert sink(w, "file")["queued"] == 0 and sink(w, "file")["lost"] == 0, issued
+    finally:
+        assert w.agent.stop() == 0
+        os.close(stuck)
+
+
+@suite.test("a reader that comes back gets what it missed")
+def resume(w):
+    path = os.path.join(directory(w, "resume"), "audit.jsonl")
+    with agent(w, path):
+        reject(w, 10)
+        status = w.agent.cli("status")["audit"]
+        code, out, err = w.agent.cli_run("audit", "tail", "--since", "3", "--count",
+                                         str(status["emitted"] - 3))
+        assert code == 0, err
+        got = [json.loads(line) for line in out.splitlines()]
+        assert numbers(got) == list(range(4, status["emitted"] + 1)), numbers(got)
+        assert got == files(path)[3:status["emitted"]]
+        code, out, _ = w.agent.cli_run("audit", "tail", "--since", "3", "--run", "0" * 16,
+                                       "--count", "2")
+        first, second = map(json.loads, out.splitlines())
+        assert first["kind"] == "events.lost" and first["reason"] == "subscriber", first
+        assert second["seq"] == 1, second
+
+
+if __name__ == "__main__":
+    suite.run()

@@ -1,0 +1,170 @@
+/*
+ * The sinks of the audit; see audit_sinks.h.
+ *
+ * It must never give away a directory that it did not make: rotating needs one that belongs to the
+ * server's user, and if the administrator's does not, that is said at the start.
+ */
+#include "agent/audit_sinks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "audit/sink_stdout.h"
+#include "audit/stream.h"
+#include "base/cleanup.h"
+
+#define OPEN_FLAGS (O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
+
+/* ---- privileged ------------------------------------------------------------------------------ */
+
+/* "/a/b" of "/a/b/c"; "." of "c". NULL when out of memory. */
+static char *directory_of(const char *path)
+{
+	const char *slash = strrchr(path, '/');
+
+	if (!slash)
+		return strdup(".");
+	return strndup(path, slash == path ? 1 : (size_t)(slash - path));
+}
+
+static int open_directory(const struct ig_options *o, int *ret_fd, struct ig_err *err)
+{
+	_cleanup_free_ char *dir = directory_of(o->audit.file);
+	int fd;
+
+	if (!dir)
+		return -ENOMEM;
+	if (mkdir(dir, 0750) == 0) {
+		if (chown(dir, o->uid, o->gid) < 0)
+			return ig_err_set(err, -errno,
+				"cannot give the audit directory %s to uid %u: %s", dir, o->uid,
+				strerror(errno));
+	} else if (errno != EEXIST) {
+		return ig_err_set(err, -errno, "cannot make the audit directory %s: %s", dir,
+			strerror(errno));
+	}
+	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	if (fd < 0)
+		return ig_err_set(err, -errno, "cannot open the audit directory %s: %s", dir,
+			strerror(errno));
+	*ret_fd = fd;
+	return 0;
+}
+
+int ig_audit_open(const struct ig_options *o, struct ig_audit_opened *ret, struct ig_err *err)
+{
+	_cleanup_close_ int dir_fd = -1, fd = -1;
+	const char *slash = strrchr(o->audit.file, '/');
+	const char *name = slash ? slash + 1 : o->audit.file;
+	int r;
+
+	if (strcmp(o->audit.file, "none") == 0)
+		return 0;
+	r = open_directory(o, &dir_fd, err);
+	if (r < 0)
+		return r;
+	fd = openat(dir_fd, name, OPEN_FLAGS, 0640);
+	if (fd < 0)
+		return ig_err_set(err, -errno,
+			"cannot open the audit file %s: %s; name another with --audit-file",
+			o->audit.file, strerror(errno));
+	if (fchown(fd, o->uid, o->gid) < 0)
+		return ig_err_set(err, -errno, "cannot give the audit file %s to uid %u: %s",
+			o->audit.file, o->uid, strerror(errno));
+	ret->dir_fd = TAKE_FD(dir_fd);
+	ret->file_fd = TAKE_FD(fd);
+	ret->file_name = name;
+	return 0;
+}
+
+void ig_audit_opened_done(struct ig_audit_opened *opened)
+{
+	opened->dir_fd = ig_close(opened->dir_fd);
+	opened->file_fd = ig_close(opened->file_fd);
+}
+
+/* ---- afterwards ------------------------------------------------------------------------------ */
+
+static int add(struct ig_audit *audit, struct ig_audit_sink *sink)
+{
+	int r = ig_audit_add_sink(audit, sink);
+
+	if (r < 0)
+		(void)ig_audit_sink_free(sink);
+	return r;
+}
+
+static int add_file(struct ig_audit *audit, const struct ig_options *o,
+	struct ig_audit_opened *opened, struct ig_err *err)
+{
+	const bool rotates = o->audit.rotate_bytes || o->audit.rotate_usec;
+	const struct ig_audit_file_options options = {
+		.dir_fd = opened->dir_fd,
+		.fd = opened->file_fd,
+		.name = opened->file_name,
+		.rotate_bytes = o->audit.rotate_bytes,
+		.rotate_usec = o->audit.rotate_usec,
+		.keep = o->audit.keep,
+		.fsync = o->audit.fsync,
+	};
+	struct ig_audit_sink *sink = NULL;
+	int r;
+
+	if (opened->file_fd < 0)
+		return 0;
+	if (rotates && faccessat(opened->dir_fd, ".", W_OK | X_OK, AT_EACCESS) < 0)
+		return ig_err_set(err, -errno,
+			"cannot rotate %s: its directory has to belong to the agent's user (chown %u:%u)",
+			o->audit.file, o->uid, o->gid);
+	r = ig_audit_sink_file_new(&options, &sink);
+	if (r == -EINVAL)
+		return ig_err_set(err, r, "cannot rotate %s: it is no regular file", o->audit.file);
+	if (r < 0)
+		return ig_err_set(
+			err, r, "cannot use the audit file %s: %s", o->audit.file, strerror(-r));
+	*opened = IG_AUDIT_OPENED_NONE;
+	return add(audit, sink);
+}
+
+static int add_stdout(struct ig_audit *audit, const struct ig_options *o, struct ig_err *err)
+{
+	_cleanup_close_ int fd = -1;
+	struct ig_audit_sink *sink = NULL;
+	int r;
+
+	if (!o->audit.to_stdout)
+		return 0;
+	fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3);
+	if (fd < 0)
+		return ig_err_set(
+			err, -errno, "--audit-stdout: no standard output: %s", strerror(errno));
+	r = ig_audit_sink_stdout_new(&(struct ig_audit_stdout_options){.fd = fd}, &sink);
+	if (r < 0)
+		return r;
+	(void)TAKE_FD(fd);
+	return add(audit, sink);
+}
+
+int ig_audit_start(struct event_base *base, const struct ig_options *o,
+	struct ig_audit_opened *opened, struct ig_audit **ret, struct ig_err *err)
+{
+	const struct ig_audit_options options = {.node = o->node, .chain = o->audit.chain};
+	struct ig_audit *audit = NULL;
+	int r = ig_audit_new(base, &options, &audit);
+
+	if (r == 0)
+		r = add_file(audit, o, opened, err);
+	if (r == 0)
+		r = add_stdout(audit, o, err);
+	if (r < 0) {
+		(void)ig_audit_free(audit);
+		return err->message[0]
+			       ? r
+			       : ig_err_set(err, r, "cannot start the audit: %s", strerror(-r));
+	}
+	*ret = audit;
+	return 0;
+}

@@ -1,0 +1,311 @@
+/*
+ * The queue in front of a sink; see queue.h.
+ *
+ * It must never make the loop wait: the lock is held for a few assignments only, on both sides.
+ */
+#include "audit/queue.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/eventfd.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+
+struct ig_audit_queue {
+	pthread_mutex_t lock;
+	pthread_cond_t changed;
+	bool lock_ready, changed_ready;
+	int notify_fd;		      /* owned */
+	struct ig_audit_line **lines; /* owned: a ring of max_lines places */
+	size_t max_lines, max_bytes;
+	size_t first, count, bytes;
+	bool stop, reopen;
+	uint64_t refused; /* did not fit; not reported yet */
+	uint64_t dropped; /* lost by the sink; not reported yet */
+	struct ig_audit_queue_stats stats;
+};
+
+struct ig_audit_queue *ig_audit_queue_free(struct ig_audit_queue *queue)
+{
+	if (!queue)
+		return NULL;
+	for (size_t i = 0; i < queue->count; i++)
+		(void)ig_audit_line_unref(queue->lines[(queue->first + i) % queue->max_lines]);
+	free(queue->lines);
+	(void)ig_close(queue->notify_fd);
+	if (queue->changed_ready)
+		(void)pthread_cond_destroy(&queue->changed);
+	if (queue->lock_ready)
+		(void)pthread_mutex_destroy(&queue->lock);
+	free(queue);
+	return NULL;
+}
+IG_DEFINE_CLEANUP(struct ig_audit_queue *, ig_audit_queue_free);
+
+static int init_condition(struct ig_audit_queue *queue)
+{
+	pthread_condattr_t attributes;
+	int r = pthread_condattr_init(&attributes);
+
+	if (r)
+		return -r;
+	r = pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
+	if (r == 0)
+		r = pthread_cond_init(&queue->changed, &attributes);
+	(void)pthread_condattr_destroy(&attributes);
+	queue->changed_ready = r == 0;
+	return -r;
+}
+
+int ig_audit_queue_new(size_t max_lines, size_t max_bytes, struct ig_audit_queue **ret)
+{
+	_cleanup_(ig_audit_queue_freep) struct ig_audit_queue *queue = calloc(1, sizeof(*queue));
+	int r;
+
+	if (!queue)
+		return -ENOMEM;
+	queue->max_lines = max_lines;
+	queue->max_bytes = max_bytes;
+	queue->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+	if (queue->notify_fd < 0)
+		return -errno;
+	queue->lines = calloc(max_lines, sizeof(*queue->lines));
+	if (!queue->lines)
+		return -ENOMEM;
+	r = pthread_mutex_init(&queue->lock, NULL);
+	if (r)
+		return -r;
+	queue->lock_ready = true;
+	r = init_condition(queue);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(queue);
+	return 0;
+}
+
+static void lock(struct ig_audit_queue *queue)
+{
+	(void)pthread_mutex_lock(&queue->lock);
+}
+
+static void unlock(struct ig_audit_queue *queue)
+{
+	(void)pthread_mutex_unlock(&queue->lock);
+}
+
+static void notify(struct ig_audit_queue *queue)
+{
+	const uint64_t one = 1;
+
+	/* fails only when it is readable already */
+	(void)!write(queue->notify_fd, &one, sizeof(one));
+}
+
+int ig_audit_queue_notify_fd(const struct ig_audit_queue *queue)
+{
+	return queue->notify_fd;
+}
+
+void ig_audit_queue_acknowledge(struct ig_audit_queue *queue)
+{
+	uint64_t count;
+
+	(void)!read(queue->notify_fd, &count, sizeof(count));
+}
+
+/* ---- the stream's side ----------------------------------------------------------------------- */
+
+static bool fits(const struct ig_audit_queue *queue, size_t len)
+{
+	return queue->count < queue->max_lines && len <= queue->max_bytes - queue->bytes;
+}
+
+static void append(struct ig_audit_queue *queue, struct ig_audit_line *line)
+{
+	queue->lines[(queue->first + queue->count) % queue->max_lines] = ig_audit_line_ref(line);
+	queue->count++;
+	queue->bytes += line->len;
+	(void)pthread_cond_signal(&queue->changed);
+}
+
+bool ig_audit_queue_push(struct ig_audit_queue *queue, struct ig_audit_line *line)
+{
+	bool taken;
+
+	lock(queue);
+	taken = line && !queue->refused && fits(queue, line->len);
+	if (taken) {
+		append(queue, line);
+	} else {
+		queue->refused++;
+		queue->stats.lost++;
+	}
+	unlock(queue);
+	return taken;
+}
+
+/* Room for more than a line or two: else each report would be followed by the next loss. */
+static bool has_recovered(const struct ig_audit_queue *queue)
+{
+	return queue->count <= queue->max_lines / 2 && queue->bytes <= queue->max_bytes / 2;
+}
+
+uint64_t ig_audit_queue_loss(struct ig_audit_queue *queue)
+{
+	uint64_t lost;
+
+	lock(queue);
+	lost = has_recovered(queue) ? queue->refused + queue->dropped : 0;
+	unlock(queue);
+	return lost;
+}
+
+bool ig_audit_queue_has_loss(struct ig_audit_queue *queue)
+{
+	bool has_loss;
+
+	lock(queue);
+	has_loss = queue->refused || queue->dropped;
+	unlock(queue);
+	return has_loss;
+}
+
+bool ig_audit_queue_push_report(
+	struct ig_audit_queue *queue, struct ig_audit_line *line, uint64_t lost)
+{
+	bool taken;
+
+	lock(queue);
+	taken = fits(queue, line->len);
+	if (taken) {
+		append(queue, line);
+		/* the sink may have dropped more meanwhile: those stay for the next report */
+		lost -= queue->refused;
+		queue->refused = 0;
+		queue->dropped -= lost;
+	}
+	unlock(queue);
+	return taken;
+}
+
+static void order(struct ig_audit_queue *queue, bool *flag)
+{
+	lock(queue);
+	*flag = true;
+	(void)pthread_cond_signal(&queue->changed);
+	unlock(queue);
+}
+
+void ig_audit_queue_stop(struct ig_audit_queue *queue)
+{
+	order(queue, &queue->stop);
+}
+
+void ig_audit_queue_reopen(struct ig_audit_queue *queue)
+{
+	order(queue, &queue->reopen);
+}
+
+struct ig_audit_queue_stats ig_audit_queue_stats(struct ig_audit_queue *queue)
+{
+	struct ig_audit_queue_stats stats;
+
+	lock(queue);
+	stats = queue->stats;
+	stats.queued = queue->count;
+	unlock(queue);
+	return stats;
+}
+
+/* ---- the sink's side ------------------------------------------------------------------------- */
+
+static unsigned int ready(const struct ig_audit_queue *queue, size_t seen)
+{
+	return (queue->count > seen ? IG_AUDIT_QUEUE_LINES_READY : 0) |
+	       (queue->stop ? IG_AUDIT_QUEUE_STOP : 0) |
+	       (queue->reopen ? IG_AUDIT_QUEUE_REOPEN : 0);
+}
+
+unsigned int ig_audit_queue_wait(struct ig_audit_queue *queue, size_t seen, uint64_t deadline_usec)
+{
+	const struct timespec until = {
+		.tv_sec = (time_t)(deadline_usec / IG_USEC_PER_SEC),
+		.tv_nsec = (long)(deadline_usec % IG_USEC_PER_SEC) * 1000,
+	};
+	unsigned int what;
+	int r = 0;
+
+	lock(queue);
+	while (!(what = ready(queue, seen)) && r == 0)
+		r = deadline_usec ? pthread_cond_timedwait(&queue->changed, &queue->lock, &until)
+				  : pthread_cond_wait(&queue->changed, &queue->lock);
+	queue->reopen = false;
+	unlock(queue);
+	return what;
+}
+
+size_t ig_audit_queue_peek(
+	struct ig_audit_queue *queue, size_t from, struct ig_audit_line **lines, size_t max)
+{
+	size_t n = 0;
+
+	lock(queue);
+	for (; n < max && from + n < queue->count; n++)
+		lines[n] = ig_audit_line_ref(
+			queue->lines[(queue->first + from + n) % queue->max_lines]);
+	unlock(queue);
+	return n;
+}
+
+static void remove_oldest(struct ig_audit_queue *queue, size_t n)
+{
+	for (; n > 0 && queue->count > 0; n--) {
+		struct ig_audit_line *line = queue->lines[queue->first];
+
+		queue->first = (queue->first + 1) % queue->max_lines;
+		queue->count--;
+		queue->bytes -= line->len;
+		(void)ig_audit_line_unref(line);
+	}
+}
+
+void ig_audit_queue_delivered(struct ig_audit_queue *queue, size_t lines)
+{
+	bool can_report;
+
+	lock(queue);
+	remove_oldest(queue, lines);
+	queue->stats.delivered += lines;
+	can_report = queue->refused && has_recovered(queue);
+	unlock(queue);
+	if (can_report)
+		notify(queue);
+}
+
+void ig_audit_queue_drop(struct ig_audit_queue *queue, size_t lines)
+{
+	lock(queue);
+	remove_oldest(queue, lines);
+	queue->dropped += lines;
+	queue->stats.lost += lines;
+	unlock(queue);
+	notify(queue);
+}
+
+void ig_audit_queue_set_error(struct ig_audit_queue *queue, int error)
+{
+	bool changed;
+
+	lock(queue);
+	changed = !queue->stats.error != !error;
+	if (error && !queue->stats.error)
+		queue->stats.failures++;
+	queue->stats.error = error;
+	unlock(queue);
+	if (changed)
+		notify(queue);
+}
