@@ -193,6 +193,41 @@ def output_stuck(w):
         os.close(stuck)
 
 
+@suite.test("the chain holds over rotated files and a killed server; what was altered is found")
+def chain(w):
+    path = os.path.join(directory(w, "chain"), "audit.jsonl")
+    with agent(w, path, "--audit-chain", audit_rotate_size="64K", audit_keep=9):
+        while not os.path.exists(f"{path}.1"):
+            reject(w, 25)
+        w.agent.kill_server()
+        Lines(path, json.loads).wait_for(event("agent.started"))
+        reject(w, 5)
+    names = [f"{path}.1", path]
+    code, out, err = w.agent.cli_run("audit", "verify", *names)
+    assert code == 0, out + err
+    result = json.loads(out)
+    assert result["ok"] and result["missing"] == 0 and len(result["runs"]) == 2, result
+    assert result["links"] == result["records"] == len(files(*names)), result
+    with open(path, encoding="utf-8") as f:
+        lines = f.readlines()
+    altered = os.path.join(w.tmp, "altered.jsonl")
+    damage = (("altered", lines[:2] + [lines[2].replace('"pid":', '"pid":1')] + lines[3:]),
+              ("missing", lines[:2] + lines[3:]),
+              ("duplicate", lines[:3] + lines[2:]),
+              ("out_of_order", lines[:2] + [lines[3], lines[2]] + lines[4:]),
+              ("unreadable", lines[:2] + [lines[2][:40] + "\n"] + lines[3:]),
+              ("truncated", lines[:-1] + [lines[-1][:-9]]))
+    for what, text in damage:
+        with open(altered, "w", encoding="utf-8") as f:
+            f.writelines(text)
+        code, out, err = w.agent.cli_run("audit", "verify", f"{path}.1", altered)
+        assert code == 5, (what, code, out, err)
+        assert what in [finding["type"] for finding in json.loads(out)["findings"]], (what, out)
+    code, out, _ = w.agent.cli_run("audit", "verify", path, f"{path}.77")
+    assert code == 1 and json.loads(out)["error"]["code"] == "ENOENT", out
+    w.agent.audit = Lines(path, json.loads)
+
+
 @suite.test("a reader that comes back gets what it missed")
 def resume(w):
     path = os.path.join(directory(w, "resume"), "audit.jsonl")

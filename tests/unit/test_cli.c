@@ -281,6 +281,8 @@ static void test_wrong_usage(void **state)
 		"audit tail --since -1",
 		"audit tail --since 9223372036854775808",
 		"audit tail --run r2",
+		"audit verify",
+		"audit verify --sink disk f",
 		"audit tail --name x",
 		"audit tail -- --count",
 		"help nope",
@@ -648,6 +650,55 @@ static void test_tail_skips_unreadable_lines(void **state)
 	assert_null(strchr(output.out, '\x1b')); /* no terminal, no colour */
 }
 
+static void write_log(const char *path, const char *text)
+{
+	FILE *f = fopen(path, "we");
+
+	assert_non_null(f);
+	assert_true(fputs(text, f) >= 0);
+	assert_int_equal(fclose(f), 0);
+}
+
+#define RECORD(seq, more)                                                                                                 \
+	"{\"v\":1,\"seq\":" seq                                                                                           \
+	",\"boot\":\"01234567-89ab-cdef-0123-456789abcdef\",\"run\":\"00000000000000aa\",\"kind\":\"agent.started\"" more \
+	"}\n"
+
+static void test_verify(void **state)
+{
+	char path[96], words[256], expected[512];
+
+	(void)state;
+	(void)snprintf(path, sizeof(path), "%s/log", agent.dir);
+	(void)snprintf(words, sizeof(words), "audit verify %s", path);
+	write_log(path, RECORD("1", "") RECORD("2", ""));
+	{
+		_cleanup_(output_done) struct output good = run_at(agent.missing, words);
+
+		assert_int_equal(good.status, IG_CLI_OK);
+		assert_string_equal(good.out,
+			"ok: 2 records in 1 runs, 0 reported as lost, 0 missing, 0 problems; 0 links of the chain checked\n");
+	}
+	write_log(path, RECORD("1", "") RECORD("4", ""));
+	{
+		_cleanup_(output_done) struct output bad = run_at(agent.missing, words);
+
+		(void)snprintf(expected, sizeof(expected),
+			"%s:2: missing 2 to 3 of run 00000000000000aa: 2 missing before this line, and not reported as lost\n"
+			"PROBLEMS: 2 records in 1 runs, 0 reported as lost, 2 missing, 1 problems; 0 links of the chain checked\n",
+			path);
+		assert_int_equal(bad.status, IG_CLI_PROBLEMS);
+		assert_string_equal(bad.out, expected);
+	}
+	assert_int_equal(unlink(path), 0);
+	{
+		_cleanup_(output_done) struct output none = run_at(agent.missing, words);
+
+		assert_int_equal(none.status, IG_CLI_FAILED);
+		assert_non_null(strstr(none.err, "No such file"));
+	}
+}
+
 /* The tool with stdout as a given descriptor. */
 static int run_to(int fd, const char *noun, const char *verb)
 {
@@ -779,6 +830,7 @@ int main(void)
 		cmocka_unit_test(test_event_colors),
 		cmocka_unit_test(test_tail_filters),
 		cmocka_unit_test(test_tail_accepts_every_kind),
+		cmocka_unit_test(test_verify),
 		cmocka_unit_test(test_tail_skips_unreadable_lines),
 		cmocka_unit_test(test_reader_that_has_gone_away),
 		cmocka_unit_test(test_output_that_cannot_be_written),

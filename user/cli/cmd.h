@@ -30,7 +30,7 @@ struct ig_cli {
 };
 
 #define IG_CLI_OPTIONS_MAX 8
-#define IG_CLI_ARGS_MAX	   2
+#define IG_CLI_ARGS_MAX	   1000 /* files on one command line */
 
 struct ig_cli_option {
 	const char *name;  /* without the dashes; NULL ends a list */
@@ -85,6 +85,8 @@ int ig_cli_cmd_workload_list(const struct ig_cli *cli, const struct ig_cli_args 
 int ig_cli_cmd_workload_show(const struct ig_cli *cli, const struct ig_cli_args *args);
 int ig_cli_cmd_audit_tail(const struct ig_cli *cli, const struct ig_cli_args *args);
 extern const struct ig_cli_option ig_cli_audit_tail_options[];
+int ig_cli_cmd_audit_verify(const struct ig_cli *cli, const struct ig_cli_args *args);
+extern const struct ig_cli_option ig_cli_audit_verify_options[];
 
 /* One event as one line for people, newline included. */
 void ig_cli_format_event(const json_t *event, bool color, struct ig_buf *b);
