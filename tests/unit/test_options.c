@@ -182,6 +182,8 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("1 to 999", "--audit-keep", "1000");
 	WRONG("none, interval or always", "--audit-fsync", "sometimes");
 	WRONG("takes no value", "--audit-chain=yes");
+	WRONG("--audit-syslog: a syslog receiver is", "--audit-syslog", "udp://h");
+	WRONG("absolute path", "--audit-syslog-ca", "ca.pem");
 }
 
 static void host_token_cgroups_have_a_limit(void **state)

@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #include "audit/sink_stdout.h"
+#include "audit/sink_syslog.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
 
@@ -148,6 +149,21 @@ static int add_stdout(struct ig_audit *audit, const struct ig_options *o, struct
 	return add(audit, sink);
 }
 
+static int add_syslog(struct ig_audit *audit, const struct ig_options *o, struct ig_err *err)
+{
+	struct ig_audit_syslog_options options = {
+		.ca_file = o->audit.syslog_ca, .node = o->node, .run_id = ig_audit_run_id(audit)};
+	struct ig_audit_sink *sink = NULL;
+	int r;
+
+	if (!o->audit.syslog)
+		return 0;
+	r = ig_syslog_target_parse(o->audit.syslog, &options.target, err);
+	if (r == 0)
+		r = ig_audit_sink_syslog_new(&options, &sink, err);
+	return r < 0 ? r : add(audit, sink);
+}
+
 int ig_audit_start(struct event_base *base, const struct ig_options *o,
 	struct ig_audit_opened *opened, struct ig_audit **ret, struct ig_err *err)
 {
@@ -159,6 +175,8 @@ int ig_audit_start(struct event_base *base, const struct ig_options *o,
 		r = add_file(audit, o, opened, err);
 	if (r == 0)
 		r = add_stdout(audit, o, err);
+	if (r == 0)
+		r = add_syslog(audit, o, err);
 	if (r < 0) {
 		(void)ig_audit_free(audit);
 		return err->message[0]

@@ -10,6 +10,7 @@
 #include <imdsgate/limits.h>
 
 #include "agent/options.h"
+#include "audit/syslog_conn.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/parse.h"
@@ -116,6 +117,26 @@ int ig_option_audit_stdout(struct ig_options *o, const char *value, struct ig_er
 	(void)value;
 	(void)err;
 	o->audit.to_stdout = true;
+	return 0;
+}
+
+int ig_option_audit_syslog(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	struct ig_syslog_target target;
+	int r = ig_syslog_target_parse(value, &target, err);
+
+	if (r < 0)
+		return ig_err_wrap(err, r, "--audit-syslog");
+	o->audit.syslog = value;
+	return 0;
+}
+
+int ig_option_audit_syslog_ca(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (value[0] != '/')
+		return ig_err_set(err, -EINVAL,
+			"--audit-syslog-ca takes an absolute path, got \"%s\"", value);
+	o->audit.syslog_ca = value;
 	return 0;
 }
 

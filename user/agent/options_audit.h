@@ -19,6 +19,8 @@ struct ig_audit_choices {
 	uint32_t keep;
 	enum ig_audit_fsync fsync;
 	bool to_stdout;
+	const char *syslog;    /* NULL: none */
+	const char *syslog_ca; /* NULL: the system's */
 	bool chain;
 };
 
@@ -33,4 +35,6 @@ int ig_option_audit_rotate_age(struct ig_options *o, const char *value, struct i
 int ig_option_audit_keep(struct ig_options *o, const char *value, struct ig_err *err);
 int ig_option_audit_fsync(struct ig_options *o, const char *value, struct ig_err *err);
 int ig_option_audit_stdout(struct ig_options *o, const char *value, struct ig_err *err);
+int ig_option_audit_syslog(struct ig_options *o, const char *value, struct ig_err *err);
+int ig_option_audit_syslog_ca(struct ig_options *o, const char *value, struct ig_err *err);
 int ig_option_audit_chain(struct ig_options *o, const char *value, struct ig_err *err);
