@@ -131,17 +131,23 @@
 #define IG_AUDIT_SUBSCRIBERS_MAX 32
 #define IG_AUDIT_SUBSCRIBER_BYTES                                                                  \
 	(1024 * 1024) /* unsent text per subscriber; beyond: lines are lost and counted */
-#define IG_AUDIT_SINKS_MAX    8
-#define IG_AUDIT_QUEUE_LINES  16384 /* per sink; beyond: lines are lost and counted */
-#define IG_AUDIT_QUEUE_BYTES  (8 * 1024 * 1024)
-#define IG_AUDIT_RECENT_LINES 4096	   /* kept for subscribers that resume */
-#define IG_AUDIT_RECENT_BYTES (768 * 1024) /* fits what a subscriber may leave unsent */
-#define IG_AUDIT_BATCH_LINES  256	   /* written or sent at once */
-#define IG_AUDIT_BATCH_BYTES  (512 * 1024)
-#define IG_AUDIT_STOP_MSEC    1500 /* for the sinks to finish when the agent ends */
-#define IG_AUDIT_KEEP_MAX     999  /* rotated files */
-#define IG_AUDIT_REPLAY_LINES 1024 /* sent to syslog and sent again after a break */
-#define IG_AUDIT_REPLAY_BYTES (256 * 1024)
+#define IG_AUDIT_SINKS_MAX	  8
+#define IG_AUDIT_QUEUE_LINES	  16384 /* per sink; beyond: lines are lost and counted */
+#define IG_AUDIT_QUEUE_BYTES	  (8 * 1024 * 1024)
+#define IG_AUDIT_RECENT_LINES	  4096	       /* kept for subscribers that resume */
+#define IG_AUDIT_RECENT_BYTES	  (768 * 1024) /* fits what a subscriber may leave unsent */
+#define IG_AUDIT_BATCH_LINES	  256	       /* written or sent at once */
+#define IG_AUDIT_BATCH_BYTES	  (512 * 1024)
+#define IG_AUDIT_STOP_MSEC	  1500	       /* for the sinks to finish when the agent ends */
+#define IG_AUDIT_OTLP_LINES	  256	       /* in one request */
+#define IG_AUDIT_OTLP_TEXT_BYTES  (256 * 1024) /* of those lines; a request is larger */
+#define IG_AUDIT_OTLP_BYTES	  (8 * 1024 * 1024) /* of a request */
+#define IG_AUDIT_OTLP_REPLY_BYTES 65536
+#define IG_AUDIT_HEADERS_BYTES	  16384 /* file with headers for OTLP */
+#define IG_AUDIT_HEADERS_MAX	  32
+#define IG_AUDIT_KEEP_MAX	  999  /* rotated files */
+#define IG_AUDIT_REPLAY_LINES	  1024 /* sent to syslog and sent again after a break */
+#define IG_AUDIT_REPLAY_BYTES	  (256 * 1024)
 
 /* Control socket (user/ctl) */
 #define IG_CTL_CONNECTIONS_MAX 64

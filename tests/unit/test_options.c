@@ -184,6 +184,10 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("takes no value", "--audit-chain=yes");
 	WRONG("--audit-syslog: a syslog receiver is", "--audit-syslog", "udp://h");
 	WRONG("absolute path", "--audit-syslog-ca", "ca.pem");
+	WRONG("/v1/logs", "--audit-otlp", "ftp://h/v1/logs");
+	WRONG("/v1/logs", "--audit-otlp", "http:///v1/logs");
+	WRONG("/v1/logs", "--audit-otlp", "https://user:secret@h/v1/logs");
+	WRONG("absolute path", "--audit-otlp-headers", "h");
 }
 
 static void host_token_cgroups_have_a_limit(void **state)

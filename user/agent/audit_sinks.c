@@ -12,10 +12,12 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "agent/otlp_post.h"
 #include "audit/sink_stdout.h"
 #include "audit/sink_syslog.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
+#include "version.h"
 
 #define OPEN_FLAGS (O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK)
 
@@ -164,6 +166,27 @@ static int add_syslog(struct ig_audit *audit, const struct ig_options *o, struct
 	return r < 0 ? r : add(audit, sink);
 }
 
+static int add_otlp(struct ig_audit *audit, struct event_base *base, const struct ig_options *o)
+{
+	struct ig_audit_otlp_options options = {.base = base,
+		.resource = {
+			.version = IG_VERSION, .node = o->node, .run_id = ig_audit_run_id(audit)}};
+	struct ig_audit_sink *sink = NULL;
+	int r;
+
+	if (!o->audit.otlp)
+		return 0;
+	r = ig_otlp_poster_new(base, o->audit.otlp, o->audit.otlp_headers, &options.poster);
+	if (r < 0)
+		return r;
+	r = ig_audit_sink_otlp_new(&options, &sink);
+	if (r < 0) {
+		options.poster.free(options.poster.self);
+		return r;
+	}
+	return add(audit, sink);
+}
+
 int ig_audit_start(struct event_base *base, const struct ig_options *o,
 	struct ig_audit_opened *opened, struct ig_audit **ret, struct ig_err *err)
 {
@@ -177,6 +200,8 @@ int ig_audit_start(struct event_base *base, const struct ig_options *o,
 		r = add_stdout(audit, o, err);
 	if (r == 0)
 		r = add_syslog(audit, o, err);
+	if (r == 0)
+		r = add_otlp(audit, base, o);
 	if (r < 0) {
 		(void)ig_audit_free(audit);
 		return err->message[0]

@@ -140,6 +140,28 @@ int ig_option_audit_syslog_ca(struct ig_options *o, const char *value, struct ig
 	return 0;
 }
 
+int ig_option_audit_otlp(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	const char *host = strstr(value, "://");
+
+	/* no user and password: they would stand on the command line */
+	if ((!ig_str_has_prefix(value, "http://") && !ig_str_has_prefix(value, "https://")) ||
+		strpbrk(value, "@ #") || !host[3] || host[3] == '/')
+		return ig_err_set(err, -EINVAL,
+			"--audit-otlp takes http[s]://HOST[:PORT]/v1/logs, got \"%s\"", value);
+	o->audit.otlp = value;
+	return 0;
+}
+
+int ig_option_audit_otlp_headers(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (value[0] != '/')
+		return ig_err_set(err, -EINVAL,
+			"--audit-otlp-headers takes an absolute path, got \"%s\"", value);
+	o->audit.otlp_headers = value;
+	return 0;
+}
+
 int ig_option_audit_chain(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	(void)value;

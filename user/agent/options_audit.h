@@ -19,8 +19,10 @@ struct ig_audit_choices {
 	uint32_t keep;
 	enum ig_audit_fsync fsync;
 	bool to_stdout;
-	const char *syslog;    /* NULL: none */
-	const char *syslog_ca; /* NULL: the system's */
+	const char *syslog;	  /* NULL: none */
+	const char *syslog_ca;	  /* NULL: the system's */
+	const char *otlp;	  /* NULL: none */
+	const char *otlp_headers; /* NULL: none */
 	bool chain;
 };
 
@@ -37,4 +39,6 @@ int ig_option_audit_fsync(struct ig_options *o, const char *value, struct ig_err
 int ig_option_audit_stdout(struct ig_options *o, const char *value, struct ig_err *err);
 int ig_option_audit_syslog(struct ig_options *o, const char *value, struct ig_err *err);
 int ig_option_audit_syslog_ca(struct ig_options *o, const char *value, struct ig_err *err);
+int ig_option_audit_otlp(struct ig_options *o, const char *value, struct ig_err *err);
+int ig_option_audit_otlp_headers(struct ig_options *o, const char *value, struct ig_err *err);
 int ig_option_audit_chain(struct ig_options *o, const char *value, struct ig_err *err);

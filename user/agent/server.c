@@ -434,6 +434,9 @@ static void server_done(struct server *s)
 	agent->waiting = ig_waiting_free(agent->waiting);
 	agent->link = ig_link_free(agent->link);
 	agent->manifests = ig_manifest_dir_free(agent->manifests);
+	/* the audit turns the loop once more: no kernel event may come in any longer */
+	if (s->on_events)
+		event_free(s->on_events);
 	if (agent->audit && agent->ready)
 		record_simple(agent, IG_AUDIT_AGENT_STOPPED, NULL, NULL, 0);
 	agent->audit = ig_audit_free(agent->audit);
@@ -444,8 +447,6 @@ static void server_done(struct server *s)
 		event_free(s->on_int);
 	if (s->on_hup)
 		event_free(s->on_hup);
-	if (s->on_events)
-		event_free(s->on_events);
 	agent->events = ig_ring_free(agent->events);
 	if (agent->base)
 		event_base_free(agent->base);

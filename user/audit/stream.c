@@ -294,20 +294,35 @@ static void log_rest(const struct ig_audit_sink *sink)
 			IG_KV_STR(NAME, sink->ops->name), IG_KV_U64(COUNT, stats.queued));
 }
 
+/* Sinks in threads go on by themselves meanwhile, so those of the loop come first. */
+static void finish_sinks(struct ig_audit *audit, bool in_loop, uint64_t deadline_usec)
+{
+	for (size_t i = 0; i < audit->n_sinks; i++) {
+		struct ig_audit_sink *sink = audit->sinks[i].sink;
+
+		if ((sink->ops->kick != NULL) != in_loop)
+			continue;
+		sink->ops->finish(sink, deadline_usec);
+		log_rest(sink);
+	}
+}
+
 struct ig_audit *ig_audit_free(struct ig_audit *audit)
 {
-	uint64_t deadline = ig_clock_mono_usec() + IG_AUDIT_STOP_MSEC * IG_USEC_PER_MSEC;
+	const uint64_t stop_usec = IG_AUDIT_STOP_MSEC * IG_USEC_PER_MSEC;
+	uint64_t now = ig_clock_mono_usec();
 
 	if (!audit)
 		return NULL;
 	/* nobody is to be called any more */
 	ig_audit_subscribers_free(audit);
 	report_losses(audit);
-	for (size_t i = 0; i < audit->n_sinks; i++)
-		ig_audit_queue_stop(audit->sinks[i].sink->queue);
+	(void)evtimer_del(audit->retry);
 	for (size_t i = 0; i < audit->n_sinks; i++) {
-		audit->sinks[i].sink->ops->finish(audit->sinks[i].sink, deadline);
-		log_rest(audit->sinks[i].sink);
+		(void)event_del(audit->sinks[i].changed);
+		ig_audit_queue_stop(audit->sinks[i].sink->queue);
 	}
+	finish_sinks(audit, true, now + stop_usec * 2 / 3);
+	finish_sinks(audit, false, now + stop_usec);
 	return audit_destroy(audit);
 }

@@ -38,7 +38,8 @@ int ig_audit_new(
 	struct event_base *base, const struct ig_audit_options *options, struct ig_audit **ret);
 /* Reports what is pending and gives the sinks IG_AUDIT_STOP_MSEC to finish. Subscribers end without
  * their callback and their handles with them: end whatever would still unsubscribe (the control
- * server) first. */
+ * server) first. A sink of the loop turns it meanwhile: nothing else may have events in it that are
+ * not to happen any more. */
 struct ig_audit *ig_audit_free(struct ig_audit *audit);
 
 /* Takes the sink. On failure (-E2BIG, -ENOMEM) it stays the caller's. */
