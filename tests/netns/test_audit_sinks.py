@@ -228,6 +228,39 @@ def chain(w):
     w.agent.audit = Lines(path, json.loads)
 
 
+KNOCK = """
+import socket
+for _ in range(12000):
+    s = socket.socket()
+    try:
+        s.connect(("168.63.129.16", 80))
+        raise SystemExit("it was let through")
+    except PermissionError:
+        pass
+    finally:
+        s.close()
+"""
+
+
+@suite.test("events that the kernel's ring had no room for are counted to the last one")
+def kernel_loss(w):
+    path = os.path.join(directory(w, "kernel"), "audit.jsonl")
+    with agent(w, path):
+        _, server = w.agent.pids()
+        os.kill(server, signal.SIGSTOP)
+        try:
+            status, out, err = w.pods["a"].run(["python3", "-c", KNOCK])
+        finally:
+            os.kill(server, signal.SIGCONT)
+        assert status == 0, out + err
+        lost = w.agent.audit.wait_for(event("events.lost", reason="kernel"), timeout=20)
+        assert lost["count"] == w.agent.cli("status")["audit"]["lost_kernel"] > 0, lost
+    denied = w.agent.audit.find(event("connect.denied"))
+    assert len(denied) + lost["count"] == 12000, (len(denied), lost)
+    code, out, _ = w.agent.cli_run("audit", "verify", path)
+    assert code == 0 and json.loads(out)["lost_kernel"] == lost["count"], out
+
+
 @suite.test("a reader that comes back gets what it missed")
 def resume(w):
     path = os.path.join(directory(w, "resume"), "audit.jsonl")

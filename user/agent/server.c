@@ -19,6 +19,7 @@
 #include "agent/agent.h"
 #include "agent/audit_sinks.h"
 #include "agent/documents.h"
+#include "agent/kernel_loss.h"
 #include "agent/kubernetes.h"
 #include "agent/link.h"
 #include "agent/privs.h"
@@ -48,6 +49,7 @@ struct opened {
 struct server {
 	struct ig_agent agent;
 	struct event *on_term, *on_int, *on_hup, *on_events;
+	struct ig_kernel_loss *kernel_loss;
 	int result;
 };
 
@@ -407,6 +409,8 @@ static int start(struct server *s, struct opened *opened, struct ig_err *err)
 	}
 	if (r == 0)
 		r = ig_workloads_update(agent->workloads);
+	if (r == 0)
+		r = ig_kernel_loss_new(agent, &s->kernel_loss);
 	/* last: what it brings is for all of the above */
 	if (r == 0)
 		r = ig_kubernetes_start(agent->kubernetes);
@@ -419,6 +423,7 @@ static void server_done(struct server *s)
 	struct ig_agent *agent = &s->agent;
 
 	agent->ctl = ig_ctl_server_free(agent->ctl);
+	s->kernel_loss = ig_kernel_loss_free(s->kernel_loss);
 	agent->host_token = ig_host_token_free(agent->host_token);
 	agent->gate = ig_gate_free(agent->gate);
 	agent->workloads = ig_workloads_free(agent->workloads);
