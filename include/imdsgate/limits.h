@@ -106,8 +106,8 @@
 #define IG_KUBE_PAGES_MAX	    4096  /* of one list; it begins anew beyond */
 #define IG_KUBE_STATUS_BYTES	    65536 /* body of a reply that is no success */
 #define IG_KUBE_LIST_TIMEOUT_SEC    60	  /* one page */
-#define IG_KUBE_LIST_IDLE_SEC	    30
-#define IG_KUBE_WATCH_MIN_SEC	    300 /* what is asked for is random between these */
+#define IG_KUBE_LIST_IDLE_SEC	    60	  /* one that is flooded with lists answers late */
+#define IG_KUBE_WATCH_MIN_SEC	    300	  /* what is asked for is random between these */
 #define IG_KUBE_WATCH_MAX_SEC	    600
 #define IG_KUBE_WATCH_GRACE_SEC	    30	/* after that, until we end it ourselves */
 #define IG_KUBE_WATCH_IDLE_SEC	    180 /* neither events nor bookmarks, which come every minute */

@@ -711,6 +711,34 @@ static void test_server_down(void **state)
 	end(&f);
 }
 
+/* No bookmarks come of a kind that nobody changes: silence alone is no failure. */
+static void test_silence(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	start_synced(&f);
+	random_high = true;
+	now_usec += IG_KUBE_WATCH_IDLE_SEC * SEC;
+	lose(&f, -ETIMEDOUT, "nothing came");
+	expect_heard(&f, "");
+	after(&f, 0, WATCH_PATH("10", "5"));
+	now_usec += 5 * SEC;
+	reply(&f, 200, "");
+	expect_heard(&f, "");
+	assert_int_equal(stats_of(&f).errors, 0);
+	after(&f, 0, WATCH_PATH("10", "600"));
+	/* and when the short one is not answered either, it is one */
+	now_usec += IG_KUBE_WATCH_IDLE_SEC * SEC;
+	lose(&f, -ETIMEDOUT, "nothing came");
+	after(&f, 0, WATCH_PATH("10", "5"));
+	now_usec += (5 + IG_KUBE_WATCH_GRACE_SEC) * SEC;
+	lose(&f, -ETIMEDOUT, "nothing came");
+	expect_heard(&f, "stale (nothing came); ");
+	after(&f, 2 * MIN, WATCH_PATH("10", "5"));
+	end(&f);
+}
+
 static void test_server_down_at_start(void **state)
 {
 	struct fixture f;
@@ -1096,6 +1124,7 @@ int main(void)
 		cmocka_unit_test(test_watch_ends_make_no_hot_loop),
 		cmocka_unit_test(test_relists_make_no_hot_loop),
 		cmocka_unit_test(test_server_down),
+		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_server_down_at_start),
 		cmocka_unit_test(test_watch_cut_inside_event),
 		cmocka_unit_test(test_went_back),

@@ -197,6 +197,7 @@ static void complete_list(struct ig_kube_watch *watch, const char *resource_vers
 	watch->stats.complete = true;
 	watch->stats.lists++;
 	watch->refused = 0;
+	watch->quiet = false;
 	ig_kube_watch_set_synced(watch);
 	schedule(watch, IG_KUBE_PHASE_WATCH, 0);
 }
@@ -249,6 +250,7 @@ static void resume(struct ig_kube_watch *watch)
 
 	watch->stats.heard_mono_usec = watch->options.mono_usec();
 	watch->refused = 0;
+	watch->quiet = false;
 	ig_kube_watch_set_synced(watch);
 	if (watch->stats.left_out) {
 		restart_list(watch);
@@ -271,6 +273,26 @@ static void refused(struct ig_kube_watch *watch, int64_t retry_after_sec)
 	fail(watch, enough ? IG_KUBE_PHASE_LIST : IG_KUBE_PHASE_WATCH, watch->why, retry_after_sec);
 }
 
+static bool is_good(const struct ig_kube_watch *watch)
+{
+	return watch->stats.state == IG_KUBE_WATCH_SYNCED ||
+	       watch->stats.state == IG_KUBE_WATCH_TOO_MANY;
+}
+
+/* An API server sends no bookmarks of a kind that nobody has changed since it started. So silence
+ * is no failure yet: see whether it still answers. */
+static bool fell_quiet(struct ig_kube_watch *watch, const struct ig_http_response *response)
+{
+	uint64_t lived_usec = watch->options.mono_usec() - watch->started_usec;
+
+	if (response->error != -ETIMEDOUT || watch->quiet || !is_good(watch) ||
+		lived_usec < IG_KUBE_WATCH_IDLE_SEC * IG_USEC_PER_SEC)
+		return false;
+	watch->quiet = true;
+	schedule(watch, IG_KUBE_PHASE_WATCH, 0);
+	return true;
+}
+
 static void watch_done(struct ig_kube_watch *watch, const struct ig_http_response *response,
 	const struct ig_kube_reader *reader)
 {
@@ -280,7 +302,7 @@ static void watch_done(struct ig_kube_watch *watch, const struct ig_http_respons
 		fail(watch, IG_KUBE_PHASE_WATCH, watch->why, watch->retry_after_sec);
 	} else if (watch->verdict == IG_KUBE_VERDICT_REFUSED) {
 		refused(watch, watch->retry_after_sec);
-	} else if (common_end(watch, response)) {
+	} else if (common_end(watch, response) || fell_quiet(watch, response)) {
 		return;
 	} else if (response->error == -EBADMSG) {
 		refused(watch, -1);
@@ -353,16 +375,14 @@ static int start_list(struct ig_kube_watch *watch)
 		IG_KUBE_LIST_IDLE_SEC);
 }
 
-/* After a failure the first watch is a short one: without events, its orderly end is what shows
- * that the connection works again. */
+/* After a failure, or when nothing was heard for long, the first watch is a short one: without
+ * events, its orderly end is what shows that the connection works. */
 static int start_watch(struct ig_kube_watch *watch)
 {
 	_cleanup_(ig_buf_donep) struct ig_buf path = {};
-	bool good = watch->stats.state == IG_KUBE_WATCH_SYNCED ||
-		    watch->stats.state == IG_KUBE_WATCH_TOO_MANY;
 	uint64_t timeout_sec = IG_KUBE_PROBE_SEC;
 
-	if (good)
+	if (is_good(watch) && !watch->quiet)
 		timeout_sec =
 			IG_KUBE_WATCH_MIN_SEC +
 			watch->options.random(IG_KUBE_WATCH_MAX_SEC - IG_KUBE_WATCH_MIN_SEC + 1);

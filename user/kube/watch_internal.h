@@ -37,6 +37,8 @@ struct ig_kube_watch {
 	struct ig_kube_call *call;     /* under way; NULL between calls */
 	struct ig_kube_reader *reader; /* owned; of that call */
 	uint64_t started_usec;
+	bool quiet; /* nothing was heard for so long that the next watch is to show whether it works
+		     */
 
 	enum ig_kube_phase phase; /* of the call, or of the next one */
 	struct ig_kube_known known;
