@@ -131,7 +131,7 @@ static void test_full_record_byte_for_byte(void **state)
 	const struct ig_audit_record record = {
 		.kind = IG_AUDIT_TOKEN_ISSUED,
 		.decision = IG_AUDIT_ALLOW,
-		.reason = "granted",
+		.reason = "bound",
 		.message = "m",
 		.time_usec = 1767323045678901ULL,
 		.latency_usec = 1234,
@@ -151,7 +151,7 @@ static void test_full_record_byte_for_byte(void **state)
 	assert_string_equal(line,
 		"{\"v\":1,\"seq\":7,\"time\":\"2026-01-02T03:04:05.678901Z\",\"boot\":\"" BOOT
 		"\",\"run\":\"" RUN
-		"\",\"node\":\"node-1\",\"kind\":\"token.issued\",\"decision\":\"allow\",\"reason\":\"granted\",\"message\":\"m\","
+		"\",\"node\":\"node-1\",\"kind\":\"token.issued\",\"decision\":\"allow\",\"reason\":\"bound\",\"message\":\"m\","
 		"\"pod\":{\"namespace\":\"shop\",\"name\":\"cart-0\",\"uid\":\"11111111-2222-3333-4444-555555555555\",\"container_id\":\"abcdef\",\"service_account\":\"cart\",\"host_network\":true},"
 		"\"process\":{\"pid\":42,\"tid\":43,\"uid\":0,\"gid\":1000,\"start_time_ns\":\"9007199254740993\",\"comm\":\"curl\",\"exe\":\"/usr/bin/curl\",\"exe_inode\":\"77\",\"exe_device\":2049,\"exe_deleted\":true},"
 		"\"cgroup\":{\"path\":\"/kubepods.slice/x.scope\",\"id\":\"18446744073709551615\"},\"netns\":\"1152921504606846976\","
@@ -465,7 +465,7 @@ static char *encode_flood(const char *flood)
 		.auxiliary = {flood, flood, flood}};
 	const struct ig_audit_record record = {.kind = IG_AUDIT_CONNECT_UNATTRIBUTED,
 		.decision = IG_AUDIT_ERROR,
-		.reason = flood,
+		.reason = "closed_before_accept", /* of a closed list */
 		.message = flood,
 		.time_usec = UINT64_MAX,
 		.latency_usec = UINT64_MAX,
