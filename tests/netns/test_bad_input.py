@@ -74,7 +74,7 @@ def bpffs(w):
 
 @suite.test("an audit file in a directory that is missing")
 def audit_file(w):
-    path = os.path.join(w.tmp, "missing", "audit.jsonl")
+    path = os.path.join(w.tmp, "missing", "too", "audit.jsonl")
     fails(w, path, audit_file=path)
 
 

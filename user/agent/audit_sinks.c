@@ -46,13 +46,13 @@ static int open_directory(const struct ig_options *o, int *ret_fd, struct ig_err
 				"cannot give the audit directory %s to uid %u: %s", dir, o->uid,
 				strerror(errno));
 	} else if (errno != EEXIST) {
-		return ig_err_set(err, -errno, "cannot make the audit directory %s: %s", dir,
-			strerror(errno));
+		return ig_err_set(err, -errno, "cannot make the directory of the audit file %s: %s",
+			o->audit.file, strerror(errno));
 	}
 	fd = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	if (fd < 0)
-		return ig_err_set(err, -errno, "cannot open the audit directory %s: %s", dir,
-			strerror(errno));
+		return ig_err_set(err, -errno, "cannot open the directory of the audit file %s: %s",
+			o->audit.file, strerror(errno));
 	*ret_fd = fd;
 	return 0;
 }
