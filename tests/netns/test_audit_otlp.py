@@ -8,11 +8,12 @@ import re
 import threading
 
 import kernel
-from harness import TRACES, manifests, standard_world
+from audit_files import ALL_TRACES
+from harness import manifests, standard_world
 from tap import Suite
 from watch import Lines, event
 
-suite = Suite(lambda: standard_world(agent=False), TRACES)
+suite = Suite(lambda: standard_world(agent=False), ALL_TRACES)
 SECRET = "Bearer very-secret-0815"
 UINT64 = re.compile("0|[1-9][0-9]{0,19}")
 
@@ -271,6 +272,25 @@ def late(w):
     assert sink(w)["state"] == "ECONNREFUSED", sink(w)
     collector = Collector(w, port=port)
     collector.wait_for_number(20)
+    finish(w, collector)
+
+
+@suite.test("headers are read for each request: too many are refused, and corrected ones are used")
+def headers_file(w):
+    collector = Collector(w)
+    start_agent(w, "headers", collector.url)
+    path = os.path.join(w.tmp, "otlp-headers")
+    with open(path, encoding="utf-8") as f:
+        good = f.read()
+    for bad in ("".join(f"X-{n}: 1\n" for n in range(32)), "X: " + "x" * 16384 + "\n"):
+        mark = w.agent.log.mark()
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(bad)
+        reject(w, 1)
+        w.agent.log.wait_for(lambda line: '"E2BIG"' in line and "otlp" in line, mark)
+        with open(path, "w", encoding="utf-8") as f:
+            f.write(good)
+        collector.wait_for_number(w.agent.cli("status")["audit"]["emitted"])
     finish(w, collector)
 
 

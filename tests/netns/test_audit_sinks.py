@@ -8,11 +8,12 @@ import os
 import signal
 
 import kernel
-from harness import AGENT_UID, TRACES, manifests, standard_world, wait_ready
+from audit_files import ALL_TRACES
+from harness import AGENT_UID, manifests, standard_world, wait_ready
 from tap import Suite
 from watch import Lines, event
 
-suite = Suite(lambda: standard_world(agent=False), TRACES)
+suite = Suite(lambda: standard_world(agent=False), ALL_TRACES)
 
 
 def directory(w, name, owner=AGENT_UID):

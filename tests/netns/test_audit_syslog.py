@@ -10,11 +10,12 @@ import subprocess
 import time
 
 import kernel
-from harness import TRACES, manifests, standard_world
+from audit_files import ALL_TRACES
+from harness import manifests, standard_world
 from tap import Skip, Suite
 from watch import Lines, event, wait_gone
 
-suite = Suite(lambda: standard_world(agent=False), TRACES)
+suite = Suite(lambda: standard_world(agent=False), ALL_TRACES)
 
 RSYSLOGD = shutil.which("rsyslogd") or "/usr/sbin/rsyslogd"
 MODULES = "/usr/lib/x86_64-linux-gnu/rsyslog"
