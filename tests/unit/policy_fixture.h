@@ -59,7 +59,7 @@ static inline void load_one(struct ig_store *store, const char *source, const ch
 	struct ig_object_set *set = NULL;
 	struct ig_err err = {};
 
-	if (ig_manifest_parse("test", text, strlen(text), &set, &err) < 0 ||
+	if (ig_manifest_parse("test", text, strlen(text), NULL, &set, &err) < 0 ||
 		ig_store_replace(store, source, set, &err) < 0)
 		fail_msg("%u:%u: %s", err.line, err.column, err.message);
 }

@@ -112,7 +112,8 @@ static void test_document(void **state)
 		at += strlen(begin);
 		stop = strstr(at, end);
 		assert_non_null(stop);
-		if (ig_manifest_parse(DOCUMENT, at, (size_t)(stop - at), &set, &err) != 0)
+		if (ig_manifest_parse(
+			    DOCUMENT, at, (size_t)(stop - at), "imdsgate-system", &set, &err) != 0)
 			fail_msg("%u:%u: %s\n%.*s", err.line, err.column, err.message,
 				(int)(stop - at), at);
 		policies += set->n_metadata_policies;

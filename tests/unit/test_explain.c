@@ -218,7 +218,7 @@ static void test_finished(void **state)
 
 	(void)state;
 	assert_int_equal(ig_store_new(&s), 0);
-	assert_int_equal(ig_manifest_parse("test", text, strlen(text), &set, NULL), 0);
+	assert_int_equal(ig_manifest_parse("test", text, strlen(text), NULL, &set, NULL), 0);
 	set->pods[0].finished = true;
 	assert_int_equal(ig_store_replace(s, "test", set, NULL), 0);
 	expect_steps(s, &own, "token res=a pod=team/job", NULL,

@@ -38,7 +38,7 @@ static struct ig_object_set *parse(const char *text)
 	struct ig_object_set *set = NULL;
 	struct ig_err err = {};
 
-	if (ig_manifest_parse("f.yaml", text, strlen(text), &set, &err) != 0)
+	if (ig_manifest_parse("f.yaml", text, strlen(text), NULL, &set, &err) != 0)
 		fail_msg("%u:%u: %s", err.line, err.column, err.message);
 	return set;
 }
@@ -48,7 +48,7 @@ static void expect_refused(const char *text, const char *message)
 	_cleanup_(ig_object_set_freep) struct ig_object_set *set = NULL;
 	struct ig_err err = {};
 
-	if (ig_manifest_parse("f.yaml", text, strlen(text), &set, &err) != -EINVAL ||
+	if (ig_manifest_parse("f.yaml", text, strlen(text), NULL, &set, &err) != -EINVAL ||
 		!strstr(err.message, message))
 		fail_msg("%u:%u: %s\nexpected: %s\n%s", err.line, err.column, err.message, message,
 			text);
@@ -178,7 +178,7 @@ static int parse_containers(size_t n, size_t n_init, struct ig_err *err)
 	for (size_t i = 0; i < n_init; i++)
 		ig_buf_printf(&b, "  - {name: i%zu}\n", i);
 	assert_int_equal(ig_buf_finish(&b), 0);
-	return ig_manifest_parse("f", b.data, b.len, &set, err);
+	return ig_manifest_parse("f", b.data, b.len, NULL, &set, err);
 }
 
 static void test_container_limit(void **state)
@@ -466,7 +466,7 @@ static void test_policy_places(void **state)
 	struct ig_err err = {};
 
 	(void)state;
-	assert_int_equal(ig_manifest_parse("f", text, strlen(text), &set, &err), -EINVAL);
+	assert_int_equal(ig_manifest_parse("f", text, strlen(text), NULL, &set, &err), -EINVAL);
 	assert_int_equal(err.line, 8);
 	assert_int_equal(err.column, 5);
 	assert_string_equal(err.message,
@@ -518,7 +518,7 @@ static int parse_list(size_t n, struct ig_err *err)
 	for (size_t i = 0; i < n; i++)
 		ig_buf_printf(&b, "    - r%zu\n", i);
 	assert_int_equal(ig_buf_finish(&b), 0);
-	return ig_manifest_parse("f", b.data, b.len, &set, err);
+	return ig_manifest_parse("f", b.data, b.len, NULL, &set, err);
 }
 
 static int parse_entry(const char *list, const char *prefix, size_t len, struct ig_err *err)
@@ -532,7 +532,7 @@ static int parse_entry(const char *list, const char *prefix, size_t len, struct 
 		ig_buf_putc(&b, 'x');
 	ig_buf_puts(&b, "]}}\n");
 	assert_int_equal(ig_buf_finish(&b), 0);
-	return ig_manifest_parse("f", b.data, b.len, &set, err);
+	return ig_manifest_parse("f", b.data, b.len, NULL, &set, err);
 }
 
 static void test_policy_limits(void **state)

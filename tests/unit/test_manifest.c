@@ -45,7 +45,7 @@ static struct ig_object_set *parse(const char *text)
 	struct ig_object_set *set = NULL;
 	struct ig_err err = {};
 
-	if (ig_manifest_parse("f.yaml", text, strlen(text), &set, &err) != 0)
+	if (ig_manifest_parse("f.yaml", text, strlen(text), NULL, &set, &err) != 0)
 		fail_msg("%u:%u: %s", err.line, err.column, err.message);
 	assert_non_null(set);
 	return set;
@@ -414,7 +414,7 @@ static bool is_refused(
 {
 	struct ig_object_set *set = NULL;
 	struct ig_err err = {};
-	int r = ig_manifest_parse("f.yaml", text, strlen(text), &set, &err);
+	int r = ig_manifest_parse("f.yaml", text, strlen(text), NULL, &set, &err);
 
 	if (r == -EINVAL && !set && strstr(err.message, message) && err.line == line &&
 		err.column == column && strcmp(err.file, "f.yaml") == 0)
@@ -435,8 +435,8 @@ static void test_bad(void **state)
 
 		wrong += !is_refused(bad[i].text, bad[i].line, bad[i].column, bad[i].message);
 		/* whoever does not want to know is not told */
-		assert_int_equal(
-			ig_manifest_parse("f.yaml", bad[i].text, strlen(bad[i].text), &set, NULL),
+		assert_int_equal(ig_manifest_parse("f.yaml", bad[i].text, strlen(bad[i].text), NULL,
+					 &set, NULL),
 			-EINVAL);
 	}
 	assert_int_equal(wrong, 0);
@@ -450,7 +450,7 @@ static void test_utf16(void **state)
 	struct ig_err err = {};
 
 	(void)state;
-	assert_int_equal(ig_manifest_parse("f", text, sizeof(text), &set, &err), -EINVAL);
+	assert_int_equal(ig_manifest_parse("f", text, sizeof(text), NULL, &set, &err), -EINVAL);
 	assert_null(set);
 	assert_int_equal(err.line, 1);
 	assert_int_equal(err.column, 1);
@@ -464,7 +464,7 @@ static void test_all_or_nothing(void **state)
 	struct ig_err err = {};
 
 	(void)state;
-	assert_int_equal(ig_manifest_parse("f", text, strlen(text), &set, &err), -EINVAL);
+	assert_int_equal(ig_manifest_parse("f", text, strlen(text), NULL, &set, &err), -EINVAL);
 	assert_null(set);
 	assert_int_equal(err.line, 7);
 }
@@ -472,7 +472,7 @@ static void test_all_or_nothing(void **state)
 static int parse_buf(const struct ig_buf *b, struct ig_object_set **ret, struct ig_err *err)
 {
 	assert_int_equal(ig_buf_finish(b), 0);
-	return ig_manifest_parse("f", b->data, b->len, ret, err);
+	return ig_manifest_parse("f", b->data, b->len, NULL, ret, err);
 }
 
 static int parse_depth(int depth, struct ig_err *err)
@@ -522,7 +522,7 @@ static int parse_size(size_t size, struct ig_err *err)
 
 	assert_non_null(text);
 	memset(text, '\n', size);
-	return ig_manifest_parse("f", text, size, &set, err);
+	return ig_manifest_parse("f", text, size, NULL, &set, err);
 }
 
 static int parse_labels(int n, struct ig_err *err)
@@ -604,7 +604,7 @@ static void test_truncated(void **state)
 		memcpy(part, text, len);
 		if (len == sizeof(text) - 1)
 			break;
-		r = ig_manifest_parse("f", part, len, &set, &err);
+		r = ig_manifest_parse("f", part, len, NULL, &set, &err);
 		if (r == -EINVAL && (!err.line || !err.column))
 			fail_msg("no place: %s", err.message);
 		assert_true(r == 0 || r == -EINVAL);

@@ -162,11 +162,20 @@ static void make_dir(const struct fixture *f, const char *name)
 	assert_int_equal(mkdir(at(f, name, buf), 0755), 0);
 }
 
+static const struct ig_manifest_source *source_at(const char *path)
+{
+	static struct ig_manifest_source source;
+
+	source = (struct ig_manifest_source){.path = path, .policy_namespace = "gate"};
+	return &source;
+}
+
 static void start(struct fixture *f)
 {
 	struct ig_err err = {};
 
-	if (ig_manifest_dir_new(f->base, f->path, f->store, on_report, f, &f->dir, &err) != 0)
+	if (ig_manifest_dir_new(
+		    f->base, source_at(f->path), f->store, on_report, f, &f->dir, &err) != 0)
 		fail_msg("%s", err.message);
 }
 
@@ -229,17 +238,18 @@ static void test_cannot_start(void **state)
 	struct ig_err err = {};
 	char buf[PATH_MAX];
 
-	assert_int_equal(ig_manifest_dir_new(f->base, at(f, "none", buf), f->store, on_report, f,
-				 &f->dir, &err),
+	assert_int_equal(ig_manifest_dir_new(f->base, source_at(at(f, "none", buf)), f->store,
+				 on_report, f, &f->dir, &err),
 		-ENOENT);
 	assert_string_equal(err.file, buf);
 	assert_non_null(strstr(err.message, "No such file"));
 	write_file(f, "file", "");
-	assert_int_equal(ig_manifest_dir_new(f->base, at(f, "file", buf), f->store, on_report, f,
-				 &f->dir, &err),
+	assert_int_equal(ig_manifest_dir_new(f->base, source_at(at(f, "file", buf)), f->store,
+				 on_report, f, &f->dir, &err),
 		-ENOTDIR);
 	assert_int_equal(
-		ig_manifest_dir_new(f->base, "", f->store, on_report, f, &f->dir, &err), -ENOENT);
+		ig_manifest_dir_new(f->base, source_at(""), f->store, on_report, f, &f->dir, &err),
+		-ENOENT);
 	assert_null(f->dir);
 	assert_int_equal(f->n_reports, 0);
 }
@@ -766,14 +776,33 @@ static void test_check(void **state)
 	write_file(f, "b.yaml", POD("y") POD("x"));
 	write_file(f, "c.yaml", BROKEN);
 	write_file(f, "d.yaml", POD("d"));
-	assert_int_equal(ig_manifest_dir_check(f->path, on_report, f, &err), 2);
+	assert_int_equal(ig_manifest_dir_check(source_at(f->path), on_report, f, &err), 2);
 	assert_int_equal(f->n_reports, 4);
 	assert_int_equal(ig_store_count(f->store, IG_OBJECT_POD), 0);
 	remove_file(f, "b.yaml");
 	remove_file(f, "c.yaml");
-	assert_int_equal(ig_manifest_dir_check(f->path, NULL, NULL, &err), 0);
-	assert_int_equal(ig_manifest_dir_check(at(f, "none", buf), on_report, f, &err), -ENOENT);
+	assert_int_equal(ig_manifest_dir_check(source_at(f->path), NULL, NULL, &err), 0);
+	assert_int_equal(
+		ig_manifest_dir_check(source_at(at(f, "none", buf)), on_report, f, &err), -ENOENT);
 	assert_string_equal(err.file, buf);
+}
+
+/* What reaches beyond a namespace is refused in all but the one that governs the cluster. */
+static void test_policy_namespace(void **state)
+{
+	static const char policy[] =
+		"apiVersion: imdsgate.dev/v1alpha1\nkind: MetadataPolicy\nmetadata: {name: p, namespace: %s}\nspec: {subject: Host}\n";
+	struct fixture *f = *state;
+	char text[256];
+
+	(void)snprintf(text, sizeof(text), policy, "gate");
+	write_file(f, "a.yaml", text);
+	(void)snprintf(text, sizeof(text), policy, "shop");
+	write_file(f, "b.yaml", text);
+	start(f);
+	assert_int_equal(ig_store_count(f->store, IG_OBJECT_METADATA_POLICY), 1);
+	assert_int_equal(ig_manifest_dir_bad_files(f->dir), 1);
+	assert_int_equal(ig_manifest_dir_check(source_at(f->path), NULL, NULL, NULL), 1);
 }
 
 /* A slash at the end of the path is not doubled in reports, and the store outlives the rest. */
@@ -784,8 +813,8 @@ static void test_trailing_slash(void **state)
 	char buf[PATH_MAX];
 
 	write_file(f, "a.yaml", POD("a"));
-	assert_int_equal(
-		ig_manifest_dir_new(f->base, at(f, "", buf), f->store, on_report, f, &f->dir, &err),
+	assert_int_equal(ig_manifest_dir_new(f->base, source_at(at(f, "", buf)), f->store,
+				 on_report, f, &f->dir, &err),
 		0);
 	expect_report(f, 0, "a.yaml", 0, 1);
 	f->dir = ig_manifest_dir_free(f->dir);
@@ -820,6 +849,7 @@ int main(void)
 		DIR_TEST(test_parent_gone),
 		DIR_TEST(test_overflow),
 		DIR_TEST(test_check),
+		DIR_TEST(test_policy_namespace),
 		DIR_TEST(test_trailing_slash),
 	};
 

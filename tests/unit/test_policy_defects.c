@@ -23,7 +23,7 @@ static void test_defect_empty_selector(void **state)
 
 	(void)state;
 	assert_int_equal(ig_store_new(&s), 0);
-	assert_int_equal(ig_manifest_parse("test", text, strlen(text), &set, NULL), 0);
+	assert_int_equal(ig_manifest_parse("test", text, strlen(text), NULL, &set, NULL), 0);
 	set_text(&set->bindings[0].selector, "");
 	assert_int_equal(ig_store_replace(s, "test", set, NULL), 0);
 	expect_no(ask(s, "default", "bare", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
@@ -68,7 +68,8 @@ static void test_defect_finished_pod(void **state)
 		struct ig_object_set *set = NULL;
 
 		assert_int_equal(ig_store_new(&s), 0);
-		assert_int_equal(ig_manifest_parse("test", text, strlen(text), &set, NULL), 0);
+		assert_int_equal(
+			ig_manifest_parse("test", text, strlen(text), NULL, &set, NULL), 0);
 		for (size_t i = 0; i < set->n_pods; i++)
 			set->pods[i].finished = finished;
 		assert_int_equal(ig_store_replace(s, "test", set, NULL), 0);

@@ -811,7 +811,7 @@ static void test_parse_out_of_memory(void **state)
 	(void)state;
 	do {
 		allocations_left = n++;
-		r = ig_manifest_parse("f", text, strlen(text), &set, &err);
+		r = ig_manifest_parse("f", text, strlen(text), NULL, &set, &err);
 		allocations_left = -1;
 		assert_true(r == 0 || r == -ENOMEM);
 		assert_true(r == 0 || !set);

@@ -41,7 +41,9 @@ static void print_report(const struct ig_manifest_report *report, void *userdata
 static int check_config(const struct ig_options *options)
 {
 	struct ig_err err = {};
-	int bad = ig_manifest_dir_check(options->manifests, print_report, NULL, &err);
+	const struct ig_manifest_source source = {
+		.path = options->manifests, .policy_namespace = options->policy.policy_namespace};
+	int bad = ig_manifest_dir_check(&source, print_report, NULL, &err);
 
 	if (bad < 0)
 		return print_error(&err, EXIT_CHECK);

@@ -371,13 +371,15 @@ static int start_link(struct server *s)
 static int start_objects(struct server *s, struct ig_err *err)
 {
 	struct ig_agent *agent = &s->agent;
+	const struct ig_manifest_source source = {.path = agent->options->manifests,
+		.policy_namespace = agent->options->policy.policy_namespace};
 	int r = ig_store_new(&agent->store);
 
 	if (r < 0)
 		return r;
 	ig_store_set_listener(agent->store, on_policy_changed, agent);
-	return ig_manifest_dir_new(agent->base, agent->options->manifests, agent->store,
-		on_manifest, agent, &agent->manifests, err);
+	return ig_manifest_dir_new(
+		agent->base, &source, agent->store, on_manifest, agent, &agent->manifests, err);
 }
 
 static int start(struct server *s, struct opened *opened, struct ig_err *err)

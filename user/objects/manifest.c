@@ -37,14 +37,17 @@ static int read_document(
 	return ig_validator_add(reading->validator, ig_yaml_root(doc), reading->set, reterr_err);
 }
 
-int ig_manifest_parse(const char *name, const char *text, size_t len,
+int ig_manifest_parse(const char *name, const char *text, size_t len, const char *policy_namespace,
 	struct ig_object_set **ret_set, struct ig_err *reterr_err)
 {
 	_cleanup_(ig_object_set_freep) struct ig_object_set *set = ig_object_set_new();
 	_cleanup_(ig_validator_freep) struct ig_validator *validator = NULL;
 	struct reading reading = {.set = set};
-	const struct ig_validate_options options = {
-		.file = name, .locate = locate, .userdata = &reading, .cgroups = true};
+	const struct ig_validate_options options = {.file = name,
+		.locate = locate,
+		.userdata = &reading,
+		.cgroups = true,
+		.policy_namespace = policy_namespace};
 	int r;
 
 	if (len > IG_MANIFEST_FILE_BYTES)

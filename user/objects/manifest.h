@@ -17,9 +17,9 @@
 struct event_base;
 struct ig_manifest_dir;
 
-/* Parses one file's text. `name` is used in messages. 0, or -EINVAL / -E2BIG / -ENOMEM with
- * *reterr_err. */
-int ig_manifest_parse(const char *name, const char *text, size_t len,
+/* Parses one file's text. `name` is used in messages; policy_namespace: as in validate.h. 0, or
+ * -EINVAL / -E2BIG / -ENOMEM with *reterr_err. */
+int ig_manifest_parse(const char *name, const char *text, size_t len, const char *policy_namespace,
 	struct ig_object_set **ret_set, struct ig_err *reterr_err);
 
 struct ig_manifest_report {
@@ -29,6 +29,12 @@ struct ig_manifest_report {
 	size_t objects;		     /* now in force from this file; 0 when error != 0 */
 	size_t ignored;		     /* objects of other API groups that were passed over */
 };
+
+struct ig_manifest_source {
+	const char *path;	      /* of the directory; copied */
+	const char *policy_namespace; /* as in validate.h; outlives what is made from this */
+};
+
 typedef void ig_manifest_reported(const struct ig_manifest_report *report, void *userdata);
 
 /* Reads the directory now (so the store is filled when this returns) and follows it. Files that are
@@ -39,9 +45,9 @@ typedef void ig_manifest_reported(const struct ig_manifest_report *report, void 
  * Symbolic links are followed as long as they stay inside the directory (as a mounted ConfigMap's
  * do). A directory that goes away is reported, its objects stay in force, and it is read again when
  * a directory of that path appears. */
-int ig_manifest_dir_new(struct event_base *base, const char *path, struct ig_store *store,
-	ig_manifest_reported *reported, void *userdata, struct ig_manifest_dir **ret,
-	struct ig_err *reterr_err);
+int ig_manifest_dir_new(struct event_base *base, const struct ig_manifest_source *source,
+	struct ig_store *store, ig_manifest_reported *reported, void *userdata,
+	struct ig_manifest_dir **ret, struct ig_err *reterr_err);
 struct ig_manifest_dir *ig_manifest_dir_free(struct ig_manifest_dir *dir);
 
 /* Files whose last read failed. */
@@ -50,5 +56,5 @@ size_t ig_manifest_dir_bad_files(const struct ig_manifest_dir *dir);
 /* For --check-config: reads every file, calls `reported` for each, keeps nothing. Returns how many
  * files were wrong (clashes between files included), or a negative errno when the directory cannot
  * be read. */
-int ig_manifest_dir_check(const char *path, ig_manifest_reported *reported, void *userdata,
-	struct ig_err *reterr_err);
+int ig_manifest_dir_check(const struct ig_manifest_source *source, ig_manifest_reported *reported,
+	void *userdata, struct ig_err *reterr_err);

@@ -262,9 +262,9 @@ static int start(struct ig_manifest_dir *dir, struct event_base *base, struct ig
 	return 0;
 }
 
-int ig_manifest_dir_new(struct event_base *base, const char *path, struct ig_store *store,
-	ig_manifest_reported *reported, void *userdata, struct ig_manifest_dir **ret,
-	struct ig_err *reterr_err)
+int ig_manifest_dir_new(struct event_base *base, const struct ig_manifest_source *source,
+	struct ig_store *store, ig_manifest_reported *reported, void *userdata,
+	struct ig_manifest_dir **ret, struct ig_err *reterr_err)
 {
 	_cleanup_(ig_manifest_dir_freep) struct ig_manifest_dir *dir = calloc(1, sizeof(*dir));
 	int r = -ENOMEM;
@@ -273,12 +273,12 @@ int ig_manifest_dir_new(struct event_base *base, const char *path, struct ig_sto
 		dir->fd = dir->wd = -1;
 		dir->reported = reported;
 		dir->userdata = userdata;
-		dir->path = strdup(path);
+		dir->path = strdup(source->path);
 	}
 	if (dir && dir->path)
-		r = ig_manifest_scan_new(path, store, reported, userdata, &dir->scan);
+		r = ig_manifest_scan_new(source, store, reported, userdata, &dir->scan);
 	if (r < 0)
-		return ig_err_at(reterr_err, r, path, 0, 0, "out of memory");
+		return ig_err_at(reterr_err, r, source->path, 0, 0, "out of memory");
 	r = start(dir, base, reterr_err);
 	if (r < 0)
 		return r;
@@ -293,8 +293,8 @@ size_t ig_manifest_dir_bad_files(const struct ig_manifest_dir *dir)
 
 IG_DEFINE_CLEANUP(struct ig_store *, ig_store_free);
 
-int ig_manifest_dir_check(
-	const char *path, ig_manifest_reported *reported, void *userdata, struct ig_err *reterr_err)
+int ig_manifest_dir_check(const struct ig_manifest_source *source, ig_manifest_reported *reported,
+	void *userdata, struct ig_err *reterr_err)
 {
 	/* the store is declared first and so freed last */
 	_cleanup_(ig_store_freep) struct ig_store *store = NULL;
@@ -302,9 +302,9 @@ int ig_manifest_dir_check(
 	int r = ig_store_new(&store);
 
 	if (r == 0)
-		r = ig_manifest_scan_new(path, store, reported, userdata, &scan);
+		r = ig_manifest_scan_new(source, store, reported, userdata, &scan);
 	if (r < 0)
-		return ig_err_at(reterr_err, r, path, 0, 0, "out of memory");
+		return ig_err_at(reterr_err, r, source->path, 0, 0, "out of memory");
 	r = ig_manifest_scan_run(scan, true, reterr_err);
 	return r < 0 ? r : (int)ig_manifest_scan_bad(scan);
 }

@@ -54,7 +54,8 @@ struct file {
 };
 
 struct ig_manifest_scan {
-	char *path; /* owned */
+	char *path;		      /* owned */
+	const char *policy_namespace; /* the source's */
 	struct ig_store *store;
 	ig_manifest_reported *reported;
 	void *userdata;
@@ -81,16 +82,17 @@ static bool is_manifest_name(const char *name)
 	       (len > 4 && strcmp(name + len - 4, ".yml") == 0);
 }
 
-int ig_manifest_scan_new(const char *path, struct ig_store *store, ig_manifest_reported *reported,
-	void *userdata, struct ig_manifest_scan **ret)
+int ig_manifest_scan_new(const struct ig_manifest_source *source, struct ig_store *store,
+	ig_manifest_reported *reported, void *userdata, struct ig_manifest_scan **ret)
 {
 	_cleanup_(ig_manifest_scan_freep) struct ig_manifest_scan *scan = calloc(1, sizeof(*scan));
 
 	if (!scan)
 		return -ENOMEM;
-	scan->path = strdup(path);
+	scan->path = strdup(source->path);
 	if (!scan->path)
 		return -ENOMEM;
+	scan->policy_namespace = source->policy_namespace;
 	scan->store = store;
 	scan->reported = reported;
 	scan->userdata = userdata;
@@ -274,7 +276,7 @@ static int load(const struct ig_manifest_scan *scan, const struct file *file, in
 	r = read_text(fd, &text, &len);
 	if (r < 0)
 		return open_error(file, r, err);
-	r = ig_manifest_parse(file->path, text, len, &set, err);
+	r = ig_manifest_parse(file->path, text, len, scan->policy_namespace, &set, err);
 	if (r < 0)
 		return r;
 	ret_counts->objects = ig_object_set_count(set);

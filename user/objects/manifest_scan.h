@@ -12,9 +12,9 @@
 
 struct ig_manifest_scan;
 
-/* path is copied; store outlives the result. */
-int ig_manifest_scan_new(const char *path, struct ig_store *store, ig_manifest_reported *reported,
-	void *userdata, struct ig_manifest_scan **ret);
+/* store outlives the result. */
+int ig_manifest_scan_new(const struct ig_manifest_source *source, struct ig_store *store,
+	ig_manifest_reported *reported, void *userdata, struct ig_manifest_scan **ret);
 struct ig_manifest_scan *ig_manifest_scan_free(struct ig_manifest_scan *scan);
 IG_DEFINE_CLEANUP(struct ig_manifest_scan *, ig_manifest_scan_free);
 
