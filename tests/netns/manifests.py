@@ -2,8 +2,9 @@
 are the lab's as well, so that a token can be told by its appid claim."""
 
 import dataclasses
+import json
 
-NAMESPACE = "demo"
+NAMESPACE, POLICY_NAMESPACE = "demo", "imdsgate-system"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,6 +70,12 @@ metadata:
 spec:
   podLabels:
 {pairs}"""
+
+
+def policy(name, namespace=NAMESPACE, **spec):
+    """spec: the fields as they are in the manifest; JSON is YAML as well."""
+    return json.dumps({"apiVersion": "imdsgate.dev/v1alpha1", "kind": "MetadataPolicy",
+                       "metadata": {"name": name, "namespace": namespace}, "spec": spec}) + "\n"
 
 
 def pod(name, uid="", cgroup="", labels=None, host_network=False):

@@ -144,6 +144,8 @@ const struct ig_pod *ig_serve_find_pod(
 /* An opaque number of the calling workload, for queues that serve workloads in turn. Not the cgroup
  * that the kernel found for it: one entry may stand for many pods. */
 uint64_t ig_serve_fairness(const struct ig_gate_conn *conn);
+/* The same for a pod; NULL: for the caller that is in none. */
+uint64_t ig_serve_workload_number(const struct ig_gate_conn *conn, const struct ig_pod *pod);
 struct ig_tally_counts ig_serve_counts(const struct ig_serve *serve, const struct ig_pod *pod);
 
 /* ---- host_token.c ---- */

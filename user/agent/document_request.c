@@ -15,7 +15,6 @@ struct ig_document_request {
 	struct ig_request_facts facts;
 	struct ig_imds_document document;
 	struct ig_policy_note policy;
-	bool policy_counted; /* against the rate that a policy sets */
 	struct ig_documents_waiter *waiter;
 };
 
@@ -95,13 +94,14 @@ static const char *why_unknown(const struct ig_gate_conn *conn)
 	return conn->facts.cgroup_path ? "unknown_workload" : "unknown_cgroup";
 }
 
-static bool within_policy_rate(
-	struct ig_document_request *x, const struct ig_policy_verdict *verdict)
+/* Without a policy it is the gate itself that keeps the host out or the route shut. */
+static const char *why_denied(
+	const struct ig_gate_conn *conn, const struct ig_policy_verdict *verdict)
 {
-	if (x->policy_counted)
-		return true;
-	x->policy_counted = true;
-	return ig_permit_within_rate(x->conn, verdict);
+	if (verdict->policy)
+		return verdict->reason;
+	return verdict->reason == ig_policy_denial_name(IG_POLICY_DENIES_HOST) ? why_unknown(conn)
+									       : "route_denied";
 }
 
 /* The decision: may this workload have that document? The only place that decides it, for every
@@ -119,16 +119,11 @@ static bool is_permitted(struct ig_document_request *x)
 	verdict = ig_permit_document(
 		x->conn, pod, x->document.path, x->document.route == IG_IMDS_ROUTE_INSTANCE);
 	ig_permit_note(&verdict, &x->policy);
-	if (!pod && !verdict.policy)
-		finish_error(x, IG_AUDIT_DENY, IG_IMDS_ERROR_FORBIDDEN, why_unknown(x->conn));
-	else if (verdict.outcome == IG_POLICY_VERDICT_NEEDS_CONTAINER)
+	if (verdict.outcome == IG_POLICY_VERDICT_NEEDS_CONTAINER)
 		await_or_refuse(x, "container_not_known");
 	else if (verdict.outcome != IG_POLICY_VERDICT_ALLOW)
-		/* without a policy it is the gate itself that keeps the route shut */
-		finish_error(x, IG_AUDIT_DENY, IG_IMDS_ERROR_FORBIDDEN,
-			verdict.policy ? verdict.reason : "route_denied");
-	else if (!within_policy_rate(x, &verdict))
-		finish_error(x, IG_AUDIT_DENY, IG_IMDS_ERROR_TOO_MANY, "rate_limited_by_policy");
+		finish_error(
+			x, IG_AUDIT_DENY, IG_IMDS_ERROR_FORBIDDEN, why_denied(x->conn, &verdict));
 	else
 		return true;
 	return false;

@@ -443,19 +443,21 @@ static void decide_without_container(struct ig_exchange *x)
 {
 	static const char reason[] = "container_not_known";
 
-	switch (ig_serve_await_pod(x->conn, true)) {
+	/* of a pod that is asked for by another no container will ever be known */
+	switch (is_on_behalf(x) ? IG_PATIENCE_NONE : ig_serve_await_pod(x->conn, true)) {
 	case IG_PATIENCE_WAITS: return;
 	case IG_PATIENCE_OVER: fail(x, IG_IMDS_ERROR_UNAVAILABLE, reason, NULL); return;
 	case IG_PATIENCE_NONE: deny(x, IG_IMDS_ERROR_FORBIDDEN, reason);
 	}
 }
 
-static bool within_policy_rate(struct ig_exchange *x, const struct ig_policy_verdict *verdict)
+static bool within_policy_rate(
+	struct ig_exchange *x, const struct ig_pod *pod, const struct ig_policy_verdict *verdict)
 {
 	if (x->policy_counted)
 		return true;
 	x->policy_counted = true;
-	return ig_permit_within_rate(x->conn, verdict);
+	return ig_permit_within_rate(x->conn, pod, verdict);
 }
 
 /* What policies say. false: the exchange has ended, or waits. identity NULL: one of the node's. */
@@ -471,7 +473,7 @@ static bool is_permitted(
 	case IG_POLICY_VERDICT_ALLOW: break;
 	default: deny(x, IG_IMDS_ERROR_FORBIDDEN, verdict.reason); return false;
 	}
-	if (within_policy_rate(x, &verdict))
+	if (within_policy_rate(x, pod, &verdict))
 		return true;
 	deny(x, IG_IMDS_ERROR_TOO_MANY, "rate_limited_by_policy");
 	return false;

@@ -133,15 +133,32 @@ static void info_without_pod(struct ig_info_request *x)
 	}
 }
 
+/* Which container it is decides, and the pod's status does not say it (yet). */
+static void info_without_container(struct ig_info_request *x)
+{
+	static const char reason[] = "container_not_known";
+
+	switch (ig_serve_await_pod(x->conn, true)) {
+	case IG_PATIENCE_WAITS: return;
+	case IG_PATIENCE_OVER:
+		info_fail(x, IG_AUDIT_ERROR, reason, IG_IMDS_ERROR_UNAVAILABLE);
+		return;
+	case IG_PATIENCE_NONE: info_fail(x, IG_AUDIT_DENY, reason, IG_IMDS_ERROR_FORBIDDEN);
+	}
+}
+
+/* pod NULL: a process of the host. false: the request has ended, or waits. */
 static bool info_is_permitted(struct ig_info_request *x, const struct ig_pod *pod)
 {
 	struct ig_policy_verdict verdict = ig_permit_document(x->conn, pod, INFO_PATH, true);
 
 	ig_permit_note(&verdict, &x->policy);
-	if (verdict.outcome == IG_POLICY_VERDICT_ALLOW)
+	if (!pod && !verdict.policy)
+		info_fail(x, IG_AUDIT_DENY, "unknown_workload", IG_IMDS_ERROR_IDENTITY_NOT_FOUND);
+	else if (verdict.outcome == IG_POLICY_VERDICT_ALLOW)
 		return true;
-	if (verdict.outcome == IG_POLICY_VERDICT_NEEDS_CONTAINER)
-		info_without_pod(x);
+	else if (verdict.outcome == IG_POLICY_VERDICT_NEEDS_CONTAINER)
+		info_without_container(x);
 	else
 		info_fail(x, IG_AUDIT_DENY, verdict.reason, IG_IMDS_ERROR_FORBIDDEN);
 	return false;
@@ -168,14 +185,14 @@ void ig_info_decide(struct ig_info_request *x)
 	const struct ig_identity_defaults *defaults = &agent->options->identity_defaults;
 	const struct ig_identity *identity = NULL;
 
-	if (!pod) {
+	if (!pod && !ig_permit_is_host(x->conn, pod)) {
 		info_without_pod(x);
 		return;
 	}
-	x->conn->had_pod = true;
+	x->conn->had_pod |= pod != NULL;
 	if (!info_is_permitted(x, pod))
 		return;
-	if (ig_policy_exception(agent->store, pod, &agent->options->policy))
+	if (!pod || ig_policy_exception(agent->store, pod, &agent->options->policy))
 		info_learn(x, NULL, NULL);
 	else if (ig_policy_candidates(agent->store, pod, &agent->options->policy, &identity, 1) ==
 		 0)

@@ -12,6 +12,8 @@
 #include "base/clock.h"
 #include "workload/cgroup.h"
 
+#define FNV_PRIME 0x100000001b3ULL
+
 /* The name that the pod's declaration gives the caller's container; NULL: its status does not say
  * yet (or it has none, as a cgroup that a manifest declares). */
 static const char *container_name(const struct ig_gate_conn *conn, const struct ig_pod *pod)
@@ -85,12 +87,17 @@ bool ig_permit_is_host(const struct ig_gate_conn *conn, const struct ig_pod *pod
 	       ig_cgroup_parse_pod(conn->facts.cgroup_path, &in) < 0;
 }
 
-bool ig_permit_within_rate(const struct ig_gate_conn *conn, const struct ig_policy_verdict *verdict)
+bool ig_permit_within_rate(const struct ig_gate_conn *conn, const struct ig_pod *pod,
+	const struct ig_policy_verdict *verdict)
 {
-	if (!verdict->rate_per_sec)
+	uint32_t per_sec = verdict->rate_per_sec;
+	uint32_t burst = verdict->rate_burst ? verdict->rate_burst : per_sec;
+	uint64_t key = ig_serve_workload_number(conn, pod);
+
+	if (!per_sec)
 		return true;
-	return ig_rate_allow_at(conn->agent->policy_rate, ig_serve_fairness(conn),
-		verdict->rate_per_sec,
-		verdict->rate_burst ? verdict->rate_burst : verdict->rate_per_sec,
-		ig_clock_mono_usec());
+	key = (key ^ per_sec) * FNV_PRIME;
+	key = (key ^ burst) * FNV_PRIME;
+	return ig_rate_allow_at(
+		conn->agent->policy_rate, key, per_sec, burst, ig_clock_mono_usec());
 }

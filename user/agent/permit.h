@@ -33,6 +33,8 @@ void ig_permit_note(const struct ig_policy_verdict *verdict, struct ig_policy_no
 /* Is the caller a process of the host, in no pod? Only with its facts known. */
 bool ig_permit_is_host(const struct ig_gate_conn *conn, const struct ig_pod *pod);
 
-/* The rate that a verdict sets; true without one. Counts the request. */
-bool ig_permit_within_rate(
-	const struct ig_gate_conn *conn, const struct ig_policy_verdict *verdict);
+/* The rate that a verdict about tokens sets; true without one. Counts the request, for the pod
+ * whose token it is (NULL: a process of the host). A workload has a count of its own for each rate
+ * that applies to it: one identity's policy says nothing about another's. */
+bool ig_permit_within_rate(const struct ig_gate_conn *conn, const struct ig_pod *pod,
+	const struct ig_policy_verdict *verdict);

@@ -124,13 +124,16 @@ static uint64_t hash_text(uint64_t hash, const char *s)
 	return hash;
 }
 
-uint64_t ig_serve_fairness(const struct ig_gate_conn *conn)
+uint64_t ig_serve_workload_number(const struct ig_gate_conn *conn, const struct ig_pod *pod)
 {
-	const struct ig_pod *pod = ig_serve_pod_of(conn);
-
 	if (!pod)
 		return conn->flow.caller.cgroup_id;
 	return hash_text(hash_text(0xcbf29ce484222325ULL, pod->namespace), pod->name);
+}
+
+uint64_t ig_serve_fairness(const struct ig_gate_conn *conn)
+{
+	return ig_serve_workload_number(conn, ig_serve_pod_of(conn));
 }
 
 /* ---- what may not be declared yet ---- */
