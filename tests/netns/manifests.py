@@ -72,6 +72,18 @@ spec:
 {pairs}"""
 
 
+def service_account(name, client_id):
+    return f"""\
+apiVersion: v1
+kind: ServiceAccount
+metadata:
+  name: {name}
+  namespace: {NAMESPACE}
+  annotations:
+    azure.workload.identity/client-id: {client_id}
+"""
+
+
 def policy(name, namespace=NAMESPACE, **spec):
     """spec: the fields as they are in the manifest; JSON is YAML as well."""
     return json.dumps({"apiVersion": "imdsgate.dev/v1alpha1", "kind": "MetadataPolicy",

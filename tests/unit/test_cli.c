@@ -35,13 +35,31 @@
 	"\"objects\":{\"identities\":1,\"bindings\":2,\"exceptions\":0,\"pods\":4},\"manifests\":{\"dir\":\"/m\",\"bad_files\":0},"        \
 	"\"listeners\":5,\"connections\":6,\"tokens\":{\"cached\":1,\"hits\":2,\"misses\":3,\"stale\":4,\"upstream_calls\":5},"            \
 	"\"counters\":{\"flow_full\":0,\"wakeup\":17}}"
-#define WORKLOADS                                                                                                                          \
-	"[{\"namespace\":\"shop\",\"name\":\"cart-0\",\"uid\":\"u1\",\"cgroup\":\"/a\",\"cgroup_id\":\"123\",\"present\":true,"            \
-	"\"host_network\":false,\"excepted\":\"\",\"verdicts\":{\"imds\":\"redirect\",\"wireserver\":\"deny\",\"hostgaplugin\":\"deny\"}," \
+#define WORKLOADS                                                                                                                                 \
+	"[{\"namespace\":\"shop\",\"name\":\"cart-0\",\"uid\":\"u1\",\"cgroup\":\"/a\",\"cgroup_id\":\"123\",\"present\":true,"                   \
+	"\"host_network\":false,\"excepted\":\"\",\"verdicts\":{\"imds\":\"redirect\",\"wireserver\":\"deny\",\"hostgaplugin\":\"deny\"},"        \
+	"\"policies\":[{\"namespace\":\"shop\",\"name\":\"p\",\"mode\":\"enforce\"},{\"namespace\":\"gate\",\"name\":\"q\",\"mode\":\"audit\"}]," \
 	"\"identities\":[\"shop/a\",\"shop/b\"]},{\"namespace\":\"kube-system\",\"name\":\"p\",\"excepted\":\"direct\",\"present\":false}]"
 #define WORKLOAD                                                                                                                             \
 	"{\"namespace\":\"shop\",\"name\":\"cart-0\",\"uid\":\"u1\",\"service_account\":\"sa\",\"labels\":{\"app\":\"c\\u202ert\",\"n\":1}," \
 	"\"identities\":[],\"bindings\":[{\"binding\":\"b1\",\"identity\":\"shop/a\",\"client_id\":\"c-1\"}],\"requests\":{\"allowed\":7,\"denied\":8,\"failed\":9}}"
+
+#define KUBERNETES                                                                                                                   \
+	"{\"kubernetes\":{\"synced\":false,\"resources\":{\"Pod\":{\"state\":\"synced\",\"objects\":12,\"rejected\":1,\"events\":9," \
+	"\"lists\":1,\"watches\":2,\"errors\":0,\"bytes\":99},\"AzureIdentity\":{\"state\":\"forbidden\"},"                          \
+	"\"MetadataPolicy\":{\"state\":\"absent\",\"objects\":0}}}}"
+#define EXPLANATION                                                                                                                                                     \
+	"{\"caller\":{\"kind\":\"pod\",\"namespace\":\"shop\",\"name\":\"cart-0\",\"service_account\":\"default\",\"host_network\":true,"                               \
+	"\"containers\":[{\"name\":\"server\",\"known\":true},{\"name\":\"x\",\"known\":false}],\"container\":\"server\",\"exe\":null},"                                \
+	"\"request\":{\"kind\":\"token\",\"resource\":\"https://vault.azure.net\",\"selector_kind\":\"client_id\",\"selector_value\":\"c-1\"},"                         \
+	"\"connection\":\"redirect\",\"steps\":[{\"rule\":\"label\",\"outcome\":\"set\",\"detail\":\"s\\u001b\",\"applies\":true},"                                     \
+	"{\"rule\":\"binding\",\"namespace\":\"shop\",\"name\":\"b1\",\"outcome\":\"gives_identity\",\"detail\":\"a\",\"applies\":true,\"chosen\":true},"               \
+	"{\"rule\":\"binding\",\"outcome\":\"omitted\",\"omitted\":3},"                                                                                                 \
+	"{\"rule\":\"cluster_policy\",\"namespace\":\"gate\",\"name\":\"p\",\"outcome\":\"resource_not_allowed\",\"mode\":\"audit\",\"applies\":true,\"chosen\":true}," \
+	"{\"rule\":\"namespace_policy\",\"name\":\"q\",\"outcome\":\"of_tomorrow\"},{\"rule\":\"verdict\",\"outcome\":\"would_deny\"}],"                                \
+	"\"identity\":{\"source\":\"entra_secret\",\"namespace\":\"shop\",\"name\":\"a\",\"client_id\":\"c-1\"},"                                                       \
+	"\"rate\":{\"per_second\":5,\"burst\":20,\"by\":\"policy\"},\"verdict\":\"%s\",\"reason\":\"%s\","                                                              \
+	"\"policy\":{\"namespace\":\"gate\",\"name\":\"p\"},\"would_deny\":%s}"
 
 static const char *const events[] = {
 	"{\"seq\":1,\"time\":\"2026-01-02T03:04:05.678901Z\",\"kind\":\"token.issued\",\"decision\":\"allow\",\"reason\":\"granted\",\"pod\":{\"namespace\":\"shop\",\"name\":\"cart-0\"},\"process\":{\"pid\":42,\"comm\":\"c\",\"exe\":\"/usr/bin/curl\"},\"request\":{\"resource\":\"https://vault.azure.net\",\"path\":\"/x\"},\"identity\":{\"name\":\"cart\"},\"latency_usec\":1234}\n",
@@ -92,6 +110,31 @@ static int run_show(struct ig_ctl_conn *conn, json_t *args, void *userdata, json
 	return *ret_result ? 0 : -EIO;
 }
 
+/* Answers by what is asked for; echoes the question in `asked`. */
+static int run_explain(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
+	struct ig_err *reterr_err)
+{
+	const char *name = json_string_value(json_object_get(args, "name"));
+	char text[4096];
+
+	(void)conn;
+	(void)userdata;
+	if (name && strcmp(name, "none") == 0)
+		return ig_err_set(reterr_err, -ENOENT, "no such pod");
+	if (name && strcmp(name, "denied") == 0)
+		(void)snprintf(
+			text, sizeof(text), EXPLANATION, "deny", "resource_not_allowed", "null");
+	else if (name && strcmp(name, "future") == 0)
+		(void)snprintf(text, sizeof(text), EXPLANATION, "maybe", "unsure", "null");
+	else
+		(void)snprintf(text, sizeof(text), EXPLANATION, "allow", "grant",
+			"\"resource_not_allowed\"");
+	*ret_result = json_loads(text, 0, NULL);
+	if (*ret_result)
+		(void)json_object_set(*ret_result, "asked", args);
+	return *ret_result ? 0 : -EIO;
+}
+
 static int run_tail(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
 	struct ig_err *reterr_err)
 {
@@ -113,6 +156,7 @@ static const struct ig_ctl_verb verbs[] = {
 	{"status", NULL, run_status},
 	{"workload", "list", run_list},
 	{"workload", "show", run_show},
+	{"explain", NULL, run_explain},
 	{"audit", "tail", run_tail},
 	{},
 };
@@ -261,6 +305,22 @@ static void test_wrong_usage(void **state)
 		"workload show a/b/c",
 		"workload show \xff/b",
 		"workload show a/b c/d",
+		"explain",
+		"explain --host a",
+		"explain a b",
+		"explain /a",
+		"explain a/",
+		"explain a/b/c",
+		"explain \xff",
+		"explain a --exe x",
+		"explain a --exe /\xff",
+		"explain a --path /x --resource y",
+		"explain a --path /x --client-id y",
+		"explain a --client-id x --object-id y",
+		"explain a --resource-id x --object-id y",
+		"explain a --resource x --resource y",
+		"explain --host --container x",
+		"explain a --container",
 		"workload list --namespace x",
 		"--bogus status",
 		"--json=1 status",
@@ -416,7 +476,7 @@ static void test_table_is_sound(void **state)
 static void test_agent_is_not_there(void **state)
 {
 	static const char *const rows[] = {
-		"status", "workload list", "workload show a/b", "audit tail"};
+		"status", "workload list", "workload show a/b", "explain a", "audit tail"};
 
 	(void)state;
 	for (size_t i = 0; i < IG_ARRAY_SIZE(rows); i++) {
@@ -461,10 +521,11 @@ static void test_status(void **state)
 		"policy epoch       3\n"
 		"listeners          5\n"
 		"connections        6\n"
-		"objects            identities 1, bindings 2, exceptions 0, pods 4\n"
+		"objects            identities 1, bindings 2, exceptions 0, pods 4, service accounts -, metadata policies -\n"
 		"manifests          directory /m, bad files 0\n"
 		"tokens             cached 1, hits 2, misses 3, stale 4, upstream calls 5, upstream errors -\n"
 		"audit              emitted -, chain -, lost by subscribers -, by kernel -\n"
+		"Kubernetes         -\n"
 		"counter flow_full  0\n"
 		"counter wakeup     17\n");
 }
@@ -488,9 +549,9 @@ static void test_workload_list(void **state)
 	(void)state;
 	assert_int_equal(output.status, IG_CLI_OK);
 	assert_string_equal(output.out,
-		"NAMESPACE    NAME    IMDS      WIRESERVER  HOSTGAPLUGIN  HOSTNET  EXCEPTED  PRESENT  IDENTITIES\n"
-		"shop         cart-0  redirect  deny        deny          no       -         yes      shop/a,shop/b\n"
-		"kube-system  p       -         -           -             -        direct    no       -\n");
+		"NAMESPACE    NAME    IMDS      WIRESERVER  HOSTGAPLUGIN  HOSTNET  EXCEPTED  PRESENT  POLICIES              IDENTITIES\n"
+		"shop         cart-0  redirect  deny        deny          no       -         yes      shop/p,gate/q(audit)  shop/a,shop/b\n"
+		"kube-system  p       -         -           -             -        direct    no       -                     -\n");
 }
 
 static void test_workload_show(void **state)
@@ -502,10 +563,130 @@ static void test_workload_show(void **state)
 	assert_non_null(strstr(output.out, "service account   sa\n"));
 	assert_non_null(strstr(output.out, "requests failed   9\n"));
 	assert_non_null(strstr(output.out, "identities        -\n"));
+	assert_non_null(strstr(output.out, "policies          -\n"));
 	assert_non_null(strstr(output.out, "label             app=c\\u202ert\n"));
 	assert_non_null(strstr(output.out, "label             n=\n"));
 	assert_non_null(
 		strstr(output.out, "binding           b1: identity shop/a, client id c-1\n"));
+}
+
+static void test_status_of_kubernetes(void **state)
+{
+	_cleanup_(json_decrefp) json_t *json = json_loads(KUBERNETES, 0, NULL);
+	_cleanup_(json_decrefp) json_t *unused = json_pack("{s:n}", "kubernetes");
+	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = IG_OUT_BYTES};
+
+	(void)state;
+	ig_cli_format_status(json, false, &b);
+	assert_int_equal(ig_buf_finish(&b), 0);
+	assert_non_null(
+		strstr(b.data, "Kubernetes        not synced yet: AzureIdentity forbidden\n"));
+	assert_non_null(strstr(b.data,
+		"  Pod             synced, objects 12, rejected 1, events 9, lists 1, watches 2, errors 0\n"));
+	assert_non_null(strstr(b.data, "  MetadataPolicy  absent, objects 0, rejected -, "));
+	ig_buf_reset(&b);
+	assert_int_equal(
+		json_object_set_new(json_object_get(json, "kubernetes"), "synced", json_true()), 0);
+	ig_cli_format_status(json, false, &b);
+	ig_cli_format_status(unused, false, &b);
+	assert_int_equal(ig_buf_finish(&b), 0);
+	assert_non_null(strstr(b.data, "Kubernetes        synced: AzureIdentity forbidden\n"));
+	assert_non_null(strstr(b.data, "not used\n"));
+}
+
+/* ---- explain --------------------------------------------------------------------------------- */
+
+static void test_explain(void **state)
+{
+	_cleanup_(output_done) struct output output = run("explain shop/cart-0");
+
+	(void)state;
+	assert_int_equal(output.status, IG_CLI_OK);
+	assert_string_equal(output.out,
+		"caller     pod shop/cart-0, ServiceAccount default, in the host's network; containers server, x (id not known yet)\n"
+		"container  server\n"
+		"program    -\n"
+		"asks for   a token for https://vault.azure.net, client_id c-1\n"
+		"\n"
+		"+  label                    the pod's label aadpodidbinding is: s\\x1b\n"
+		"*  binding         shop/b1  gives the AzureIdentity: a\n"
+		"-  binding                  3 more\n"
+		"*  cluster policy  gate/p   does not list the resource (audit)\n"
+		"-  policy          q        of_tomorrow\n"
+		"\n"
+		"identity  shop/a, client id c-1; tokens from Entra ID, by client secret\n"
+		"rate      5 a second, 20 at once, set by the policy\n"
+		"verdict   ALLOW: the pod may use this identity\n"
+		"          would be denied in mode Enforce: policy gate/p does not list the resource\n");
+}
+
+static void test_explain_exit(void **state)
+{
+	_cleanup_(output_done) struct output denied = run("explain denied");
+	_cleanup_(output_done) struct output future = run("explain future");
+	_cleanup_(output_done) struct output json = run("--json explain denied");
+
+	(void)state;
+	assert_int_equal(denied.status, IG_CLI_REFUSED);
+	assert_string_equal(denied.err, "");
+	assert_non_null(
+		strstr(denied.out, "verdict   DENY: policy gate/p does not list the resource\n"));
+	/* what is not known to be allowed is not */
+	assert_int_equal(future.status, IG_CLI_REFUSED);
+	assert_non_null(strstr(future.out, "verdict   maybe: unsure\n"));
+	assert_int_equal(json.status, IG_CLI_REFUSED);
+	json_decref(parse_line(json.out));
+	expect_error("explain none", IG_CLI_REFUSED, "ENOENT");
+}
+
+static void expect_question(const char *words, const char *question)
+{
+	_cleanup_(output_done) struct output output = run(words);
+	_cleanup_(json_decrefp) json_t *answer = parse_line(output.out);
+	_cleanup_(json_decrefp) json_t *expected = json_loads(question, 0, NULL);
+
+	assert_non_null(expected);
+	if (!json_equal(json_object_get(answer, "asked"), expected))
+		fail_msg("%s: %s", words, output.out);
+}
+
+static void test_explain_question(void **state)
+{
+	(void)state;
+	expect_question("--json explain a", "{\"namespace\":\"default\",\"name\":\"a\"}");
+	expect_question("--json explain --host --exe /x --resource r",
+		"{\"host\":true,\"exe\":\"/x\",\"resource\":\"r\"}");
+	expect_question("--json explain n/a --path /metadata/instance --container c",
+		"{\"namespace\":\"n\",\"name\":\"a\",\"path\":\"/metadata/instance\",\"container\":\"c\"}");
+	expect_question("--json explain n/a --client-id 1",
+		"{\"namespace\":\"n\",\"name\":\"a\",\"client_id\":\"1\"}");
+	expect_question("--json explain n/a --object-id 1",
+		"{\"namespace\":\"n\",\"name\":\"a\",\"object_id\":\"1\"}");
+	expect_question("--json explain n/a --resource-id 1",
+		"{\"namespace\":\"n\",\"name\":\"a\",\"resource_id\":\"1\"}");
+}
+
+static void test_explain_colors(void **state)
+{
+	static const struct {
+		const char *verdict, *part;
+	} rows[] = {
+		{"allow", "verdict  \x1b[32mALLOW\x1b[0m: "},
+		{"pass", "verdict  \x1b[33mPASS\x1b[0m: "},
+		{"deny", "verdict  \x1b[31mDENY\x1b[0m: "},
+		{"\x1b[5m", "verdict  \\x1b[5m: "},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < IG_ARRAY_SIZE(rows); i++) {
+		_cleanup_(json_decrefp) json_t *json =
+			json_pack("{s:s,s:s}", "verdict", rows[i].verdict, "reason", "grant");
+		_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = IG_OUT_BYTES};
+
+		ig_cli_format_explanation(json, true, &b);
+		assert_int_equal(ig_buf_finish(&b), 0);
+		assert_non_null(strstr(b.data, rows[i].part));
+	}
 }
 
 /* Results that are not what was promised do no harm. */
@@ -521,9 +702,10 @@ static void test_results_of_another_shape(void **state)
 		_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = IG_OUT_BYTES};
 
 		assert_non_null(json);
-		ig_cli_format_status(json, &b);
-		ig_cli_format_workloads(json, &b);
-		ig_cli_format_workload(json, &b);
+		ig_cli_format_status(json, false, &b);
+		ig_cli_format_workloads(json, false, &b);
+		ig_cli_format_workload(json, false, &b);
+		ig_cli_format_explanation(json, true, &b);
 		ig_cli_format_event(json, true, &b);
 		assert_int_equal(ig_buf_finish(&b), 0);
 		assert_int_equal(b.data[b.len - 1], '\n');
@@ -825,6 +1007,11 @@ int main(void)
 		cmocka_unit_test(test_status_as_json),
 		cmocka_unit_test(test_workload_list),
 		cmocka_unit_test(test_workload_show),
+		cmocka_unit_test(test_status_of_kubernetes),
+		cmocka_unit_test(test_explain),
+		cmocka_unit_test(test_explain_exit),
+		cmocka_unit_test(test_explain_question),
+		cmocka_unit_test(test_explain_colors),
 		cmocka_unit_test(test_results_of_another_shape),
 		cmocka_unit_test(test_event_lines),
 		cmocka_unit_test(test_event_colors),

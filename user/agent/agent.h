@@ -9,7 +9,7 @@
  *	host_token.c lets programs of the node in and answers their requests for tokens of pods
  *	documents.c answers its requests for metadata documents
  *	records.c  turns connections, requests and kernel events into audit records
- *	verbs.c    answers the command-line tool
+ *	verbs*.c   answer the command-line tool
  */
 #pragma once
 

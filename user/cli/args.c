@@ -74,23 +74,35 @@ int ig_cli_print(const struct ig_cli *cli, struct ig_buf *b)
 	return IG_CLI_FAILED;
 }
 
-int ig_cli_ask(const struct ig_cli *cli, const char *noun, const char *verb, json_t *args,
-	void (*format)(const json_t *result, struct ig_buf *b))
+int ig_cli_request(const struct ig_cli *cli, const char *noun, const char *verb, json_t *args,
+	json_t **ret_result)
 {
-	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = IG_OUT_BYTES};
-	_cleanup_(json_decrefp) json_t *result = NULL;
 	struct ig_err err = {};
 	bool reached = false;
-	int r;
+	int r = ig_ctl_call(cli->socket_path, noun, verb, args, ret_result, &reached, &err);
 
-	r = ig_ctl_call(cli->socket_path, noun, verb, args, &result, &reached, &err);
-	if (r < 0)
-		return ig_cli_fail(cli, r, reached, err.message);
+	return r < 0 ? ig_cli_fail(cli, r, reached, err.message) : IG_CLI_OK;
+}
+
+int ig_cli_print_result(const struct ig_cli *cli, const json_t *result,
+	void (*format)(const json_t *result, bool color, struct ig_buf *b))
+{
+	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = IG_OUT_BYTES};
+
 	if (!cli->json)
-		format(result, &b);
+		format(result, cli->color, &b);
 	else if (ig_out_json(&b, result) < 0)
 		return ig_cli_fail(cli, -ENOMEM, true, "out of memory");
 	return ig_cli_print(cli, &b);
+}
+
+int ig_cli_ask(const struct ig_cli *cli, const char *noun, const char *verb, json_t *args,
+	void (*format)(const json_t *result, bool color, struct ig_buf *b))
+{
+	_cleanup_(json_decrefp) json_t *result = NULL;
+	int status = ig_cli_request(cli, noun, verb, args, &result);
+
+	return status == IG_CLI_OK ? ig_cli_print_result(cli, result, format) : status;
 }
 
 /* Is `word` this option? With "=", *ret_value is what follows, else NULL. */

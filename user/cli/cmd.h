@@ -70,9 +70,16 @@ int ig_cli_usage(const struct ig_cli *cli, const struct ig_cli_verb *verb, const
 int ig_cli_fail(const struct ig_cli *cli, int code, bool reached, const char *message);
 /* Prints the buffer to stdout. A reader that has gone away is no failure. */
 int ig_cli_print(const struct ig_cli *cli, struct ig_buf *b);
-/* Asks the agent; prints the result as JSON or through `format`. args may be NULL, is borrowed. */
+/* Asks the agent and says what went wrong. args may be NULL, is borrowed; *ret_result is the
+ * caller's. */
+int ig_cli_request(const struct ig_cli *cli, const char *noun, const char *verb, json_t *args,
+	json_t **ret_result);
+/* As JSON or through `format`. */
+int ig_cli_print_result(const struct ig_cli *cli, const json_t *result,
+	void (*format)(const json_t *result, bool color, struct ig_buf *b));
+/* Both. */
 int ig_cli_ask(const struct ig_cli *cli, const char *noun, const char *verb, json_t *args,
-	void (*format)(const json_t *result, struct ig_buf *b));
+	void (*format)(const json_t *result, bool color, struct ig_buf *b));
 
 /* Help: everything (noun NULL), a noun (verb NULL) or one verb. -ENOENT when there is none. */
 int ig_cli_help(const char *noun, const char *verb, bool json, struct ig_buf *b);
@@ -87,9 +94,12 @@ int ig_cli_cmd_audit_tail(const struct ig_cli *cli, const struct ig_cli_args *ar
 extern const struct ig_cli_option ig_cli_audit_tail_options[];
 int ig_cli_cmd_audit_verify(const struct ig_cli *cli, const struct ig_cli_args *args);
 extern const struct ig_cli_option ig_cli_audit_verify_options[];
+int ig_cli_cmd_explain(const struct ig_cli *cli, const struct ig_cli_args *args);
+extern const struct ig_cli_option ig_cli_explain_options[];
 
 /* One event as one line for people, newline included. */
 void ig_cli_format_event(const json_t *event, bool color, struct ig_buf *b);
-void ig_cli_format_status(const json_t *status, struct ig_buf *b);
-void ig_cli_format_workloads(const json_t *list, struct ig_buf *b);
-void ig_cli_format_workload(const json_t *workload, struct ig_buf *b);
+void ig_cli_format_status(const json_t *status, bool color, struct ig_buf *b);
+void ig_cli_format_workloads(const json_t *list, bool color, struct ig_buf *b);
+void ig_cli_format_workload(const json_t *workload, bool color, struct ig_buf *b);
+void ig_cli_format_explanation(const json_t *explanation, bool color, struct ig_buf *b);

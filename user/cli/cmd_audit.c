@@ -27,12 +27,6 @@
 #define IDENTITY_WIDTH 20
 #define REASON_WIDTH   24
 
-#define COLOR_RED    "\033[31m"
-#define COLOR_GREEN  "\033[32m"
-#define COLOR_YELLOW "\033[33m"
-#define COLOR_DIM    "\033[2m"
-#define COLOR_OFF    "\033[0m"
-
 enum { NAMESPACE, POD, KIND, DECISION, COUNT, FOLLOW, SINCE, RUN };
 
 const struct ig_cli_option ig_cli_audit_tail_options[] = {
@@ -52,10 +46,10 @@ const struct ig_cli_option ig_cli_audit_tail_options[] = {
 static const struct {
 	const char *name, *word, *color;
 } decisions[] = {
-	{"allow", "ALLOW", COLOR_GREEN},
-	{"deny", "DENY", COLOR_RED},
-	{"error", "ERROR", COLOR_YELLOW},
-	{"none", "-", COLOR_DIM},
+	{"allow", "ALLOW", IG_OUT_GREEN},
+	{"deny", "DENY", IG_OUT_RED},
+	{"error", "ERROR", IG_OUT_YELLOW},
+	{"none", "-", IG_OUT_DIM},
 };
 
 struct tail {
@@ -78,7 +72,7 @@ static void put_decision(const json_t *event, bool color, struct ig_buf *b)
 	ig_buf_puts(b, decisions[i].word);
 	ig_out_pad(b, start, DECISION_WIDTH);
 	if (color)
-		ig_buf_puts(b, COLOR_OFF);
+		ig_buf_puts(b, IG_OUT_OFF);
 }
 
 static void put_string(const char *s, size_t width, struct ig_buf *b)

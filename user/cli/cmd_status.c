@@ -48,7 +48,9 @@ static const struct {
 } groups[] = {
 	{"objects", "objects",
 		{{"identities", "identities"}, {"bindings", "bindings"},
-			{"exceptions", "exceptions"}, {"pods", "pods"}}},
+			{"exceptions", "exceptions"}, {"pods", "pods"},
+			{"service accounts", "service_accounts"},
+			{"metadata policies", "metadata_policies"}}},
 	{"manifests", "manifests", {{"directory", "dir"}, {"bad files", "bad_files"}}},
 	{"tokens", "tokens",
 		{{"cached", "cached"}, {"hits", "hits"}, {"misses", "misses"}, {"stale", "stale"},
@@ -113,6 +115,64 @@ static void put_sinks(struct ig_out_table *table, const json_t *sinks)
 	}
 }
 
+/* What is missing, or that nothing is: watches whose state is another one than these. */
+static bool is_complete(const char *state)
+{
+	static const char *const complete[] = {"synced", "absent", "too_many"};
+
+	for (size_t i = 0; state && i < IG_ARRAY_SIZE(complete); i++)
+		if (strcmp(complete[i], state) == 0)
+			return true;
+	return false;
+}
+
+static void put_sync(struct ig_out_table *table, const json_t *kubernetes)
+{
+	const json_t *resources = json_object_get(kubernetes, "resources");
+	const char *kind, *state, *separator = ": ";
+	json_t *resource;
+
+	if (!json_is_object(kubernetes)) {
+		ig_out_cell_text(table, kubernetes ? "not used" : "-");
+		return;
+	}
+	ig_buf_puts(&table->cell,
+		json_is_true(json_object_get(kubernetes, "synced")) ? "synced" : "not synced yet");
+	json_object_foreach ((json_t *)resources, kind, resource) {
+		state = ig_out_get_string(resource, "state");
+		if (is_complete(state))
+			continue;
+		ig_buf_puts(&table->cell, separator);
+		ig_out_text(&table->cell, kind, strlen(kind));
+		ig_buf_putc(&table->cell, ' ');
+		ig_out_value(&table->cell, json_object_get(resource, "state"));
+		separator = ", ";
+	}
+	ig_out_cell(table);
+}
+
+static void put_kubernetes(struct ig_out_table *table, const json_t *kubernetes)
+{
+	static const char *const counts[] = {
+		"objects", "rejected", "events", "lists", "watches", "errors"};
+	const char *kind;
+	json_t *resource;
+
+	ig_out_cell_text(table, "Kubernetes");
+	put_sync(table, kubernetes);
+	json_object_foreach (json_object_get(kubernetes, "resources"), kind, resource) {
+		ig_buf_puts(&table->cell, "  ");
+		ig_out_text(&table->cell, kind, strlen(kind));
+		ig_out_cell(table);
+		ig_out_value(&table->cell, json_object_get(resource, "state"));
+		for (size_t i = 0; i < IG_ARRAY_SIZE(counts); i++) {
+			ig_buf_printf(&table->cell, ", %s ", counts[i]);
+			ig_out_value(&table->cell, json_object_get(resource, counts[i]));
+		}
+		ig_out_cell(table);
+	}
+}
+
 static void put_counters(struct ig_out_table *table, const json_t *counters)
 {
 	const char *name;
@@ -126,10 +186,11 @@ static void put_counters(struct ig_out_table *table, const json_t *counters)
 	}
 }
 
-void ig_cli_format_status(const json_t *status, struct ig_buf *b)
+void ig_cli_format_status(const json_t *status, bool color, struct ig_buf *b)
 {
 	_cleanup_(ig_out_table_done) struct ig_out_table table = IG_OUT_TABLE(2);
 
+	(void)color;
 	for (size_t i = 0; i < IG_ARRAY_SIZE(singles); i++) {
 		ig_out_cell_text(&table, singles[i].label);
 		ig_out_cell_value(&table, ig_out_get(status, singles[i].path));
@@ -142,6 +203,7 @@ void ig_cli_format_status(const json_t *status, struct ig_buf *b)
 	for (size_t i = 0; i < IG_ARRAY_SIZE(groups); i++)
 		put_group(&table, status, i);
 	put_sinks(&table, ig_out_get(status, "audit.sinks"));
+	put_kubernetes(&table, ig_out_get(status, "kubernetes"));
 	put_counters(&table, ig_out_get(status, "counters"));
 	ig_out_table_format(&table, b);
 }

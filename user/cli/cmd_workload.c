@@ -12,7 +12,7 @@
 #include "cli/out.h"
 
 static const struct {
-	const char *title, *path; /* path NULL: the identities */
+	const char *title, *path; /* path NULL: a list */
 } columns[] = {
 	{"NAMESPACE", "namespace"},
 	{"NAME", "name"},
@@ -22,6 +22,7 @@ static const struct {
 	{"HOSTNET", "host_network"},
 	{"EXCEPTED", "excepted"},
 	{"PRESENT", "present"},
+	{"POLICIES", NULL},
 	{"IDENTITIES", NULL},
 };
 
@@ -60,19 +61,47 @@ static void put_identities(struct ig_out_table *table, const json_t *list)
 	ig_out_cell(table);
 }
 
-void ig_cli_format_workloads(const json_t *list, struct ig_buf *b)
+/* The mode where it is not the usual one. */
+static void put_policies(struct ig_out_table *table, const json_t *list)
+{
+	const json_t *item;
+	size_t i;
+
+	json_array_foreach (list, i, item) {
+		const char *mode = ig_out_get_string(item, "mode");
+
+		if (i)
+			ig_buf_putc(&table->cell, ',');
+		ig_out_value(&table->cell, json_object_get(item, "namespace"));
+		ig_buf_putc(&table->cell, '/');
+		ig_out_value(&table->cell, json_object_get(item, "name"));
+		if (mode && strcmp(mode, "enforce") != 0) {
+			ig_buf_putc(&table->cell, '(');
+			ig_out_text(&table->cell, mode, strlen(mode));
+			ig_buf_putc(&table->cell, ')');
+		}
+	}
+	if (!json_array_size(list))
+		ig_buf_putc(&table->cell, '-');
+	ig_out_cell(table);
+}
+
+void ig_cli_format_workloads(const json_t *list, bool color, struct ig_buf *b)
 {
 	_cleanup_(ig_out_table_done) struct ig_out_table table =
 		IG_OUT_TABLE(IG_ARRAY_SIZE(columns));
 	const json_t *item;
 	size_t i;
 
+	(void)color;
 	for (size_t c = 0; c < IG_ARRAY_SIZE(columns); c++)
 		ig_out_cell_text(&table, columns[c].title);
 	json_array_foreach (list, i, item) {
 		for (size_t c = 0; c < IG_ARRAY_SIZE(columns); c++) {
 			if (columns[c].path)
 				ig_out_cell_value(&table, ig_out_get(item, columns[c].path));
+			else if (strcmp(columns[c].title, "POLICIES") == 0)
+				put_policies(&table, ig_out_get(item, "policies"));
 			else
 				put_identities(&table, ig_out_get(item, "identities"));
 		}
@@ -110,16 +139,19 @@ static void put_bindings(struct ig_out_table *table, const json_t *bindings)
 	}
 }
 
-void ig_cli_format_workload(const json_t *workload, struct ig_buf *b)
+void ig_cli_format_workload(const json_t *workload, bool color, struct ig_buf *b)
 {
 	_cleanup_(ig_out_table_done) struct ig_out_table table = IG_OUT_TABLE(2);
 
+	(void)color;
 	for (size_t i = 0; i < IG_ARRAY_SIZE(lines); i++) {
 		ig_out_cell_text(&table, lines[i].label);
 		ig_out_cell_value(&table, ig_out_get(workload, lines[i].path));
 	}
 	ig_out_cell_text(&table, "identities");
 	put_identities(&table, ig_out_get(workload, "identities"));
+	ig_out_cell_text(&table, "policies");
+	put_policies(&table, ig_out_get(workload, "policies"));
 	put_labels(&table, ig_out_get(workload, "labels"));
 	put_bindings(&table, ig_out_get(workload, "bindings"));
 	ig_out_table_format(&table, b);

@@ -10,6 +10,13 @@
 
 #include "base/buf.h"
 
+/* only where struct ig_cli's color says so */
+#define IG_OUT_RED    "\033[31m"
+#define IG_OUT_GREEN  "\033[32m"
+#define IG_OUT_YELLOW "\033[33m"
+#define IG_OUT_DIM    "\033[2m"
+#define IG_OUT_OFF    "\033[0m"
+
 #define IG_OUT_BYTES (64 * 1024 * 1024) /* limit of what one command prints at once */
 
 /* Control characters (C0, DEL, C1), bytes that are not UTF-8 and backslashes become \xNN and \\;

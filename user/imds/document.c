@@ -55,8 +55,8 @@ static bool is_plain_path(const char *path, size_t len)
 	return true;
 }
 
-/* The first segment in lower case, whatever the client wrote; the rest as it is. */
-static int copy_path(const struct ig_imds_target *target, char ret[IG_DOCUMENT_PATH_BYTES + 1])
+int ig_imds_document_path(
+	const struct ig_imds_target *target, char ret[static IG_DOCUMENT_PATH_BYTES + 1])
 {
 	static const char root[] = ROOT;
 	size_t root_len = sizeof(root) - 1;
@@ -114,7 +114,7 @@ int ig_imds_document_parse(const struct ig_http_request *req, const struct ig_im
 	struct ig_imds_document parsed = {.route = target->route};
 	enum ig_imds_error error;
 
-	if (!is_document_route(target->route) || copy_path(target, parsed.path) < 0)
+	if (!is_document_route(target->route) || ig_imds_document_path(target, parsed.path) < 0)
 		return fail(IG_IMDS_ERROR_NOT_FOUND, reterr_reply);
 	if (req->method != IG_HTTP_GET)
 		return fail(IG_IMDS_ERROR_METHOD, reterr_reply);

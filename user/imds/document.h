@@ -35,6 +35,11 @@ struct ig_imds_document {
 int ig_imds_document_parse(const struct ig_http_request *req, const struct ig_imds_target *target,
 	struct ig_imds_document *ret, struct ig_imds_reply *reterr_reply);
 
+/* The canonical path of a target that a route was found for: the first segment in lower case, the
+ * rest as it is. -EBADMSG when no document has such a name. */
+int ig_imds_document_path(
+	const struct ig_imds_target *target, char ret[static IG_DOCUMENT_PATH_BYTES + 1]);
+
 bool ig_imds_document_equal(const struct ig_imds_document *a, const struct ig_imds_document *b);
 
 /* The URL that asks for it. imds_url has no path. -EINVAL for what is never asked upstream, -E2BIG,

@@ -245,16 +245,6 @@ static void explain_identity(struct context *c, const struct ig_explain_request 
 
 /* ---- policies -------------------------------------------------------------------------------- */
 
-static const char *mode_name(enum ig_policy_mode mode)
-{
-	switch (mode) {
-	case IG_POLICY_MODE_ENFORCE: return "enforce";
-	case IG_POLICY_MODE_AUDIT: return "audit";
-	case IG_POLICY_MODE_OFF: return "disabled";
-	}
-	return "";
-}
-
 /* Others cannot count; those that were meant for the host show why they do not. */
 static bool policy_matters(const struct context *c, const struct ig_metadata_policy *policy)
 {
@@ -271,7 +261,7 @@ static struct ig_explain_step policy_step(const struct context *c, enum ig_expla
 	struct ig_explain_step s = step(rule, policy->namespace, policy->name, "allows");
 	const char *denial;
 
-	s.mode = mode_name(policy->mode);
+	s.mode = ig_policy_mode_name(policy->mode);
 	s.applies = !not_covered;
 	s.chosen = policy == deciding;
 	if (not_covered) {
@@ -314,7 +304,7 @@ static void explain_verdict(struct context *c)
 		v->policy ? v->policy->name : "",
 		v->would_deny ? "would_deny" : ig_policy_verdict_name(v->outcome));
 	s.detail = v->reason ? v->reason : "";
-	s.mode = v->policy ? mode_name(v->policy->mode) : "";
+	s.mode = v->policy ? ig_policy_mode_name(v->policy->mode) : "";
 	s.applies = s.chosen = true;
 	append(c->out, &s);
 }

@@ -342,3 +342,13 @@ const char *ig_policy_verdict_name(enum ig_policy_verdict_outcome outcome)
 
 	return (unsigned int)outcome < _IG_POLICY_VERDICT_MAX ? names[outcome] : "unknown";
 }
+
+const char *ig_policy_mode_name(enum ig_policy_mode mode)
+{
+	switch (mode) {
+	case IG_POLICY_MODE_AUDIT: return "audit";
+	case IG_POLICY_MODE_OFF: return "disabled";
+	case IG_POLICY_MODE_ENFORCE: break;
+	}
+	return "enforce";
+}

@@ -98,6 +98,9 @@ struct ig_policy_verdict ig_policy_check(const struct ig_store *store,
 /* "allow", "deny", "needs_container": a closed set. */
 const char *ig_policy_verdict_name(enum ig_policy_verdict_outcome outcome);
 
+/* "enforce", "audit", "disabled": a closed set. */
+const char *ig_policy_mode_name(enum ig_policy_mode mode);
+
 /* ---- the parts, for those who explain a verdict ---- */
 
 enum ig_policy_layer { IG_POLICY_LAYER_CLUSTER, IG_POLICY_LAYER_NAMESPACE, _IG_POLICY_LAYER_MAX };
