@@ -47,6 +47,8 @@
 	"/api/v1/pods?fieldSelector=x&watch=true&allowWatchBookmarks=true&resourceVersion=" rv     \
 	"&timeoutSeconds=" sec
 
+static bool from_cache; /* of the next watch */
+
 struct fixture {
 	struct event_base *base;
 	struct ig_kube_watch *watch;
@@ -208,6 +210,7 @@ static void start_with(
 		.query = "fieldSelector=x",
 		.fields = fields,
 		.metadata_only = metadata_only,
+		.from_cache = from_cache,
 		.mono_usec = fake_clock,
 		.random = fake_random};
 
@@ -711,6 +714,37 @@ static void test_server_down(void **state)
 	end(&f);
 }
 
+/* What may come from the API server's cache is never older than what was seen, and after a failure
+ * it is what is true. */
+static void test_from_cache(void **state)
+{
+	struct fixture f;
+
+	(void)state;
+	from_cache = true;
+	start(&f);
+	from_cache = false;
+	after(&f, 0, LIST_PATH "&resourceVersionMatch=NotOlderThan&resourceVersion=0");
+	/* the pages of a list are of one version: the token says which */
+	reply(&f, 200, LISTED("10", "next", OBJECT("a", "u1", "1")));
+	after(&f, 0, LIST_PATH "&continue=next");
+	reply(&f, 200, LISTED("10", "", OBJECT("b", "u2", "2")));
+	expect_heard(&f, TWO_HEARD);
+	after(&f, 0, WATCH_PATH("10", "300"));
+	now_usec += 60 * SEC;
+	reply(&f, 410, "");
+	expect_heard(&f, "stale (HTTP 410); ");
+	after(&f, 0, LIST_PATH "&resourceVersionMatch=NotOlderThan&resourceVersion=10");
+	/* a cluster that was set back is younger for ever */
+	reply(&f, 504, "");
+	expect_heard(&f, "stale (HTTP 504); ");
+	after(&f, MIN, LIST_PATH);
+	reply(&f, 200, TWO);
+	expect_heard(&f, TWO_HEARD);
+	after(&f, 0, WATCH_PATH("10", "300"));
+	end(&f);
+}
+
 /* No bookmarks come of a kind that nobody changes: silence alone is no failure. */
 static void test_silence(void **state)
 {
@@ -1124,6 +1158,7 @@ int main(void)
 		cmocka_unit_test(test_watch_ends_make_no_hot_loop),
 		cmocka_unit_test(test_relists_make_no_hot_loop),
 		cmocka_unit_test(test_server_down),
+		cmocka_unit_test(test_from_cache),
 		cmocka_unit_test(test_silence),
 		cmocka_unit_test(test_server_down_at_start),
 		cmocka_unit_test(test_watch_cut_inside_event),

@@ -29,6 +29,7 @@ struct resource {
 	const char *path;
 	bool of_node;	    /* only objects of this node are asked for */
 	bool metadata_only; /* nothing else is looked at */
+	bool from_cache;    /* there are too many for consistent reads */
 	const struct ig_kube_pick *fields;
 };
 
@@ -74,9 +75,10 @@ static const struct ig_kube_pick policy_fields[] = {
 #define IMDSGATE       "imdsgate.dev/v1alpha1"
 
 static const struct resource resources[] = {
-	{IG_OBJECT_POD, "v1", "/api/v1/pods", .of_node = true, .fields = pod_fields},
+	{IG_OBJECT_POD, "v1", "/api/v1/pods", .of_node = true, .from_cache = true,
+		.fields = pod_fields},
 	{IG_OBJECT_SERVICE_ACCOUNT, "v1", "/api/v1/serviceaccounts", .metadata_only = true,
-		.fields = account_fields},
+		.from_cache = true, .fields = account_fields},
 	{IG_OBJECT_IDENTITY, AADPODIDENTITY, "/apis/" AADPODIDENTITY "/azureidentities",
 		.fields = identity_fields},
 	{IG_OBJECT_BINDING, AADPODIDENTITY, "/apis/" AADPODIDENTITY "/azureidentitybindings",
@@ -349,6 +351,7 @@ static int start_feed(struct event_base *base, struct ig_kube_client *client, st
 	struct ig_kube_watch_options watch = {
 		.path = f->resource->path,
 		.metadata_only = f->resource->metadata_only,
+		.from_cache = f->resource->from_cache,
 		.fields = f->resource->fields,
 	};
 

@@ -28,13 +28,17 @@ static void put_base(struct ig_buf *path, const char *base, const char *query)
 		ig_buf_printf(path, "%s&", query);
 }
 
-void ig_kube_path_list(struct ig_buf *path, const char *base, const char *query, const char *next)
+void ig_kube_path_list(struct ig_buf *path, const char *base, const char *query, const char *next,
+	const char *at_least)
 {
 	put_base(path, base, query);
 	ig_buf_printf(path, "limit=%d", IG_KUBE_PAGE_OBJECTS);
 	if (next[0]) {
 		ig_buf_puts(path, "&continue=");
 		put_escaped(path, next);
+	} else if (at_least[0]) {
+		ig_buf_puts(path, "&resourceVersionMatch=NotOlderThan&resourceVersion=");
+		put_escaped(path, at_least);
 	}
 }
 

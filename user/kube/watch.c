@@ -198,6 +198,7 @@ static void complete_list(struct ig_kube_watch *watch, const char *resource_vers
 	watch->stats.lists++;
 	watch->refused = 0;
 	watch->quiet = false;
+	watch->list_failed = false;
 	ig_kube_watch_set_synced(watch);
 	schedule(watch, IG_KUBE_PHASE_WATCH, 0);
 }
@@ -222,6 +223,7 @@ static void turn_page(struct ig_kube_watch *watch, const char *next)
 static void list_done(struct ig_kube_watch *watch, const struct ig_http_response *response,
 	const struct ig_kube_reader *reader)
 {
+	watch->list_failed = true; /* until it is complete */
 	if (common_end(watch, response))
 		return;
 	if (response->error || response->status / 100 != 2) {
@@ -237,6 +239,7 @@ static void list_done(struct ig_kube_watch *watch, const struct ig_http_response
 		return;
 	}
 	watch->stats.heard_mono_usec = watch->options.mono_usec();
+	watch->list_failed = false;
 	if (ig_kube_reader_continue(reader)[0])
 		turn_page(watch, ig_kube_reader_continue(reader));
 	else
@@ -363,14 +366,19 @@ static int start_call(struct ig_kube_watch *watch, const struct ig_buf *path,
 static int start_list(struct ig_kube_watch *watch)
 {
 	_cleanup_(ig_buf_donep) struct ig_buf path = {};
+	const char *seen = watch->stats.resource_version;
+	const char *at_least = "";
 
+	if (watch->options.from_cache && !watch->list_failed)
+		at_least = seen[0] ? seen : "0";
 	if (!watch->next) {
 		watch->list++;
 		watch->pages = 0;
 		watch->stats.left_out = 0;
 	}
 	ig_buf_init(&path, IG_KUBE_PATH_BYTES);
-	ig_kube_path_list(&path, watch->path, watch->query, watch->next ? watch->next : "");
+	ig_kube_path_list(
+		&path, watch->path, watch->query, watch->next ? watch->next : "", at_least);
 	return start_call(watch, &path, IG_KUBE_BODY_LIST, LIST_ACCEPT, IG_KUBE_LIST_TIMEOUT_SEC,
 		IG_KUBE_LIST_IDLE_SEC);
 }

@@ -3,8 +3,8 @@
  * there. While the API server cannot be reached, what was known stays known. Nothing is reported as
  * gone before a whole list, a deletion event or a lasting 404 says so.
  *
- * Lists are consistent reads (no resourceVersion): the cache of an API server that lags could bring
- * back a binding that was deleted. Called by the agent's feeder, in its event loop.
+ * Lists are consistent reads unless from_cache is set: the cache of an API server that lags could
+ * bring back a binding that was deleted. Called by the agent's feeder, in its event loop.
  */
 #pragma once
 
@@ -41,6 +41,11 @@ struct ig_kube_watch_options {
 	/* Ask for metadata alone (PartialObjectMetadata): cheaper for the API server than dropping
 	 * the rest here. The right Accept header differs between list and watch. */
 	bool metadata_only;
+	/* Lists may come from the API server's cache: what they lack or have too many comes with
+	 * the watch. Not older than what was seen before; after a failure they are consistent
+	 * reads all the same. For what is many in a large cluster: a consistent read of the pods of
+	 * one node reads all pods there are. */
+	bool from_cache;
 	/* for tests; NULL: the real ones */
 	uint64_t (*mono_usec)(void);
 	uint64_t (*random)(uint64_t below); /* 0 … below - 1 */

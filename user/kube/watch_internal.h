@@ -37,6 +37,7 @@ struct ig_kube_watch {
 	struct ig_kube_call *call;     /* under way; NULL between calls */
 	struct ig_kube_reader *reader; /* owned; of that call */
 	uint64_t started_usec;
+	bool list_failed; /* the next one is a consistent read */
 	bool quiet; /* nothing was heard for so long that the next watch is to show whether it works
 		     */
 
