@@ -145,6 +145,8 @@ $(O)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(LIB)
 	$(call link,-lcmocka $(shell $(PKG_CONFIG) --libs libevent_extra) $(WRAP_test_$*))
 $(O)/tests/bpf/test_%: $(O)/tests/bpf/test_%.o $(LIB)
 	$(call link,-lcmocka $(WRAP_test_$*))
+$(O)/tests/kube/swarm: $(O)/tests/kube/swarm.o $(LIB)
+	$(call link)
 $(O)/tests/netns/%: $(O)/tests/netns/%.o $(LIB)
 	$(call link,$(shell $(PKG_CONFIG) --libs liburing 2>/dev/null))
 

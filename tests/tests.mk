@@ -50,6 +50,9 @@ $(KUBE_TOOLS): $(O)/.flags $(wildcard user/base/*.h)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 $(WARN) $(CFLAGS) -static -o $@ $(filter %.c,$^) $(if $(findstring dial,$@),-ljansson -luring)
 
+# the watches of many agents
+SWARM := $(O)/tests/kube/swarm
+
 .PHONY: test
 test: need-root ## install what is missing, build, run every suite (sudo)
 	@deploy/packages.sh test
@@ -101,14 +104,19 @@ e2e: need-root ## a real Kubernetes node (sudo; compiles Kubernetes, once)
 	+@$(SUBMAKE) e2e-programs
 	@tests/kube/build >/dev/null || [ $$? -eq 77 ] # 77: it cannot be had here, and the suite says so
 	@$(RUN) kube
+.PHONY: scale
+scale: need-root ## what the watches of many agents cost (sudo; compiles Kubernetes, once)
+	@deploy/packages.sh e2e
+	+@$(SUBMAKE) e2e-programs
+	@IG_BUILD=$(abspath $(O)) tests/kube/scale.py
 .PHONY: e2e-programs
-e2e-programs: $(PROGRAMS) $(LAB_IF_ANY) $(KUBE_TOOLS)
+e2e-programs: $(PROGRAMS) $(LAB_IF_ANY) $(KUBE_TOOLS) $(SWARM)
 
 .PHONY: clang-build
 clang-build: ## compile everything with clang, for its warnings
 	+@$(SUBMAKE) O=$(O)/clang CC=$(CLANG) clang-build-here
 .PHONY: clang-build-here
-clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(KUBE_TOOLS) $(UNIT_TESTS)
+clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(KUBE_TOOLS) $(SWARM) $(UNIT_TESTS)
 
 .PHONY: demo
 demo: need-root ## install what is missing, build, show the gate at work (sudo)

@@ -208,6 +208,9 @@ class Cluster:
     def _start(self, name, args):
         self._spawn(name, [f"{self.directory}/bin/{name}", *args])
 
+    def pid_of(self, name):
+        return self._running[name].pid
+
     def _wait_log(self, name, text, since=0, timeout=60):
         self._logs[name].wait_for(lambda line: text in line, since, timeout, f"'{text}' of {name}")
 
@@ -358,7 +361,8 @@ class Cluster:
 _place = {}  # arguments of Cluster(), once this process is in the box
 
 
-def _enter():
+def enter():
+    """This process goes into the box, for good."""
     directory = programs()
     _place.update(directory=directory, outside=box.enter(config.NODE))
 
@@ -378,7 +382,7 @@ def run(suite):
         print("1..0 # SKIP needs root: namespaces, control groups and BPF")
         sys.exit(77)
     try:
-        _enter()
+        enter()
     except CannotRun as error:
         print(f"1..0 # SKIP no Kubernetes here: {error}")
         sys.exit(77)
@@ -395,7 +399,7 @@ def main():
     if os.geteuid() != 0:
         sys.exit("cluster.py: needs root")
     try:
-        _enter()
+        enter()
     except CannotRun as error:
         sys.exit(f"cluster.py: {error}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
