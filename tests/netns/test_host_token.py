@@ -175,6 +175,31 @@ def in_a_pod(w):
     assert (reply.status, reply.body) == (200, "unrelated"), reply
 
 
+@suite.test("a policy that covers the named pod counts, also for who asks on its behalf")
+def policy(w):
+    vault = {"resources": ["https://vault.azure.net"]}
+    w.apply("policies.yaml", manifests.policy("vault", allow=vault))
+    assert app_of(ask(w, w.host_socket, "a")) == A
+    storage = TARGET.replace("vault.azure.net", "storage.azure.com")
+    # neither the pod's containers nor its programs are those of who asks
+    for text, target, reason in (
+            (manifests.policy("p", allow=vault), storage, "resource_not_allowed"),
+            (manifests.policy("p", allow={"containers": ["x"]}), TARGET, "container_not_known"),
+            (manifests.policy("p", allow={"executables": [sys.executable]}), TARGET,
+             "executable_not_allowed")):
+        w.apply("policies.yaml", text)
+        mark = w.agent.audit.mark()
+        reply = ask(w, w.host_socket, "a", target=target)
+        assert reply.get("status") == 403 and "token" not in reply["body"], reply
+        record = w.agent.audit.wait_for(event("token.denied"), mark)
+        assert (record["reason"], record["policy"]["name"]) == (reason, "p"), record
+        assert record["on_behalf_of"]["name"] == "a", record
+    # one caller, and a rate for each pod
+    w.apply("policies.yaml", manifests.policy("p", rate={"perSecond": 1, "burst": 1}))
+    assert (app_of(ask(w, w.host_socket, "a")), app_of(ask(w, w.host_socket, "b"))) == (A, B)
+    w.apply("policies.yaml", None)
+
+
 @suite.test("the paths do not mix: no /host/token at the gate, no metadata on the port")
 def paths(w):
     for header in ([], ["podns: demo", "podname: b"]):
