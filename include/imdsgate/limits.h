@@ -64,6 +64,8 @@
 #define IG_DOCUMENT_CACHE_MAX	       256
 #define IG_DOCUMENT_CACHE_BYTES	       (8 * 1024 * 1024)
 #define IG_DOCUMENT_CACHE_SEC	       30
+#define IG_DOCUMENT_EVENTS_CACHE_SEC   2  /* scheduled events: some give half a minute's notice */
+#define IG_NONCE_BYTES		       10 /* of an attested document */
 
 /* /host/token (user/agent) */
 #define IG_HOST_TOKEN_CGROUPS_MAX 16 /* --host-token-cgroup */

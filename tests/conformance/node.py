@@ -28,7 +28,10 @@ REBUILT = re.compile(
     r"/metadata/(identity/oauth2/token\?api-version=2018-02-01&resource=[A-Za-z0-9%._~-]+"
     r"(&(client_id|object_id|msi_res_id)=[A-Za-z0-9%._~-]+)?(&bypass_cache=true)?"
     r"|identity/info\?api-version=[0-9-]+"
-    r"|instance(/[A-Za-z0-9_.-]+)*\?api-version=[0-9-]+(&format=(json|text))?)")
+    r"|instance(/[A-Za-z0-9_.-]+)*\?api-version=[0-9-]+(&format=(json|text))?"
+    r"|attested/document\?api-version=[0-9-]+(&nonce=[A-Za-z0-9]{1,10})?"
+    r"|scheduledevents\?api-version=[0-9-]+"
+    r"|loadbalancer\?api-version=[0-9-]+&format=json)")
 OWN_HEADERS = {"host", "user-agent", "accept", "metadata"}
 
 
@@ -158,6 +161,12 @@ class Node(World):
         self.add_pod("beside", "only-b", beside=p)
         self.add_pod("host", "only-b", host_network=True)
         self.add_pod("app", "app")
+        self.add_pod("open", "open")
+        self.write("policies.yaml", manifests.policy(
+            "open", manifests.POLICY_NAMESPACE,
+            podSelector={"matchLabels": {"aadpodidbinding": "open"}},
+            allow={"metadataPaths": ["/metadata/attested", "/metadata/scheduledevents",
+                                     "/metadata/loadbalancer"]}))
         self.declare()
         stranger = Place(self, p.netns, self.cgroup.child("stranger"))
         self._callers = {**self.pods, "stranger": stranger, "node": self.host}

@@ -34,6 +34,10 @@ static const char *const versions[] = {"2017-03-01", "2017-04-02", "2017-08-01",
 	"2021-11-15", "2021-12-13", "2023-07-01", "2023-11-15", "2024-03-15", "2024-07-17",
 	"2025-04-07"};
 
+/* Of scheduled events, beside the common ones. */
+static const char *const event_versions[] = {
+	"2017-11-01", "2019-01-01", "2019-04-01", "2020-07-01", NULL};
+
 struct call;
 
 struct route {
@@ -43,6 +47,7 @@ struct route {
 	bool post;	   /* not only GET */
 	bool identity;	   /* errors have a description */
 	void (*serve)(const struct call *call);
+	const char *const *versions; /* more of them; NULL: none */
 };
 
 struct call {
@@ -351,13 +356,14 @@ static void serve_loadbalancer(const struct call *call)
 }
 
 static const struct route routes[] = {
-	{"/versions", NULL, false, false, false, serve_versions},
-	{"/instance", "2017-04-02", true, false, false, serve_instance},
-	{"/attested/document", "2018-10-01", false, false, false, serve_attested},
-	{"/scheduledevents", "2017-08-01", false, true, false, serve_scheduled_events},
-	{"/loadbalancer", "2020-10-01", false, false, false, serve_loadbalancer},
-	{"/identity/info", "2018-02-01", false, false, true, serve_info},
-	{"/identity/oauth2/token", "2018-02-01", false, false, true, serve_token},
+	{"/versions", NULL, false, false, false, serve_versions, NULL},
+	{"/instance", "2017-04-02", true, false, false, serve_instance, NULL},
+	{"/attested/document", "2018-10-01", false, false, false, serve_attested, NULL},
+	{"/scheduledevents", "2017-08-01", false, true, false, serve_scheduled_events,
+		event_versions},
+	{"/loadbalancer", "2020-10-01", false, false, false, serve_loadbalancer, NULL},
+	{"/identity/info", "2018-02-01", false, false, true, serve_info, NULL},
+	{"/identity/oauth2/token", "2018-02-01", false, false, true, serve_token, NULL},
 };
 
 /* ---- the checks that all routes share ---- */
@@ -383,6 +389,9 @@ static bool version_is_good(const struct call *call)
 
 	if (!call->route->since)
 		return true;
+	for (const char *const *own = call->route->versions; version && own && *own; own++)
+		if (strcmp(*own, version) == 0)
+			return true;
 	for (size_t i = 0; version && i < IG_ARRAY_SIZE(versions); i++)
 		if (strcmp(versions[i], version) == 0)
 			return strcmp(version, call->route->since) >= 0;

@@ -238,7 +238,8 @@ def test_small_routes(program):
         assert status == 200 and len(reply["apiVersions"]) == 35 and reply["apiVersions"] == sorted(reply["apiVersions"])
         assert lab.get("/metadata/versions", headers={})[0] == 400
         assert lab.json(f"/metadata/identity/info?{V}") == (200, {"tenantId": TENANT})
-        assert lab.json("/metadata/scheduledevents?api-version=2020-07-01")[0] == 400
+        assert lab.json("/metadata/scheduledevents?api-version=2020-07-02")[0] == 400
+        assert lab.json("/metadata/scheduledevents?api-version=2020-07-01")[0] == 200
         assert lab.json("/metadata/scheduledevents?api-version=2020-07-15")[1] == {"DocumentIncarnation": 1, "Events": []}
         status, _, body = lab.get("/metadata/scheduledevents?api-version=2020-07-15", method="POST", body='{"StartRequests":[]}')
         assert (status, body) == (200, b"")

@@ -4,16 +4,13 @@ upstream is a lab of its own on a loopback address of the node, so whatever arri
 address itself came around the gate."""
 
 import base64
-import contextlib
 import datetime
 import json
-import os
-import socket
 
-from harness import NOT_FOUND, TRACES, manifests, standard_world
-from places import BUILD, Place
+from harness import NOT_FOUND, TRACES, manifests
+from metadata_upstream import build, denied, untouched
 from tap import Suite
-from watch import Lines, event, wait_ready
+from watch import event
 
 INSTANCE, VERSION = "/metadata/instance", "api-version=2021-02-01"
 INFO = f"/metadata/identity/info?{VERSION}"
@@ -23,72 +20,7 @@ VERSIONS = iter(("2021-03-01", "2021-05-01", "2021-08-01", "2021-10-01", "2021-1
 TENANT = "12345678-aaaa-4bbb-8ccc-123456789abc"
 
 
-class Upstream:
-    """The service behind the gate, which can be told to fail."""
-
-    def __init__(self, world):
-        self._admin = os.path.join(world.tmp, "upstream.sock")
-        self.log = Lines(os.path.join(world.tmp, "upstream.jsonl"), json.loads)
-        reader, writer = os.pipe()
-        argv = [f"{BUILD}/tests/lab/imdsgate-lab", "--log", self.log.path, "--admin", self._admin,
-                "--ready-fd", str(writer), "--listen", "127.0.0.1:0"]
-        for ident in manifests.IDENTITIES:
-            argv += ["--identity", ident.lab_option]
-        place = Place(world, world.host_netns, world.cgroup.child("upstream"))
-        place.spawn(argv, pass_fds=[writer])
-        os.close(writer)
-        address = wait_ready(reader).decode().strip()
-        assert address.startswith("127.0.0.1:"), f"the upstream lab does not listen: {address!r}"
-        self.url = f"http://{address}"
-
-    def tell(self, **command):
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(10)
-            s.connect(self._admin)
-            s.sendall(json.dumps(command).encode() + b"\n")
-            reply = json.loads(s.makefile().readline())
-        assert reply["ok"], f"the lab refuses {command}: {reply}"
-
-    @contextlib.contextmanager
-    def broken(self, **command):
-        self.tell(**command)
-        try:
-            yield
-        finally:
-            self.tell(clear=True)
-
-    @staticmethod
-    def is_document(line):
-        return line["event"] == "request" and "/oauth2/token" not in line["target"]
-
-    def documents(self, since):
-        """Requests for anything but tokens."""
-        return self.log.find(self.is_document, since)
-
-    def wait_for(self, target, since):
-        return self.log.wait_for(
-            lambda e: e["event"] == "request" and e["target"] == target, since, what="request")
-
-
-@contextlib.contextmanager
-def build():
-    with standard_world(agent=False) as w:
-        w.upstream = Upstream(w)
-        w.agent.start(imds_url=w.upstream.url)
-        yield w
-
-
 suite = Suite(build, TRACES)
-
-
-def untouched(w, mark):
-    found = w.upstream.documents(mark)
-    assert not found, f"upstream was asked: {found}"
-    w.lab.never_reached(strict=True)
-
-
-def denied(reply):
-    return reply.status == 403 and '"forbidden"' in reply.body and "unreachable" not in reply.body
 
 
 @suite.test("an instance document is asked for by a request of the gate's own")
@@ -181,7 +113,7 @@ def headers(w):
     untouched(w, mark)
 
 
-@suite.test("attested data, scheduled events and the load balancer are denied to everybody")
+@suite.test("attested data, scheduled events and the load balancer are denied without a policy")
 def other_routes(w):
     mark = w.upstream.log.mark()
     for route, path in (("attested", "/metadata/attested/document"),

@@ -209,6 +209,7 @@ def documents(w):
     assert answer["reason"] == "path_not_allowed" and answer["policy"] is None, answer
     with policies(w, manifests.policy("p", CLUSTER, allow={"metadataPaths": [attested]})):
         explain(w, "demo/a", "--path", attested, allowed=True)
+        happens(w.pods["a"], True, f"{attested}?{VERSION}")
         answer = explain(w, "demo/a", "--path", compute, allowed=False)
         happens(w.pods["a"], False, f"{compute}?{VERSION}")
         assert answer["policy"]["name"] == "p", answer

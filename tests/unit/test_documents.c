@@ -600,8 +600,8 @@ static void test_number_in_the_cache(void **state)
 static void test_never_upstream(void **state)
 {
 	struct ig_imds_document d = {.route = IG_IMDS_ROUTE_ATTESTED,
-		.path = "/metadata/attested/document",
-		.api_version = "2021-02-01"};
+		.flaw = IG_IMDS_ERROR_BAD_API_VERSION,
+		.path = "/metadata/attested/document"};
 	struct ig_documents_waiter *waiter = NULL;
 	struct fixture *f = *state;
 	struct asked asked = {};
@@ -609,6 +609,62 @@ static void test_never_upstream(void **state)
 	assert_int_equal(ig_documents_get(f->documents, &d, 1, on_done, &asked, &waiter), -EINVAL);
 	settle(f);
 	assert_int_equal(asked.n + f->n_calls, 0);
+}
+
+static void ask_for(struct fixture *f, const struct ig_imds_document *d, struct asked *asked)
+{
+	static uint64_t workload = 5000;
+
+	assert_int_equal(
+		ig_documents_get(f->documents, d, workload++, on_done, asked, &asked->waiter), 0);
+}
+
+/* Two who ask at the same time, with the same nonce or without one, get an answer each, and so
+ * does who asks next. */
+static void test_attested(void **state)
+{
+	struct ig_imds_document d = {.route = IG_IMDS_ROUTE_ATTESTED,
+		.path = "/metadata/attested/document",
+		.api_version = "2021-02-01",
+		.nonce = "7"};
+	struct fixture *f = *state;
+	struct asked asked[3] = {};
+
+	ask_for(f, &d, &asked[0]);
+	ask_for(f, &d, &asked[1]);
+	run_until(f, &asked[0].n, 1);
+	run_until(f, &asked[1].n, 1);
+	assert_int_equal(f->n_calls, 2);
+	assert_string_equal(
+		f->uris[0], "/metadata/attested/document?api-version=2021-02-01&nonce=7");
+	assert_string_equal(asked[1].reason, "fetched");
+	d.nonce[0] = '\0';
+	ask_for(f, &d, &asked[2]);
+	run_until(f, &asked[2].n, 1);
+	assert_string_equal(asked[2].reason, "fetched");
+	assert_string_equal(f->uris[2], "/metadata/attested/document?api-version=2021-02-01");
+}
+
+/* Shared, but not for long. */
+static void test_events(void **state)
+{
+	struct ig_imds_document d = {.route = IG_IMDS_ROUTE_SCHEDULEDEVENTS,
+		.path = "/metadata/scheduledevents",
+		.api_version = "2020-07-01"};
+	struct fixture *f = *state;
+	struct asked asked[4] = {};
+
+	ask_for(f, &d, &asked[0]);
+	ask_for(f, &d, &asked[1]);
+	run_until(f, &asked[1].n, 1);
+	assert_int_equal(f->n_calls, 1);
+	pass_msec(IG_DOCUMENT_EVENTS_CACHE_SEC * 1000 - 1);
+	ask_for(f, &d, &asked[2]);
+	assert_string_equal(asked[2].reason, "cached");
+	pass_msec(1);
+	ask_for(f, &d, &asked[3]);
+	run_until(f, &asked[3].n, 1);
+	assert_string_equal(asked[3].reason, "fetched");
 }
 
 static void test_freed_while_waiting(void **state)
@@ -651,6 +707,8 @@ int main(void)
 		TEST(test_bytes_of_the_cache),
 		TEST(test_number_in_the_cache),
 		TEST(test_never_upstream),
+		TEST(test_attested),
+		TEST(test_events),
 		TEST(test_freed_while_waiting),
 	};
 

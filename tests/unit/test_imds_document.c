@@ -120,8 +120,11 @@ static void test_url(void **state)
 	assert_int_equal(ig_imds_document_url("", &document, &url), -EINVAL);
 	memset(huge + 7, 'h', sizeof(huge) - 8);
 	assert_int_equal(ig_imds_document_url(huge, &document, &url), -E2BIG);
-	/* of the other routes nothing goes upstream, whoever forgot to deny it */
-	document = EXPECT_OK("/metadata/attested/document?" V);
+	/* what has a flaw does not go upstream, whoever forgot to look */
+	document = EXPECT_OK("/metadata/attested/document");
+	assert_int_equal(ig_imds_document_url("http://h", &document, &url), -EINVAL);
+	document.route = IG_IMDS_ROUTE_TOKEN;
+	document.flaw = IG_IMDS_ERROR_NONE;
 	assert_int_equal(ig_imds_document_url("http://h", &document, &url), -EINVAL);
 	assert_null(url);
 }
@@ -227,9 +230,86 @@ static void test_other_routes(void **state)
 		assert_int_equal(document.route, routes[i].route);
 		assert_string_equal(document.path, routes[i].path);
 		assert_string_equal(document.api_version, "");
+		assert_int_not_equal(document.flaw, IG_IMDS_ERROR_NONE);
 		expect_error(__LINE__, IG_HTTP_GET, routes[i].path, NULL, 0,
 			IG_IMDS_ERROR_NO_METADATA_HEADER);
 	}
+}
+
+#define ATTESTED "/metadata/attested/document"
+#define EVENTS	 "/metadata/scheduledevents"
+#define BALANCER "/metadata/loadbalancer"
+
+/* Those that are closed by default: each asked for as it is documented. */
+static void test_closed_rebuilt(void **state)
+{
+	(void)state;
+	EXPECT_URL(ATTESTED "?api-version=2018-10-01", ATTESTED "?api-version=2018-10-01");
+	EXPECT_URL(ATTESTED "?nonce=1234567890&x=1&api-version=2020-09-01&format=json",
+		ATTESTED "?api-version=2020-09-01&nonce=1234567890");
+	EXPECT_URL("/METADATA/attested/document?" V "&nonce=%61Z09", ATTESTED "?" V "&nonce=aZ09");
+	EXPECT_URL(ATTESTED "?" V "&nonce=", ATTESTED "?" V);
+	EXPECT_URL(EVENTS "?api-version=2020-07-01&nonce=1", EVENTS "?api-version=2020-07-01");
+	EXPECT_URL(EVENTS "?" V "&format=json", EVENTS "?" V);
+	EXPECT_URL(
+		BALANCER "?api-version=2020-10-01", BALANCER "?api-version=2020-10-01&format=json");
+}
+
+static void test_flaws(void **state)
+{
+	static const struct {
+		const char *target;
+		enum ig_imds_error flaw;
+	} rows[] = {
+		{ATTESTED, IG_IMDS_ERROR_BAD_API_VERSION},
+		{ATTESTED "?api-version=2018-04-02", IG_IMDS_ERROR_BAD_API_VERSION},
+		{ATTESTED "?api-version=2020-07-01", IG_IMDS_ERROR_BAD_API_VERSION},
+		{ATTESTED "?" V "&nonce=12345678901", IG_IMDS_ERROR_BAD_QUERY},
+		{ATTESTED "?" V "&nonce=1%26x", IG_IMDS_ERROR_BAD_QUERY},
+		{ATTESTED "?" V "&nonce=1+2", IG_IMDS_ERROR_BAD_QUERY},
+		{ATTESTED "?" V "&nonce=%c3%a9", IG_IMDS_ERROR_BAD_QUERY},
+		{ATTESTED "?" V "&nonce=1&nonce=1", IG_IMDS_ERROR_BAD_QUERY},
+		{ATTESTED "?" V "&nonce=%zz", IG_IMDS_ERROR_BAD_QUERY},
+		{ATTESTED "?" V "&format=text", IG_IMDS_ERROR_BAD_QUERY},
+		{"/metadata/attested?" V, IG_IMDS_ERROR_NOT_FOUND},
+		{"/metadata/attested/Document?" V, IG_IMDS_ERROR_NOT_FOUND},
+		{ATTESTED "/x?" V, IG_IMDS_ERROR_NOT_FOUND},
+		{EVENTS "?api-version=2017-04-02", IG_IMDS_ERROR_BAD_API_VERSION},
+		{EVENTS "?api-version=2020-07-02", IG_IMDS_ERROR_BAD_API_VERSION},
+		{EVENTS "?" V "&format=text", IG_IMDS_ERROR_BAD_QUERY},
+		{EVENTS "/x?" V, IG_IMDS_ERROR_NOT_FOUND},
+		{BALANCER "?api-version=2020-09-01", IG_IMDS_ERROR_BAD_API_VERSION},
+		{BALANCER "?" V "&format=text", IG_IMDS_ERROR_BAD_QUERY},
+		{BALANCER "/publicIpAddresses?" V, IG_IMDS_ERROR_NOT_FOUND},
+	};
+
+	(void)state;
+	for (size_t i = 0; i < IG_ARRAY_SIZE(rows); i++) {
+		struct ig_imds_document document = EXPECT_OK(rows[i].target);
+		char *url = NULL;
+
+		if (document.flaw != rows[i].flaw)
+			fail_msg("%s: %s", rows[i].target, ig_imds_error_name(document.flaw));
+		assert_int_equal(ig_imds_document_url("http://h", &document, &url), -EINVAL);
+	}
+}
+
+static void test_shared(void **state)
+{
+	struct ig_imds_document a = EXPECT_OK(ATTESTED "?" V "&nonce=1"), b;
+
+	(void)state;
+	b = EXPECT_OK(ATTESTED "?" V "&nonce=2");
+	assert_false(ig_imds_document_equal(&a, &b));
+	assert_int_equal(ig_imds_document_shared_sec(&a), 0);
+	a = EXPECT_OK(EVENTS "?" V);
+	assert_int_equal(ig_imds_document_shared_sec(&a), IG_DOCUMENT_EVENTS_CACHE_SEC);
+	a = EXPECT_OK(BALANCER "?" V);
+	b = EXPECT_OK(I "?" V);
+	assert_int_equal(ig_imds_document_shared_sec(&a), IG_DOCUMENT_CACHE_SEC);
+	assert_int_equal(ig_imds_document_shared_sec(&b), IG_DOCUMENT_CACHE_SEC);
+	a.route = IG_IMDS_ROUTE_TOKEN;
+	assert_int_equal(ig_imds_document_shared_sec(&a), 0);
 }
 
 static void test_equal(void **state)
@@ -440,6 +520,9 @@ int main(void)
 		cmocka_unit_test(test_paths),
 		cmocka_unit_test(test_order),
 		cmocka_unit_test(test_other_routes),
+		cmocka_unit_test(test_closed_rebuilt),
+		cmocka_unit_test(test_flaws),
+		cmocka_unit_test(test_shared),
 		cmocka_unit_test(test_equal),
 		cmocka_unit_test(test_relayed),
 		cmocka_unit_test(test_replaced),

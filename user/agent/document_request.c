@@ -140,6 +140,17 @@ static void on_document(const struct ig_documents_result *result, void *userdata
 		finish(x, relayed ? IG_AUDIT_ALLOW : IG_AUDIT_ERROR, result);
 }
 
+/* Of somebody who may have the document: recorded as other requests that are wrong. */
+static void reject(struct ig_document_request *x)
+{
+	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply reply = {};
+
+	(void)ig_imds_document_error(&x->document, x->document.flaw, &reply);
+	ig_serve_record_reply(x->conn, &x->facts, IG_AUDIT_REQUEST_REJECTED, &reply);
+	ig_serve_respond(x->conn, &reply);
+	(void)ig_document_request_free(x);
+}
+
 void ig_document_request_decide(struct ig_document_request *x)
 {
 	struct ig_documents_waiter *waiter = NULL;
@@ -147,6 +158,10 @@ void ig_document_request_decide(struct ig_document_request *x)
 
 	if (!is_permitted(x))
 		return;
+	if (x->document.flaw != IG_IMDS_ERROR_NONE) {
+		reject(x);
+		return;
+	}
 	r = ig_documents_get(x->conn->agent->documents, &x->document, ig_serve_fairness(x->conn),
 		on_document, x, &waiter);
 	if (r == -EDQUOT)

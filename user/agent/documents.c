@@ -3,7 +3,8 @@
  * neither a token's nor answered from memory.
  *
  * It must never send upstream what it did not put together itself, never ask twice for what is
- * already on its way, and never decide in two places who may have what: refusal() does.
+ * already on its way and may be shared, and never decide who may have what: document_request.c
+ * does.
  */
 #include "agent/documents.h"
 
@@ -91,19 +92,20 @@ static struct cached *cache_get(
 	return cached;
 }
 
-/* Takes *reply when it keeps it, which it does not without memory. There is none for it yet: as
- * long as one is fresh, nobody asks for another. */
+/* Takes *reply when it keeps it, which it does not without memory, nor when it is for one request
+ * alone. There is none for it yet: as long as one is fresh, nobody asks for another. */
 static struct cached *cache_put(struct ig_documents *documents,
 	const struct ig_imds_document *document, struct ig_imds_reply *reply)
 {
-	struct cached *cached = calloc(1, sizeof(*cached));
+	unsigned int shared_sec = ig_imds_document_shared_sec(document);
+	struct cached *cached = shared_sec ? calloc(1, sizeof(*cached)) : NULL;
 
 	if (!cached)
 		return NULL;
 	cached->document = *document;
 	cached->reply = *reply;
 	*reply = (struct ig_imds_reply){};
-	cached->expires_usec = documents->mono_usec() + IG_DOCUMENT_CACHE_SEC * IG_USEC_PER_SEC;
+	cached->expires_usec = documents->mono_usec() + shared_sec * IG_USEC_PER_SEC;
 	TAILQ_INSERT_TAIL(&documents->cache, cached, link);
 	documents->n_cached++;
 	documents->cached_bytes += cached->reply.body.len;
@@ -378,11 +380,14 @@ struct ig_documents *ig_documents_free(struct ig_documents *documents)
 	return NULL;
 }
 
+/* One that somebody else waits for already, and that may be shared. */
 static struct fetch *fetch_find(
 	const struct ig_documents *documents, const struct ig_imds_document *document)
 {
 	struct fetch *fetch;
 
+	if (!ig_imds_document_shared_sec(document))
+		return NULL;
 	TAILQ_FOREACH (fetch, &documents->fetches, link)
 		if (ig_imds_document_equal(&fetch->document, document))
 			break;
@@ -425,7 +430,7 @@ int ig_documents_get(struct ig_documents *documents, const struct ig_imds_docume
 	struct fetch *fetch;
 	int r;
 
-	if (document->route != IG_IMDS_ROUTE_INSTANCE)
+	if (document->flaw != IG_IMDS_ERROR_NONE)
 		return -EINVAL;
 	cached = cache_get(documents, document);
 	if (cached) {

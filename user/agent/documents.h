@@ -1,8 +1,9 @@
 /*
  * Metadata documents from upstream, for whoever may have them: that was decided before.
  *
- * A document is the same for everybody, so there is one cache for all and one upstream call at a
- * time for each document. The real service answers five requests a second on the whole machine,
+ * Most documents are the same for everybody, so there is one cache for all and one upstream call at
+ * a time for each document. An attested one is made for whoever asked: it is never kept, and no two
+ * requests share one. The real service answers five requests a second on the whole machine,
  * tokens included: calls are few, spread, and shared out between workloads in turn.
  */
 #pragma once
@@ -38,7 +39,7 @@ struct ig_documents *ig_documents_free(struct ig_documents *documents);
 /* From the cache: `done` is called before this returns, and *ret_waiter becomes NULL. Else it is
  * called later, once, unless ig_documents_cancel() comes first. `fairness` is an opaque number of
  * the asking workload. Nothing is called on -EDQUOT (this workload waits for too many), -EBUSY (all
- * together do), -EINVAL (is never asked upstream) and -ENOMEM. */
+ * together do), -EINVAL (it has a flaw) and -ENOMEM. */
 int ig_documents_get(struct ig_documents *documents, const struct ig_imds_document *document,
 	uint64_t fairness, ig_documents_done *done, void *userdata,
 	struct ig_documents_waiter **ret_waiter);

@@ -36,10 +36,51 @@ static int fail(enum ig_imds_error error, struct ig_imds_reply *reterr_reply)
 
 /* ---- requests -------------------------------------------------------------------------------- */
 
-static bool is_document_route(enum ig_imds_route route)
+/* Scheduled events have been there before the service's versions were shared, and some of its own
+ * are still what its documentation asks for. */
+static const char *const event_versions[] = {
+	"2017-08-01", "2017-11-01", "2019-01-01", "2019-04-01", "2019-08-01", "2020-07-01", NULL};
+static const char *const no_versions[] = {NULL};
+
+static const struct rule {
+	enum ig_imds_route route;
+	const char *path;	     /* the only one; NULL: everything below, too */
+	const char *since;	     /* first of the common api-versions */
+	const char *const *versions; /* its own; ends with NULL */
+	unsigned int shared_sec;     /* 0: not shared */
+	bool text, nonce, says_format;
+} rules[] = {
+	{.route = IG_IMDS_ROUTE_INSTANCE,
+		.since = "2017-04-02",
+		.versions = no_versions,
+		.shared_sec = IG_DOCUMENT_CACHE_SEC,
+		.text = true,
+		.says_format = true},
+	{.route = IG_IMDS_ROUTE_ATTESTED,
+		.path = ROOT "/attested/document",
+		.since = "2018-10-01",
+		.versions = no_versions,
+		.nonce = true},
+	{.route = IG_IMDS_ROUTE_LOADBALANCER,
+		.path = ROOT "/loadbalancer",
+		.since = "2020-10-01",
+		.versions = no_versions,
+		.shared_sec = IG_DOCUMENT_CACHE_SEC,
+		.says_format = true},
+	{.route = IG_IMDS_ROUTE_SCHEDULEDEVENTS,
+		.path = ROOT "/scheduledevents",
+		.since = "2017-08-01",
+		.versions = event_versions,
+		.shared_sec = IG_DOCUMENT_EVENTS_CACHE_SEC},
+};
+
+/* NULL when no document is there. */
+static const struct rule *rule_of(enum ig_imds_route route)
 {
-	return route == IG_IMDS_ROUTE_INSTANCE || route == IG_IMDS_ROUTE_ATTESTED ||
-	       route == IG_IMDS_ROUTE_LOADBALANCER || route == IG_IMDS_ROUTE_SCHEDULEDEVENTS;
+	for (size_t i = 0; i < IG_ARRAY_SIZE(rules); i++)
+		if (rules[i].route == route)
+			return &rules[i];
+	return NULL;
 }
 
 /* A path that a route was found for has no empty and no dot segments. Here go all characters that
@@ -70,69 +111,104 @@ int ig_imds_document_path(
 	return 0;
 }
 
-/* Those of the instance documents: all that the token path has, and four that are older. */
-static bool is_instance_version(const char *version)
+/* The common ones: all that the token path has, and four that are older; and the rule's own. */
+static bool is_version(const struct rule *rule, const char *version)
 {
 	static const char *const older[] = {"2017-04-02", "2017-08-01", "2017-10-01", "2017-12-01"};
+	bool common = ig_imds_api_version_has_token(version);
 
 	for (size_t i = 0; i < IG_ARRAY_SIZE(older); i++)
-		if (strcmp(older[i], version) == 0)
+		common |= strcmp(older[i], version) == 0;
+	for (size_t i = 0; rule->versions[i]; i++)
+		if (strcmp(rule->versions[i], version) == 0)
 			return true;
-	return ig_imds_api_version_has_token(version);
+	/* dates compare as texts */
+	return common && strcmp(version, rule->since) >= 0;
 }
 
-static enum ig_imds_error read_format(const struct ig_imds_query *q, enum ig_imds_format *ret)
+static enum ig_imds_error read_format(
+	const struct rule *rule, const struct ig_imds_query *q, enum ig_imds_format *ret)
 {
 	const struct ig_imds_param *format = ig_imds_query_find_value(q, "format");
 
 	if (!format || strcmp(format->value, "json") == 0)
 		*ret = IG_IMDS_FORMAT_JSON;
-	else if (strcmp(format->value, "text") == 0)
+	else if (rule->text && strcmp(format->value, "text") == 0)
 		*ret = IG_IMDS_FORMAT_TEXT;
 	else
 		return IG_IMDS_ERROR_BAD_QUERY;
 	return IG_IMDS_ERROR_NONE;
 }
 
-static enum ig_imds_error read_query(const char *text, struct ig_imds_document *ret)
+/* Documented as ten digits. What is sent on has to be safe in a URL as it is. */
+static enum ig_imds_error read_nonce(
+	const struct ig_imds_query *q, char ret[static IG_NONCE_BYTES + 1])
+{
+	const struct ig_imds_param *nonce = ig_imds_query_find_value(q, "nonce");
+
+	if (!nonce)
+		return IG_IMDS_ERROR_NONE;
+	if (nonce->value_len > IG_NONCE_BYTES)
+		return IG_IMDS_ERROR_BAD_QUERY;
+	for (const char *p = nonce->value; *p; p++)
+		if (!(*p >= '0' && *p <= '9') && !(*p >= 'a' && *p <= 'z') &&
+			!(*p >= 'A' && *p <= 'Z'))
+			return IG_IMDS_ERROR_BAD_QUERY;
+	memcpy(ret, nonce->value, nonce->value_len + 1);
+	return IG_IMDS_ERROR_NONE;
+}
+
+static enum ig_imds_error read_query(
+	const struct rule *rule, const char *text, struct ig_imds_document *ret)
 {
 	const struct ig_imds_param *version;
+	enum ig_imds_error error;
 	struct ig_imds_query q;
 
 	if (ig_imds_query_parse(text, &q) < 0)
 		return IG_IMDS_ERROR_BAD_QUERY;
 	version = ig_imds_query_find(&q, "api-version");
-	if (!version || version->value_len != VERSION_BYTES || !is_instance_version(version->value))
+	if (!version || version->value_len != VERSION_BYTES || !is_version(rule, version->value))
 		return IG_IMDS_ERROR_BAD_API_VERSION;
 	memcpy(ret->api_version, version->value, VERSION_BYTES + 1);
-	return read_format(&q, &ret->format);
+	error = read_format(rule, &q, &ret->format);
+	return error == IG_IMDS_ERROR_NONE && rule->nonce ? read_nonce(&q, ret->nonce) : error;
 }
 
 int ig_imds_document_parse(const struct ig_http_request *req, const struct ig_imds_target *target,
 	struct ig_imds_document *ret, struct ig_imds_reply *reterr_reply)
 {
 	struct ig_imds_document parsed = {.route = target->route};
-	enum ig_imds_error error;
+	const struct rule *rule = rule_of(target->route);
 
-	if (!is_document_route(target->route) || ig_imds_document_path(target, parsed.path) < 0)
+	if (!rule || ig_imds_document_path(target, parsed.path) < 0)
 		return fail(IG_IMDS_ERROR_NOT_FOUND, reterr_reply);
 	if (req->method != IG_HTTP_GET)
 		return fail(IG_IMDS_ERROR_METHOD, reterr_reply);
 	if (ig_imds_check_headers(req, reterr_reply) < 0)
 		return -EBADMSG;
-	if (parsed.route == IG_IMDS_ROUTE_INSTANCE) {
-		error = read_query(target->query, &parsed);
-		if (error != IG_IMDS_ERROR_NONE)
-			return fail(error, reterr_reply);
-	}
+	if (rule->path && strcmp(rule->path, parsed.path) != 0)
+		parsed.flaw = IG_IMDS_ERROR_NOT_FOUND;
+	else
+		parsed.flaw = read_query(rule, target->query, &parsed);
+	if (parsed.flaw != IG_IMDS_ERROR_NONE && parsed.route == IG_IMDS_ROUTE_INSTANCE)
+		return fail(parsed.flaw, reterr_reply);
 	*ret = parsed;
 	return 0;
 }
 
 bool ig_imds_document_equal(const struct ig_imds_document *a, const struct ig_imds_document *b)
 {
-	return a->route == b->route && a->format == b->format &&
-	       strcmp(a->api_version, b->api_version) == 0 && strcmp(a->path, b->path) == 0;
+	return a->route == b->route && a->format == b->format && a->flaw == b->flaw &&
+	       strcmp(a->api_version, b->api_version) == 0 && strcmp(a->nonce, b->nonce) == 0 &&
+	       strcmp(a->path, b->path) == 0;
+}
+
+unsigned int ig_imds_document_shared_sec(const struct ig_imds_document *document)
+{
+	const struct rule *rule = rule_of(document->route);
+
+	return rule ? rule->shared_sec : 0;
 }
 
 /* ---- upstream -------------------------------------------------------------------------------- */
@@ -141,11 +217,12 @@ int ig_imds_document_url(const char *imds_url, const struct ig_imds_document *do
 {
 	static const char *const formats[_IG_IMDS_FORMAT_MAX] = {
 		[IG_IMDS_FORMAT_JSON] = "json", [IG_IMDS_FORMAT_TEXT] = "text"};
+	const struct rule *rule = rule_of(document->route);
 	_cleanup_(ig_buf_donep) struct ig_buf url = {};
 	size_t len = strlen(imds_url);
 	int r;
 
-	if (document->route != IG_IMDS_ROUTE_INSTANCE)
+	if (!rule || document->flaw != IG_IMDS_ERROR_NONE)
 		return -EINVAL;
 	if (!ig_str_has_prefix(imds_url, "http://") && !ig_str_has_prefix(imds_url, "https://"))
 		return -EINVAL;
@@ -154,8 +231,11 @@ int ig_imds_document_url(const char *imds_url, const struct ig_imds_document *do
 	ig_buf_init(&url, URL_BYTES);
 	ig_buf_append(&url, imds_url, len);
 	ig_buf_puts(&url, document->path);
-	ig_buf_printf(&url, "?api-version=%s&format=%s", document->api_version,
-		formats[document->format]);
+	ig_buf_printf(&url, "?api-version=%s", document->api_version);
+	if (rule->says_format)
+		ig_buf_printf(&url, "&format=%s", formats[document->format]);
+	if (document->nonce[0])
+		ig_buf_printf(&url, "&nonce=%s", document->nonce);
 	r = ig_buf_finish(&url);
 	if (r < 0)
 		return r;

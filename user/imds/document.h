@@ -20,18 +20,23 @@
 
 enum ig_imds_format { IG_IMDS_FORMAT_JSON, IG_IMDS_FORMAT_TEXT, _IG_IMDS_FORMAT_MAX };
 
-/* Two requests with equal contents share one answer. */
+/* Two requests with equal contents share one answer, if it is one that is shared. */
 struct ig_imds_document {
 	enum ig_imds_route route; /* INSTANCE, ATTESTED, LOADBALANCER or SCHEDULEDEVENTS */
+	/* What is wrong with a request for a document that is closed by default. Told to nobody but
+	 * those who may have the document, so that "closed" comes first; such a request is never
+	 * asked upstream. NONE on INSTANCE. */
+	enum ig_imds_error flaw;
 	enum ig_imds_format format;
-	char api_version[sizeof("2025-04-07")]; /* "" on routes that are never asked upstream */
+	char api_version[sizeof("2025-04-07")];
+	char nonce[IG_NONCE_BYTES + 1]; /* ATTESTED: letters and digits; "" without */
 	/* begins with "/metadata/"; segments of letters, digits, '-', '_' and '.' */
 	char path[IG_DOCUMENT_PATH_BYTES + 1];
 };
 
 /* 0, or -EBADMSG with the answer in *reterr_reply. `target` is ig_imds_route(req->target). Order of
- * checks: route → method → headers → query. The query of a route that is never asked upstream is
- * not looked at. */
+ * checks: route → method → headers → query. Only of INSTANCE the last is answered here; see flaw.
+ */
 int ig_imds_document_parse(const struct ig_http_request *req, const struct ig_imds_target *target,
 	struct ig_imds_document *ret, struct ig_imds_reply *reterr_reply);
 
@@ -42,8 +47,12 @@ int ig_imds_document_path(
 
 bool ig_imds_document_equal(const struct ig_imds_document *a, const struct ig_imds_document *b);
 
-/* The URL that asks for it. imds_url has no path. -EINVAL for what is never asked upstream, -E2BIG,
- * -ENOMEM. *ret is the caller's to free. */
+/* How long one answer is everybody's; 0: it is made for whoever asked (an attested document proves
+ * that somebody asked just now). */
+unsigned int ig_imds_document_shared_sec(const struct ig_imds_document *document);
+
+/* The URL that asks for it. imds_url has no path. -EINVAL with a flaw, -E2BIG, -ENOMEM. *ret is the
+ * caller's to free. */
 int ig_imds_document_url(const char *imds_url, const struct ig_imds_document *document, char **ret);
 
 /* What the client gets for upstream's answer: 200, 400 and 404 as they are, if the body is what its
