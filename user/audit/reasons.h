@@ -84,7 +84,6 @@
 	X(METADATA_DENIED, "executable_not_allowed")                                               \
 	X(METADATA_DENIED, "container_not_allowed")                                                \
 	X(METADATA_DENIED, "container_not_known")                                                  \
-	X(METADATA_DENIED, "rate_limited_by_policy")                                               \
 	X(METADATA_DENIED, "pod_not_declared_yet")                                                 \
 	X(METADATA_DENIED, "rules_not_declared_yet")                                               \
 	X(METADATA_DENIED, "upstream_not_found")                                                   \
