@@ -108,6 +108,7 @@ class Cluster:
         self._running, self._logs = {}, {}
         self.lab = Lab(self._spawn)
         self.files = self.api = None
+        self.diagnose = []  # functions that add to tails()
         self.cgroup2 = kernel.cgroup2_mount()  # all of it is the box's
 
     def __enter__(self):
@@ -141,8 +142,8 @@ class Cluster:
         self._stage("lab")
         self._wait_log("containerd", "containerd successfully booted")
         tools = {name: f"{BUILD}/tests/kube/{name}" for name in ("stay", "dial")}
-        self.add_image("pause:1", {"stay": tools["stay"]}, entrypoint=["/stay"])
-        self.add_image("client:1", tools)
+        self.add_image(workloads.PAUSE, {"stay": tools["stay"]}, entrypoint=["/stay"])
+        self.add_image(workloads.CLIENT, tools)
         self._stage("images")
         # it looks for Docker for five seconds before it does anything else
         self._start("kubelet", self.files.kubelet_args())
@@ -268,11 +269,11 @@ class Cluster:
 
     # -- images
 
-    def add_image(self, image, files, entrypoint=(), env=()):
+    def add_image(self, name, files, entrypoint=(), env=()):
         env = (f"IG_FORBIDDEN_NETNS={self.forbidden}", *env)
-        path = images.write(f"{box.TMP}/image.tar", image, files, entrypoint, env)
+        path = images.write(f"{box.TMP}/image.tar", name, files, entrypoint, env)
         status, out, err = self.run(["ctr", "-n", "k8s.io", "images", "import", path])
-        assert status == 0, f"{image} cannot be imported: {out}{err}"
+        assert status == 0, f"{name} cannot be imported: {out}{err}"
         os.unlink(path)
 
     # -- objects
@@ -286,9 +287,12 @@ class Cluster:
         return out
 
     def apply(self, *objects):
-        """Each a dictionary, or YAML text."""
-        texts = [item if isinstance(item, str) else json.dumps(item) for item in objects]
-        return self.kubectl("apply", "-f", "-", stdin="\n---\n".join(texts))
+        """Dictionaries, or YAML texts; dictionaries first."""
+        things = [item for item in objects if isinstance(item, dict)]
+        texts = [item for item in objects if isinstance(item, str)]
+        if things:
+            texts.insert(0, json.dumps({"apiVersion": "v1", "kind": "List", "items": things}))
+        return "".join(self.kubectl("apply", "-f", "-", stdin=text) for text in texts)
 
     def wait_account(self, namespace, name):
         """Without its ServiceAccount no pod can be made."""
@@ -353,6 +357,7 @@ class Cluster:
         text = ""
         for name, lines in self._logs.items():
             text += f"--- end of {name}.log\n" + "".join(f"{l}\n" for l in lines.all()[-12:])
+        text += "".join(function() for function in self.diagnose)
         return TOKEN_TEXT.sub("eyJ…", text)
 
 

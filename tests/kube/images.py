@@ -6,6 +6,8 @@ import io
 import json
 import os
 import platform
+import re
+import subprocess
 import tarfile
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -35,14 +37,24 @@ def name_of(image):
     return f"{REGISTRY}/{image}"
 
 
-def write(path, image, files, entrypoint=(), env=(), directories=("tmp",)):
+def with_libraries(files):
+    """The files, and what the programs among them need to run: loader and shared libraries."""
+    found = dict(files)
+    for source in files.values():
+        done = subprocess.run(["ldd", source], capture_output=True, text=True, check=False)
+        for path in re.findall(r"(?:=> |^\s*)(/\S+) \(0x", done.stdout, re.MULTILINE):
+            found[path.lstrip("/")] = path
+    return found
+
+
+def write(path, name, files, entrypoint=(), env=(), directories=("tmp",)):
     """files: {path in the image, without a leading slash: file here}. env: ("NAME=value", …)."""
     layer = _layer(files, directories)
     config = {"architecture": ARCHITECTURES[platform.machine()], "os": "linux",
               "config": {"Entrypoint": list(entrypoint), "Env": list(env)},
               "rootfs": {"type": "layers",
                          "diff_ids": ["sha256:" + hashlib.sha256(layer).hexdigest()]}}
-    manifest = [{"Config": "config.json", "RepoTags": [name_of(image)], "Layers": ["layer.tar"]}]
+    manifest = [{"Config": "config.json", "RepoTags": [name], "Layers": ["layer.tar"]}]
     with tarfile.open(path, "w") as tar:
         _add(tar, "config.json", json.dumps(config).encode())
         _add(tar, "layer.tar", layer)

@@ -57,6 +57,34 @@ def service_account(name, namespace_name="default", annotations=None):
             "metadata": metadata(name, namespace_name, annotations=annotations)}
 
 
+# ---- what the agent reads -----------------------------------------------------------------------
+
+def aad(kind, name, namespace_name="default", annotations=None, **spec):
+    return {"apiVersion": "aadpodidentity.k8s.io/v1", "kind": kind, "spec": spec,
+            "metadata": metadata(name, namespace_name, annotations=annotations)}
+
+
+def identity(ident, namespace_name="default"):
+    """One of the node's, of manifests.py."""
+    return aad("AzureIdentity", ident.name, namespace_name, type=0, clientID=ident.client_id,
+               resourceID=ident.resource_id)
+
+
+def binding(name, ident_name, selector, namespace_name="default"):
+    return aad("AzureIdentityBinding", name, namespace_name, azureIdentity=ident_name,
+               selector=selector)
+
+
+def exception(name, labels, mode="proxy", namespace_name="default"):
+    return aad("AzurePodIdentityException", name, namespace_name,
+               {"imdsgate.dev/exception-mode": mode}, podLabels=labels)
+
+
+def policy(name, namespace_name="default", **spec):
+    return {"apiVersion": "imdsgate.dev/v1alpha1", "kind": "MetadataPolicy", "spec": spec,
+            "metadata": {"name": name, "namespace": namespace_name}}
+
+
 def is_ready(item):
     """Of a pod or a node."""
     conditions = item.get("status", {}).get("conditions", [])

@@ -1,0 +1,159 @@
+"""The agent in the cluster, as an operator would put it there: an image out of the programs that
+were built, and deploy/kubernetes applied by kubectl, as it is shipped. Its paths are the node's own,
+so audit and control socket are where they are on every node. Used by the tests beside it."""
+
+import contextlib
+import json
+import os
+import subprocess
+
+import cluster
+import images
+from places import BUILD, REPO, TOKEN_TEXT
+from tap import Skip
+from watch import Lines
+
+DEPLOY = os.path.join(REPO, "deploy", "kubernetes")
+NAMESPACE, NAME = "imdsgate-system", "imdsgate"
+AUDIT = "/var/log/imdsgate/audit.jsonl"
+LOGS = "/var/log/pods"
+PINS = "/sys/fs/bpf/imdsgate"
+KINDS = 4  # definitions in deploy/kubernetes/crds
+
+
+def deployed(name):
+    with open(os.path.join(DEPLOY, name), encoding="utf-8") as f:
+        return f.read()
+
+
+def _yaml():
+    try:
+        import yaml  # pylint: disable=import-outside-toplevel
+    except ImportError as error:
+        raise Skip("python3-yaml is not installed") from error
+    return yaml
+
+
+class Agent:
+    """outputs: all that the tool said."""
+
+    def __init__(self, c):
+        self.c, self.outputs = c, []
+        self.audit = Lines(AUDIT, json.loads)
+        c.diagnose.append(self.tails)
+
+    # -- installation
+
+    def add_image(self):
+        files = images.with_libraries({
+            "usr/local/sbin/imdsgated": f"{BUILD}/imdsgated",
+            "usr/local/bin/imdsgate": f"{BUILD}/imdsgate",
+            "etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt"})
+        self.c.add_image("docker.io/library/imdsgate:dev", files)
+
+    def add_kinds(self):
+        self.c.kubectl("apply", "-f", f"{DEPLOY}/crds")
+        self.c.api.wait_for(
+            "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
+            lambda found: len(found) == KINDS and all(
+                any(cond["type"] == "Established" and cond["status"] == "True"
+                    for cond in crd.get("status", {}).get("conditions", []))
+                for crd in found.values()), what="definitions established")
+
+    @staticmethod
+    def daemonset(args=()):
+        """The shipped one, as an object, with further arguments of the agent's."""
+        thing = _yaml().safe_load(deployed("daemonset.yaml"))
+        (container,) = thing["spec"]["template"]["spec"]["containers"]
+        container["args"] += args
+        return thing
+
+    def install(self, args=()):
+        self.add_image()
+        self.add_kinds()
+        self.c.kubectl("apply", "-f", f"{DEPLOY}/namespace.yaml", "-f", f"{DEPLOY}/rbac.yaml")
+        self.c.wait_account(NAMESPACE, NAME)
+        if args:
+            self.c.apply(self.daemonset(args))
+        else:
+            self.c.kubectl("apply", "-f", f"{DEPLOY}/daemonset.yaml")
+        return self.wait()
+
+    def wait(self, timeout=60):
+        """The agent's pod, once it is ready."""
+        (pod,) = self.c.wait_pods(f"app.kubernetes.io/name={NAME}", 1, NAMESPACE, timeout)
+        return pod
+
+    def wait_gone(self):
+        self.c.wait_pods(f"app.kubernetes.io/name={NAME}", 0, NAMESPACE)
+
+    # -- what it says
+
+    def cli_run(self, *args):
+        """(exit status, stdout, stderr) of the tool on the node."""
+        done = subprocess.run([f"{BUILD}/imdsgate", "--json", *args], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, check=False, timeout=30)
+        self.outputs.append(done.stdout + done.stderr)
+        return done.returncode, done.stdout, done.stderr
+
+    def cli(self, *args):
+        status, out, err = self.cli_run(*args)
+        assert status == 0, f"imdsgate {' '.join(args)}: exit {status}: {out}{err}"
+        return json.loads(out)
+
+    def status(self):
+        return self.cli("status")
+
+    def logs(self):
+        """{path: text} of the agent's containers that kubelet still has."""
+        found = {}
+        for directory, _, names in os.walk(LOGS):
+            if os.path.relpath(directory, LOGS).startswith(f"{NAMESPACE}_"):
+                for name in names:
+                    with open(os.path.join(directory, name), encoding="utf-8") as f:
+                        found[os.path.join(directory, name)] = f.read()
+        return found
+
+    def tails(self):
+        text = "--- end of the audit\n"
+        text += "".join(f"{json.dumps(line)}\n" for line in self.audit.all()[-12:])
+        for path, log in self.logs().items():
+            text += f"--- end of {path}\n" + "".join(
+                f"{line}\n" for line in log.splitlines()[-30:])
+        return text
+
+    # -- what holds for every run
+
+    def check_schema(self):
+        try:
+            import jsonschema  # pylint: disable=import-outside-toplevel
+        except ImportError as error:
+            raise Skip("python3-jsonschema is not installed") from error
+        records = self.audit.all()
+        assert records, "the agent wrote no audit record"
+        with open(f"{REPO}/deploy/schema/audit-v1.schema.json", encoding="utf-8") as f:
+            validator = jsonschema.Draft202012Validator(json.load(f))
+        for record in records:
+            problems = [f"{list(e.path)}: {e.message}" for e in validator.iter_errors(record)]
+            assert not problems, f"{record}\n" + "\n".join(problems)
+
+    def check_no_token(self):
+        texts = {"output of imdsgate": "".join(self.outputs), **self.logs()}
+        with open(AUDIT, encoding="utf-8") as f:
+            texts[AUDIT] = f.read()
+        assert len(texts) > 2, "the agent's log is not where it is expected"
+        for name, text in texts.items():
+            assert not TOKEN_TEXT.search(text), f"there is a token in {name}"
+
+
+@contextlib.contextmanager
+def build():
+    """A cluster for a Suite, with an Agent as its attribute, which is not installed yet."""
+    with cluster.build() as c:
+        c.agent = Agent(c)
+        yield c
+
+
+# What every run of an agent has to leave behind: the last points of each suite.
+TRACES = (("every audit record matches the schema", lambda c: c.agent.check_schema()),
+          ("no token in audit, log or output", lambda c: c.agent.check_no_token()))
