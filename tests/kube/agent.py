@@ -11,7 +11,7 @@ import cluster
 import images
 from places import BUILD, REPO, TOKEN_TEXT
 from tap import Skip
-from watch import Lines
+from watch import Lines, event
 
 DEPLOY = os.path.join(REPO, "deploy", "kubernetes")
 NAMESPACE, NAME = "imdsgate-system", "imdsgate"
@@ -84,6 +84,22 @@ class Agent:
         (pod,) = self.c.wait_pods(f"app.kubernetes.io/name={NAME}", 1, NAMESPACE, timeout)
         return pod
 
+    def patch(self, text):
+        """Changes the DaemonSet, as JSON patch or as a strategic one."""
+        kind = "json" if text.lstrip().startswith("[") else "strategic"
+        self.c.kubectl("patch", "-n", NAMESPACE, "daemonset", NAME, f"--type={kind}", "--patch",
+                       text)
+
+    def add_args(self, *args):
+        path = "/spec/template/spec/containers/0/args/-"
+        self.patch(json.dumps([{"op": "add", "path": path, "value": arg} for arg in args]))
+
+    def wait_rolled(self):
+        """Until the pod of the DaemonSet's present template is ready; the pod."""
+        self.c.kubectl("rollout", "status", "-n", NAMESPACE, f"daemonset/{NAME}", "--timeout=60s",
+                       timeout=70)
+        return self.wait()
+
     def wait_gone(self):
         self.c.wait_pods(f"app.kubernetes.io/name={NAME}", 0, NAMESPACE)
 
@@ -103,6 +119,10 @@ class Agent:
 
     def status(self):
         return self.cli("status")
+
+    def recorded(self, kind, since, timeout=10, **members):
+        """The first such record since the mark."""
+        return self.audit.wait_for(event(kind, **members), since, timeout, f"{kind} {members}")
 
     def logs(self):
         """{path: text} of the agent's containers that kubelet still has."""

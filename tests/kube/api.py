@@ -31,7 +31,7 @@ class Api:
     def _open(self, method, path, body, content_type, timeout):
         connection = http.client.HTTPSConnection(self._address, self._port, timeout=timeout,
                                                  context=self._tls)
-        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json"}
+        headers = {"Authorization": f"Bearer {self._token}", "Accept": "application/json, */*"}
         if body is not None:
             headers["Content-Type"] = content_type
             body = json.dumps(body)

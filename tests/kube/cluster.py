@@ -14,7 +14,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -26,14 +25,12 @@ import box
 import config
 import images
 import kernel
-import manifests
+import labs
 import workloads
 from api import Api
 from places import BUILD, REPO, TOKEN_TEXT, Place, Reply
-from watch import Lines, wait_ready
+from watch import Lines
 
-IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
-GUARDED = ((IMDS, 80), (WIRESERVER, 80), (WIRESERVER, 32526))
 HOME = "/run/igkube"
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd",
               "kubelet")
@@ -54,48 +51,6 @@ def programs():
     return done.stdout.strip()
 
 
-# ---- the metadata service of the node -----------------------------------------------------------
-
-class Lab:
-    """What answers at the metadata addresses, and what reached it."""
-
-    def __init__(self, spawn):
-        self._spawn, self._sentinels = spawn, set()
-        self.log = Lines(f"{HOME}/log/lab.jsonl", json.loads)
-
-    def start(self):
-        reader, writer = os.pipe()
-        argv = [f"{BUILD}/tests/lab/imdsgate-lab", "--log", self.log.path,
-                "--ready-fd", str(writer)]
-        for address, port in GUARDED:
-            argv += ["--listen", f"{address}:{port}"]
-        for ident in manifests.IDENTITIES:
-            argv += ["--identity", ident.lab_option]
-        self._spawn("lab", argv, pass_fds=[writer])
-        os.close(writer)
-        assert wait_ready(reader).count(b"\n") == len(GUARDED), "the lab does not listen everywhere"
-
-    def _settle(self):
-        """Connections are accepted in order: once ours is in the log, all before it are."""
-        for where in GUARDED:
-            with socket.create_connection(where, timeout=10) as sock:
-                name = ":".join(map(str, sock.getsockname()))
-                self._sentinels.add(name)
-                self.log.wait_for(lambda e, peer=name: e["event"] == "connection"
-                                  and e["peer"] == peer)
-
-    def mark(self):
-        return self.log.mark()
-
-    def connections(self, since=0):
-        self._settle()
-        return self.log.find(lambda e: e["event"] == "connection"
-                             and e["peer"] not in self._sentinels, since)
-
-    def requests(self, since=0):
-        return self.log.find(lambda e: e["event"] == "request", since)
-
-
 # ---- the cluster --------------------------------------------------------------------------------
 
 class Cluster:
@@ -106,7 +61,8 @@ class Cluster:
         self.directory, self.outside = directory, outside
         self.took, self._started_at = {}, time.monotonic()
         self._running, self._logs = {}, {}
-        self.lab = Lab(self._spawn)
+        self.log_directory = f"{HOME}/log"
+        self.lab = labs.Lab(self.spawn, self.log_directory)
         self.files = self.api = None
         self.diagnose = []  # functions that add to tails()
         self.cgroup2 = kernel.cgroup2_mount()  # all of it is the box's
@@ -142,6 +98,7 @@ class Cluster:
         self._stage("lab")
         self._wait_log("containerd", "containerd successfully booted")
         tools = {name: f"{BUILD}/tests/kube/{name}" for name in ("stay", "dial")}
+        tools["bin/dial"] = tools["dial"]  # another program, for rules about programs
         self.add_image(workloads.PAUSE, {"stay": tools["stay"]}, entrypoint=["/stay"])
         self.add_image(workloads.CLIENT, tools)
         self._stage("images")
@@ -170,7 +127,7 @@ class Cluster:
     def _build_network(self):
         assert kernel.netns_inode("/proc/self/ns/net") not in self.outside
         self._ip("link", "set", "lo", "up")
-        for address in (config.NODE_IP, config.SERVICE_IP, IMDS, WIRESERVER):
+        for address in (config.NODE_IP, config.SERVICE_IP, labs.IMDS, labs.WIRESERVER):
             status, _ = self._ip("address", "add", f"{address}/32", "dev", "lo")
             assert status == 0, f"cannot have {address}"
         with open("/proc/sys/net/ipv4/ip_forward", "w", encoding="ascii") as f:
@@ -179,7 +136,7 @@ class Cluster:
 
     def check_confined(self):
         """The metadata addresses must be ours and nothing may lead out, or nothing may run here."""
-        for address in (IMDS, WIRESERVER):
+        for address in (labs.IMDS, labs.WIRESERVER):
             status, out = self._ip("-json", "route", "get", address)
             assert status == 0 and json.loads(out)[0]["dev"] == "lo", f"{address} leads out: {out}"
         for family, address in (("-4", "192.0.2.1"), ("-6", "2001:db8::1")):
@@ -199,7 +156,7 @@ class Cluster:
     def forbidden(self):
         return ",".join(map(str, self.outside))
 
-    def _spawn(self, name, argv, **options):
+    def spawn(self, name, argv, **options):
         log = self._logs.setdefault(name, Lines(f"{HOME}/log/{name}.log"))
         with open(log.path, "ab") as f:
             self._running[name] = subprocess.Popen(
@@ -207,7 +164,7 @@ class Cluster:
                 preexec_fn=kernel.die_with_parent, **options)
 
     def _start(self, name, args):
-        self._spawn(name, [f"{self.directory}/bin/{name}", *args])
+        self.spawn(name, [f"{self.directory}/bin/{name}", *args])
 
     def pid_of(self, name):
         return self._running[name].pid
@@ -335,6 +292,17 @@ class Cluster:
                                         check=False)
         assert out, f"{argv} in {pod} said nothing: exit {status}: {err}"
         return Reply(json.loads(out.splitlines()[-1]))
+
+    @staticmethod
+    def until(function, wanted, timeout=15):
+        """The first result that is wanted, for what nobody announces. Each attempt is a program in
+        a pod, which takes its time."""
+        deadline = time.monotonic() + timeout
+        while True:
+            result = function()
+            if wanted(result):
+                return result
+            assert time.monotonic() < deadline, f"not within {timeout} s: {result}"
 
     def replies(self, pod, count, namespace="default", container="client"):
         """The first `count` replies in the log of a container that dials again and again."""
