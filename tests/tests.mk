@@ -86,6 +86,10 @@ bpf: need-root $(BPF_TESTS) ## BPF decision tests (sudo)
 lab: $(LAB_IF_ANY) ## tests of the stand-in for Azure
 	@$(RUN) lab
 
+.PHONY: cli
+cli: need-root $(PROGRAMS) ## the tools over logs and policies (sudo)
+	@$(RUN) cli
+
 .PHONY: netns
 netns: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## system tests in network namespaces (sudo)
 	@$(RUN) netns

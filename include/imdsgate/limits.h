@@ -151,6 +151,17 @@
 #define IG_AUDIT_REPLAY_LINES	  1024 /* sent to syslog and sent again after a break */
 #define IG_AUDIT_REPLAY_BYTES	  (256 * 1024)
 
+/* Reports over logs (user/report, user/review) */
+#define IG_REPORT_LINE_BYTES	65536 /* one line of a log; it is no record beyond */
+#define IG_REPORT_ROWS_MAX	65536 /* of one table; less important ones are dropped beyond */
+#define IG_REPORT_TABLE_BYTES	(48 * 1024 * 1024) /* the same */
+#define IG_REPORT_BUCKETS_MAX	120		   /* over time; they become wider */
+#define IG_REPORT_LOSSES_MAX	64		   /* told one by one; the rest is counted */
+#define IG_REPORT_BAD_LINES_MAX 20		   /* the same */
+#define IG_REPORT_TOP_MAX	10000		   /* rows that are printed */
+#define IG_REVIEW_CASES_MAX	10000		   /* in one file of test cases */
+#define IG_REVIEW_CASES_BYTES	(4 * 1024 * 1024)  /* the same */
+
 /* Control socket (user/ctl) */
 #define IG_CTL_CONNECTIONS_MAX 64
 #define IG_CTL_REQUEST_BYTES   65536

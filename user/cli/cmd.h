@@ -29,7 +29,7 @@ struct ig_cli {
 	const char *socket_path;
 };
 
-#define IG_CLI_OPTIONS_MAX 8
+#define IG_CLI_OPTIONS_MAX 24
 #define IG_CLI_ARGS_MAX	   1000 /* files on one command line */
 
 struct ig_cli_option {
@@ -96,6 +96,11 @@ int ig_cli_cmd_audit_verify(const struct ig_cli *cli, const struct ig_cli_args *
 extern const struct ig_cli_option ig_cli_audit_verify_options[];
 int ig_cli_cmd_explain(const struct ig_cli *cli, const struct ig_cli_args *args);
 extern const struct ig_cli_option ig_cli_explain_options[];
+
+/* Over logs and candidate policies: no agent is asked. */
+int ig_cli_cmd_audit_stats(const struct ig_cli *cli, const struct ig_cli_args *args);
+extern const struct ig_cli_option ig_cli_audit_stats_options[];
+void ig_cli_format_stats(const json_t *stats, struct ig_buf *b);
 
 /* One event as one line for people, newline included. */
 void ig_cli_format_event(const json_t *event, bool color, struct ig_buf *b);
