@@ -68,7 +68,8 @@
 #define IG_NONCE_BYTES		       10 /* of an attested document */
 
 /* /host/token (user/agent) */
-#define IG_HOST_TOKEN_CGROUPS_MAX 16 /* --host-token-cgroup */
+#define IG_HOST_TOKEN_ACCOUNTS_MAX 16
+#define IG_HOST_TOKEN_CGROUPS_MAX  16 /* --host-token-cgroup */
 
 /* Objects (user/objects) */
 #define IG_MANIFEST_FILE_BYTES	 (1024 * 1024)

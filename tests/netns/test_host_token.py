@@ -332,6 +332,26 @@ def unbound(w):
         assert app_of(ask(w, where, "b")) == B
 
 
+@suite.test("a pod with a listed ServiceAccount is let in, one with another is not")
+def account(w):
+    pods = {}
+    for name, of in (("driver", "csi"), ("driver2", "csi2"), ("plain", "default")):
+        pod = pods[name] = w.add_pod(name, "sel-none", host_network=True)
+        pod.manifest = pod.manifest.replace("spec:\n", f"spec:\n  serviceAccountName: {of}\n")
+        assert "serviceAccountName" in pod.manifest
+    w.apply_pods()
+    assert w.agent.stop() == 0
+    w.agent.start(host_token_cgroup=None, host_token_service_account="demo/csi")
+    for _, where in ways(w):
+        assert app_of(ask(w, where, "b", place=pods["driver"])) == B
+        for name in ("driver2", "plain"):
+            mark = w.agent.audit.mark()
+            assert "error" in ask(w, where, "b", place=pods[name])
+            record = w.agent.audit.wait_for(event("connect.refused"), mark)
+            assert record["reason"] == "cgroup_not_listed", record
+            assert record["pod"]["name"] == name, record
+
+
 @suite.test("it is off unless asked for; on the socket root may ask from anywhere without a list")
 def options(w):
     assert w.agent.stop() == 0

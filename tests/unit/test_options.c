@@ -157,8 +157,13 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("without a path", "--imds-url", "http://");
 	WRONG("absolute path", "--host-token-socket", "host.sock");
 	WRONG("1 to 65535", "--host-token-port", "0", "--host-token-cgroup", "/x");
-	WRONG("needs --host-token-cgroup", "--host-token-port", "2579");
-	WRONG("needs --host-token-socket or", "--host-token-cgroup", "/x");
+	WRONG("need --host-token-socket or", "--host-token-cgroup", "/x");
+	WRONG("needs --host-token-cgroup or", "--host-token-port", "2579");
+	WRONG("need --host-token-socket or", "--host-token-service-account", "kube-system/csi");
+	WRONG("takes NAMESPACE/NAME", "--host-token-service-account", "csi");
+	WRONG("takes NAMESPACE/NAME", "--host-token-service-account", "/csi");
+	WRONG("takes NAMESPACE/NAME", "--host-token-service-account", "kube-system/");
+	WRONG("takes NAMESPACE/NAME", "--host-token-service-account", "kube-system/a/b");
 	WRONG("path below the cgroup root", "--host-token-cgroup", "/");
 	WRONG("path below the cgroup root", "--host-token-cgroup", "x");
 	WRONG("path below the cgroup root", "--host-token-cgroup", "/x/../y");

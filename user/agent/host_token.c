@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "ctl/server.h"
 #include "imds/host_token.h"
+#include "policy/binding.h"
 #include "workload/cgroup.h"
 #include "workload/peer.h"
 
@@ -110,10 +111,26 @@ void ig_host_token_close(struct ig_host_token_fds *fds)
 
 /* ---- who is let in ---- */
 
-static bool is_listed(const struct ig_options *options, const char *cgroup_path)
+/* "NAMESPACE/NAME" */
+static bool is_account_of(const struct ig_pod *pod, const char *account)
 {
+	size_t len = strlen(pod->namespace);
+
+	return strncmp(account, pod->namespace, len) == 0 && account[len] == '/' &&
+	       strcmp(account + len + 1, ig_policy_service_account_name(pod)) == 0;
+}
+
+static bool is_listed(const struct ig_agent *agent, const char *cgroup_path)
+{
+	const struct ig_options *options = agent->options;
+	char container[IG_CONTAINER_ID_BYTES + 1];
+	const struct ig_pod *pod = ig_serve_find_pod(agent->store, cgroup_path, container);
+
 	for (size_t i = 0; options->host_token_cgroups[i]; i++)
 		if (ig_cgroup_path_is_below(cgroup_path, options->host_token_cgroups[i]))
+			return true;
+	for (size_t i = 0; pod && options->host_token_accounts[i]; i++)
+		if (is_account_of(pod, options->host_token_accounts[i]))
 			return true;
 	return false;
 }
@@ -128,9 +145,9 @@ const char *ig_host_token_refusal(const struct ig_gate_conn *conn)
 		return "not_root";
 	if (!conn->facts.cgroup_path)
 		return "unknown_cgroup";
-	if (is_socket && !options->host_token_cgroups[0])
+	if (is_socket && !options->host_token_cgroups[0] && !options->host_token_accounts[0])
 		return NULL;
-	return is_listed(options, conn->facts.cgroup_path) ? NULL : "cgroup_not_listed";
+	return is_listed(conn->agent, conn->facts.cgroup_path) ? NULL : "cgroup_not_listed";
 }
 
 /* ---- the socket ---- */

@@ -207,6 +207,25 @@ static int set_cross_namespace(struct ig_options *o, const char *value, struct i
 	return 0;
 }
 
+static int add_host_token_account(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	char namespace[IG_OBJECT_NAME_BYTES + 1];
+	size_t n = 0, len = strcspn(value, "/");
+
+	(void)snprintf(namespace, sizeof(namespace), "%.*s", (int)len, value);
+	if (len >= sizeof(namespace) || !value[len] || !ig_name_is_dns_label(namespace) ||
+		!ig_name_is_dns_subdomain(value + len + 1))
+		return ig_err_set(err, -EINVAL,
+			"--host-token-service-account takes NAMESPACE/NAME, got \"%s\"", value);
+	while (o->host_token_accounts[n])
+		n++;
+	if (n >= IG_HOST_TOKEN_ACCOUNTS_MAX)
+		return ig_err_set(err, -E2BIG, "--host-token-service-account can be given %d times",
+			IG_HOST_TOKEN_ACCOUNTS_MAX);
+	o->host_token_accounts[n] = value;
+	return 0;
+}
+
 static int set_no_aks_exception(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	(void)value;
@@ -364,6 +383,8 @@ static const struct flag flags[] = {
 		"serve /host/token to root on this unix socket (default: no)"},
 	{"--host-token-port", "PORT", set_host_token_port,
 		"serve /host/token on 127.0.0.1 to the cgroups below; aad-pod-identity had it on 2579 (default: no)"},
+	{"--host-token-service-account", "NS/NAME", add_host_token_account,
+		"the same for pods with this ServiceAccount; can be repeated"},
 	{"--host-token-cgroup", "PATH", add_host_token_cgroup,
 		"who may ask for /host/token, with all cgroups below it; can be repeated"},
 	{"--no-aks-exception", NULL, set_no_aks_exception,
@@ -432,14 +453,14 @@ static int parse_one(
 /* What the host-token options say together. */
 static int check_host_token(const struct ig_options *o, struct ig_err *err)
 {
-	bool has_cgroup = o->host_token_cgroups[0] != NULL;
+	bool has_list = o->host_token_cgroups[0] || o->host_token_accounts[0];
 
-	if (o->host_token_port && !has_cgroup)
+	if (o->host_token_port && !has_list)
 		return ig_err_set(err, -EINVAL,
-			"--host-token-port needs --host-token-cgroup: every process of the host can connect there");
-	if (has_cgroup && !o->host_token_port && !o->host_token_socket)
+			"--host-token-port needs --host-token-cgroup or --host-token-service-account: every process of the host can connect there");
+	if (has_list && !o->host_token_port && !o->host_token_socket)
 		return ig_err_set(err, -EINVAL,
-			"--host-token-cgroup needs --host-token-socket or --host-token-port");
+			"--host-token-cgroup and --host-token-service-account need --host-token-socket or --host-token-port");
 	if (o->host_token_port && o->host_token_port == o->gate_port)
 		return ig_err_set(
 			err, -EINVAL, "--host-token-port and --gate-port must be different ports");

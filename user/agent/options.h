@@ -50,6 +50,8 @@ struct ig_options {
 	/* who may ask there, with all below: canonical, NULL-terminated; none: root, on the socket
 	 */
 	const char *host_token_cgroups[IG_HOST_TOKEN_CGROUPS_MAX + 1];
+	/* and pods with these ServiceAccounts, "NAMESPACE/NAME" */
+	const char *host_token_accounts[IG_HOST_TOKEN_ACCOUNTS_MAX + 1];
 	bool auxiliary_tenant_array;
 	bool kubernetes;	/* pods and rules come from an API server, too */
 	const char *kubeconfig; /* NULL: that of the cluster this runs in */
