@@ -120,14 +120,18 @@
 #define IG_KUBE_RETRY_AFTER_SEC	    60	 /* of what a server asks for, not more */
 #define IG_KUBE_BACKOFF_MIN_MSEC    200
 #define IG_KUBE_BACKOFF_MAX_MSEC    30000
-#define IG_KUBE_ABSENT_SEC	    30 /* between looks for a kind that is not installed */
-#define IG_KUBE_ABSENT_CONFIRM_SEC  10 /* so long must 404 last for what was there before */
+#define IG_KUBE_ABSENT_SEC	    30	  /* between looks for a kind that is not installed */
+#define IG_KUBE_ABSENT_CONFIRM_SEC  10	  /* so long must 404 last for what was there before */
+#define IG_TOKEN_REQUEST_BYTES	    65536 /* the answer to a TokenRequest */
+
+/* Kubernetes: the status of policies (user/kube/policy_status) */
+#define IG_KUBE_STATUS_SPREAD_MSEC   20000 /* within which nodes write a policy's status */
+#define IG_KUBE_STATUS_RETRY_MSEC    60000
+#define IG_KUBE_STATUS_SETTLE_SEC    600 /* another agent's verdict is not contradicted sooner */
+#define IG_KUBE_STATUS_FORBIDDEN_SEC 600 /* no writes after one was forbidden */
+
 /* Policy (user/policy) */
-#define IG_EXPLAIN_RULE_STEPS_MAX  64 /* rules of a kind in one explanation; the rest is counted */
-#define IG_TOKEN_REQUEST_BYTES	   65536 /* the answer to a TokenRequest */
-#define IG_TOKEN_REQUEST_BYTES	   65536 /* the answer to a TokenRequest */
-#define IG_KUBE_STATUS_SPREAD_MSEC 10000 /* within which nodes write a policy's status */
-#define IG_KUBE_STATUS_RETRY_MSEC  30000
+#define IG_EXPLAIN_RULE_STEPS_MAX 64 /* rules of a kind in one explanation; the rest is counted */
 
 /* Audit (user/audit) */
 #define IG_AUDIT_LINE_BYTES	 16384

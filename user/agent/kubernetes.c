@@ -87,7 +87,19 @@ static void on_state(
 	ig_agent_declared(k->agent);
 }
 
-static const struct ig_kube_feeder_ops feeder_ops = {.rejected = on_rejected, .state = on_state};
+static void on_status_forbidden(unsigned int http_status, void *userdata)
+{
+	(void)userdata;
+	ig_log_warning(
+		"cannot tell in the status of policies whether they are valid: the agent lacks the right to \"patch\" \"metadatapolicies/status\"",
+		IG_KV_U64(STATUS, http_status));
+}
+
+static const struct ig_kube_feeder_ops feeder_ops = {
+	.rejected = on_rejected,
+	.state = on_state,
+	.status_forbidden = on_status_forbidden,
+};
 
 int ig_kubernetes_connect(struct ig_kubernetes *k, struct ig_agent *agent)
 {

@@ -345,6 +345,13 @@ void ig_kube_feeder_store_changed(struct ig_kube_feeder *feeder)
 
 /* ---- start and end ---- */
 
+static void on_status_forbidden(unsigned int http_status, void *userdata)
+{
+	struct ig_kube_feeder *feeder = userdata;
+
+	feeder->ops->status_forbidden(http_status, feeder->userdata);
+}
+
 static int start_feed(struct event_base *base, struct ig_kube_client *client, struct feed *f,
 	const struct ig_kube_feeder_options *options)
 {
@@ -379,7 +386,7 @@ int ig_kube_feeder_new(struct event_base *base, struct ig_kube_client *client,
 	feeder->ops = ops;
 	feeder->userdata = userdata;
 	feeder->policy_namespace = options->policy_namespace;
-	r = ig_kube_policy_status_new(base, client, &feeder->status);
+	r = ig_kube_policy_status_new(base, client, on_status_forbidden, feeder, &feeder->status);
 	for (size_t i = 0; r == 0 && i < IG_ARRAY_SIZE(resources); i++) {
 		feeder->feeds[i].feeder = feeder;
 		feeder->feeds[i].resource = &resources[i];

@@ -35,6 +35,8 @@ struct ig_kube_feeder_ops {
 	/* A watch came up, broke, …; text is for people. */
 	void (*state)(enum ig_object_kind kind, enum ig_kube_watch_state state, const char *text,
 		void *userdata);
+	/* The status of MetadataPolicies may not be written (HTTP 401 or 403). */
+	void (*status_forbidden)(unsigned int http_status, void *userdata);
 };
 
 int ig_kube_feeder_new(struct event_base *base, struct ig_kube_client *client,
