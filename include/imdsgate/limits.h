@@ -124,7 +124,9 @@
 #define IG_KUBE_ABSENT_CONFIRM_SEC  10	  /* so long must 404 last for what was there before */
 #define IG_TOKEN_REQUEST_BYTES	    65536 /* the answer to a TokenRequest */
 
-/* Kubernetes: the status of policies (user/kube/policy_status) */
+/* Kubernetes: what is done with objects (user/kube/feeder, policy_status) */
+#define IG_KUBE_FEEDER_RETRY_MSEC    1000 /* what there was no memory for */
+#define IG_KUBE_FEEDER_BATCH_MSEC    1000 /* changes are told at the latest, though a list goes on */
 #define IG_KUBE_STATUS_SPREAD_MSEC   20000 /* within which nodes write a policy's status */
 #define IG_KUBE_STATUS_RETRY_MSEC    60000
 #define IG_KUBE_STATUS_SETTLE_SEC    600 /* another agent's verdict is not contradicted sooner */

@@ -424,6 +424,9 @@ static void server_done(struct server *s)
 {
 	struct ig_agent *agent = &s->agent;
 
+	/* who would be told is taken down below */
+	if (agent->store)
+		ig_store_set_listener(agent->store, NULL, NULL);
 	agent->ctl = ig_ctl_server_free(agent->ctl);
 	s->kernel_loss = ig_kernel_loss_free(s->kernel_loss);
 	agent->host_token = ig_host_token_free(agent->host_token);

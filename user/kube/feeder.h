@@ -7,6 +7,10 @@
  * hold; what it said before goes, except that the last good content of a MetadataPolicy stays in
  * force, because without it more would be allowed. While the API server is away everything stays as
  * it was last known. It never asks for a Secret.
+ *
+ * Policies take away what bindings give, so pods come last: they are not asked for before all
+ * MetadataPolicies were read once (or are known not to be installed). If the API server forbids to
+ * read those, no pod becomes known. Pods of manifests are known without it.
  */
 #pragma once
 
@@ -39,17 +43,19 @@ struct ig_kube_feeder_ops {
 	void (*status_forbidden)(unsigned int http_status, void *userdata);
 };
 
+/* base, client, store and ops outlive the feeder. The callbacks must not free it. */
 int ig_kube_feeder_new(struct event_base *base, struct ig_kube_client *client,
 	struct ig_store *store, const struct ig_kube_feeder_options *options,
 	const struct ig_kube_feeder_ops *ops, void *userdata, struct ig_kube_feeder **ret);
-/* What was declared stays declared. */
+/* What was declared stays declared; the store tells of it what it has not told yet. */
 struct ig_kube_feeder *ig_kube_feeder_free(struct ig_kube_feeder *feeder);
 
 /* Has everything been listed once (or is known not to be installed)? Until then what is not in the
  * store may only not have been read yet. */
 bool ig_kube_feeder_synced(const struct ig_kube_feeder *feeder);
 
-/* The store changed by other hands: what clashed before may fit now. */
+/* For the store's listener, after each change: what clashed before may fit now. It is tried from
+ * the loop. */
 void ig_kube_feeder_store_changed(struct ig_kube_feeder *feeder);
 
 struct ig_kube_feeder_stats {
