@@ -138,11 +138,10 @@ uint64_t ig_serve_fairness(const struct ig_gate_conn *conn)
 
 /* ---- what may not be declared yet ---- */
 
-static enum ig_patience wait_for(struct ig_gate_conn *conn, unsigned int sec)
+static enum ig_patience wait_for(struct ig_gate_conn *conn, uint64_t limit_usec)
 {
-	return ig_waiting_start(conn->agent->waiting, conn, sec * IG_USEC_PER_SEC)
-		       ? IG_PATIENCE_WAITS
-		       : IG_PATIENCE_OVER;
+	return ig_waiting_start(conn->agent->waiting, conn, limit_usec) ? IG_PATIENCE_WAITS
+									: IG_PATIENCE_OVER;
 }
 
 enum ig_patience ig_serve_await_pod(struct ig_gate_conn *conn, bool is_own)
@@ -155,24 +154,25 @@ enum ig_patience ig_serve_await_pod(struct ig_gate_conn *conn, bool is_own)
 	if (is_own &&
 		(!conn->facts.cgroup_path || ig_cgroup_parse_pod(conn->facts.cgroup_path, &in) < 0))
 		return IG_PATIENCE_NONE;
-	return wait_for(conn, IG_WAIT_POD_SEC);
+	return wait_for(conn, IG_WAIT_POD_SEC * IG_USEC_PER_SEC);
 }
 
 enum ig_patience ig_serve_await_rule(struct ig_gate_conn *conn, const struct ig_pod *pod)
 {
 	const struct ig_agent *agent = conn->agent;
-	uint64_t age_usec;
+	uint64_t now = ig_clock_mono_usec(), age_usec;
 
 	if (!agent->kubernetes)
 		return IG_PATIENCE_NONE;
 	if (!ig_kubernetes_synced(agent->kubernetes))
-		return wait_for(conn, IG_WAIT_POD_SEC);
-	/* a pod and its binding are often declared together, and arrive in any order */
-	age_usec = ig_clock_mono_usec() - ig_tally_first_seen_usec(agent->serve->tally, pod);
-	if (age_usec < IG_WAIT_RULE_SEC * IG_USEC_PER_SEC &&
-		wait_for(conn, IG_WAIT_RULE_SEC) == IG_PATIENCE_WAITS)
-		return IG_PATIENCE_WAITS;
-	return IG_PATIENCE_NONE;
+		return wait_for(conn, IG_WAIT_POD_SEC * IG_USEC_PER_SEC);
+	/* A pod and its binding are often declared together, and arrive in any order. What counts
+	 * is the pod's age: the request may have waited for the pod already. */
+	age_usec = now - ig_tally_first_seen_usec(agent->serve->tally, pod);
+	if (age_usec >= IG_WAIT_RULE_SEC * IG_USEC_PER_SEC)
+		return IG_PATIENCE_NONE;
+	return wait_for(
+		conn, now - conn->request_usec + IG_WAIT_RULE_SEC * IG_USEC_PER_SEC - age_usec);
 }
 
 /* ---- what is recorded ---- */

@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+
+#define HASH_NONFATAL_OOM 1
 #include <uthash.h>
 
 #include "base/cleanup.h"
@@ -88,6 +90,8 @@ static struct entry *add(struct ig_tally *tally, const struct ig_pod *pod)
 		return NULL;
 	e->first_seen_usec = ig_clock_mono_usec();
 	HASH_ADD_KEYPTR(hh, tally->by_key, e->key, strlen(e->key), e);
+	if (!e->hh.tbl)
+		return NULL;
 	return TAKE_PTR(e);
 }
 

@@ -14,6 +14,7 @@
 #include "agent/kubernetes.h"
 #include "agent/link.h"
 #include "agent/verbs.h"
+#include "agent/waiting.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -101,7 +102,7 @@ static json_t *status_json(const struct ig_agent *agent, const uint64_t *counter
 	ig_clock_format_rfc3339(agent->started_usec, started);
 	(void)snprintf(pins, sizeof(pins), "%s/imdsgate", o->bpffs);
 	return json_pack(
-		"{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:{s:s, s:o}, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:{s:s, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
 		"version", IG_VERSION, "node", o->node, "monitor_pid",
 		ig_verbs_number(agent->monitor_pid), "server_pid",
 		ig_verbs_number((uint64_t)getpid()), "started", started, "uptime_sec",
@@ -113,9 +114,9 @@ static json_t *status_json(const struct ig_agent *agent, const uint64_t *counter
 		ig_verbs_number(ig_manifest_dir_bad_files(agent->manifests)), "kubernetes",
 		ig_kubernetes_status(agent->kubernetes), "listeners",
 		ig_verbs_number(ig_gate_listener_count(agent->gate)), "connections",
-		ig_verbs_number(ig_gate_connection_count(agent->gate)), "tokens",
-		tokens_json(agent), "audit", audit_json(agent, counters), "counters",
-		counters_json(agent, counters));
+		ig_verbs_number(ig_gate_connection_count(agent->gate)), "waiting",
+		ig_verbs_number(ig_waiting_count(agent->waiting)), "tokens", tokens_json(agent),
+		"audit", audit_json(agent, counters), "counters", counters_json(agent, counters));
 }
 
 static int status(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
