@@ -174,6 +174,12 @@
 #define IG_CTL_REQUEST_BYTES   65536
 #define IG_CTL_REPLY_BYTES     (16 * 1024 * 1024)
 
+/* Metrics (user/agent/metrics) */
+#define IG_METRICS_CONNECTIONS_MAX   8 /* on the socket, and on the port; the oldest makes room */
+#define IG_METRICS_PAGE_BYTES	     (1024 * 1024)
+#define IG_METRICS_REFRESH_MSEC	     100 /* until then, what was collected last is served again */
+#define IG_METRICS_MONITOR_RETRY_SEC 5	 /* so long is a monitor that did not answer not asked */
+
 /* Data path (bpf/, user/monitor) */
 #define IG_CGROUP_DEPTH_MAX	  16 /* ancestors of the caller that are looked up */
 #define IG_FLOWS_MAX		  65536
