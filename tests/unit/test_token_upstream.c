@@ -77,6 +77,81 @@ static void test_failures(void **state)
 	assert_int_equal(ig_token_service_stats(f->service).upstream_errors, IG_ARRAY_SIZE(cases));
 }
 
+struct ended {
+	int n;
+	struct ig_token_call last;
+};
+
+static void on_ended(const struct ig_token_call *call, void *userdata)
+{
+	struct ended *ended = userdata;
+
+	ended->n++;
+	ended->last = *call;
+}
+
+static void test_ended_calls_are_told(void **state)
+{
+	struct fixture *f = *state;
+	struct ended ended = {};
+
+	f->service->call_ended = on_ended;
+	f->service->userdata = &ended;
+	assert_true(get_token(f, "r").ok);
+	assert_int_equal(ended.n, 1);
+	assert_int_equal(ended.last.source, IG_TOKEN_SOURCE_IMDS);
+	assert_false(ended.last.failed);
+	assert_false(ended.last.is_refresh);
+	assert_true(ended.last.was_sent);
+	/* from the cache: no call */
+	assert_true(get_token(f, "r").ok);
+	assert_int_equal(ended.n, 1);
+	f->status = 503;
+	f->body = "";
+	assert_false(get_token(f, "s").ok);
+	assert_int_equal(ended.n, 2);
+	assert_true(ended.last.failed);
+	assert_int_equal(ended.last.kind, IG_TOKEN_UNAVAILABLE);
+	/* one that nobody waits for */
+	pass_sec(DAY_SEC * 6 / 10 + 1);
+	assert_int_equal(get_token(f, "r").cache, IG_TOKEN_HIT);
+	run_until(f, &ended.n, 3);
+	assert_true(ended.last.failed);
+	assert_true(ended.last.is_refresh);
+	assert_true(ended.last.was_sent);
+}
+
+static void test_calls_without_a_turn_are_told(void **state)
+{
+	struct asked asked[IG_UPSTREAM_CONCURRENCY + 1] = {};
+	struct fixture *f = *state;
+	struct ended ended = {};
+
+	f->service->call_ended = on_ended;
+	f->service->userdata = &ended;
+	f->hold = true;
+	for (size_t i = 0; i < IG_ARRAY_SIZE(asked); i++) {
+		char resource[] = {(char)('a' + i), '\0'};
+
+		ask(f, resource, &asked[i]);
+	}
+	run_until(f, &f->n_held, IG_UPSTREAM_CONCURRENCY);
+	assert_int_equal(ig_token_service_stats(f->service).queued_in[IG_SOURCE_LANE_IMDS], 1);
+	assert_int_equal(ig_token_service_stats(f->service).queued_in[IG_SOURCE_LANE_ENTRA], 0);
+	pass_sec(IG_UPSTREAM_TIMEOUT_SEC);
+	ig_token_upstream_pump(f->service);
+	assert_int_equal(ended.n, 1);
+	assert_true(ended.last.failed);
+	assert_false(ended.last.was_sent);
+	assert_int_equal(ended.last.usec, 0);
+	assert_int_equal(ig_token_service_stats(f->service).queued_in[IG_SOURCE_LANE_IMDS], 0);
+	release(f);
+	run_ready(f);
+	assert_int_equal(ended.n, IG_ARRAY_SIZE(asked));
+	assert_true(ended.last.was_sent);
+	assert_int_equal(ended.last.usec, IG_UPSTREAM_TIMEOUT_SEC * IG_USEC_PER_SEC);
+}
+
 static void test_token_of_somebody_else(void **state)
 {
 	struct fixture *f = *state;
@@ -525,6 +600,8 @@ int main(void)
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 	const struct CMUnitTest tests[] = {
 		TEST(test_failures),
+		TEST(test_ended_calls_are_told),
+		TEST(test_calls_without_a_turn_are_told),
 		TEST(test_token_of_somebody_else),
 		TEST(test_too_large),
 		TEST(test_refused_connection),

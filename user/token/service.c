@@ -266,8 +266,10 @@ struct ig_token_stats ig_token_service_stats(const struct ig_token_service *serv
 	TAILQ_FOREACH (entry, &service->cache.by_use, by_use)
 		stats.cached += entry->token != NULL;
 	stats.waiters = service->n_waiters;
-	for (int i = 0; i < _IG_SOURCE_LANE_MAX; i++)
-		stats.queued += service->lanes[i].queue.len;
+	for (int i = 0; i < _IG_SOURCE_LANE_MAX; i++) {
+		stats.queued_in[i] = service->lanes[i].queue.len;
+		stats.queued += stats.queued_in[i];
+	}
 	return stats;
 }
 
@@ -369,6 +371,8 @@ int ig_token_service_new(struct event_base *base, struct ig_http_client *client,
 	LIST_INIT(&service->outcomes);
 	service->places.credentials = options->credentials;
 	service->assertions = options->assertions;
+	service->call_ended = options->call_ended;
+	service->userdata = options->userdata;
 	r = ig_token_cache_init(&service->cache);
 	if (r == 0)
 		r = make_parts(service, options->imds_url);

@@ -36,6 +36,14 @@ enum ig_token_source_kind {
 	_IG_TOKEN_SOURCE_MAX
 };
 
+/* Upstreams that have to be waited for separately. */
+enum ig_source_lane {
+	IG_SOURCE_LANE_IMDS,
+	IG_SOURCE_LANE_ENTRA,
+	IG_SOURCE_LANE_SERVICE_ACCOUNT, /* the provider of assertions, then Entra */
+	_IG_SOURCE_LANE_MAX
+};
+
 /* What is asked for. Strings are copied. Two requests with equal keys share one token; identity ids
  * compare without regard to letter case, everything else byte for byte. */
 struct ig_token_key {
@@ -104,15 +112,30 @@ struct ig_token_result {
 
 typedef void ig_token_done(const struct ig_token_result *result, void *userdata);
 
+/* A call to upstream that is over, for those who count. */
+struct ig_token_call {
+	enum ig_token_source_kind source;
+	bool failed;
+	enum ig_token_failure_kind kind; /* if failed */
+	bool is_refresh;		 /* of a token that is still good */
+	bool was_sent;			 /* false: no turn in time, no credential, … */
+	uint64_t usec;			 /* since its turn came; if sent */
+};
+/* Must not call the service. */
+typedef void ig_token_call_ended(const struct ig_token_call *call, void *userdata);
+
 struct ig_token_service_options {
 	const char *imds_url;		    /* "http://169.254.169.254"; no path. Copied */
 	struct ig_credentials *credentials; /* the caller's; NULL: nothing is read from files */
 	/* the caller's, and outlives the service; NULL: none for service accounts */
 	const struct ig_assertion_provider *assertions;
+	ig_token_call_ended *call_ended; /* may be NULL */
+	void *userdata;
 };
 
 struct ig_token_stats {
 	uint64_t hits, misses, stale, upstream_calls, upstream_errors, cached, waiters, queued;
+	uint64_t queued_in[_IG_SOURCE_LANE_MAX]; /* queued, by lane */
 };
 
 int ig_token_service_new(struct event_base *base, struct ig_http_client *client,

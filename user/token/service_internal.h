@@ -61,6 +61,8 @@ struct ig_token_service {
 	char *imds_url;		       /* owned */
 	struct ig_source_places places;
 	const struct ig_assertion_provider *assertions; /* the caller's; may be NULL */
+	ig_token_call_ended *call_ended;		/* may be NULL */
+	void *userdata;
 	struct ig_token_clock clock;
 	uint64_t timeout_usec; /* of one upstream call, waiting in the queue included */
 	struct ig_token_cache cache;

@@ -16,14 +16,6 @@
 
 struct ig_http_response;
 
-/* Upstreams that have to be waited for separately. */
-enum ig_source_lane {
-	IG_SOURCE_LANE_IMDS,
-	IG_SOURCE_LANE_ENTRA,
-	IG_SOURCE_LANE_SERVICE_ACCOUNT, /* the provider of assertions, then Entra */
-	_IG_SOURCE_LANE_MAX
-};
-
 /* What sources read from. All borrowed. */
 struct ig_source_places {
 	const char *imds_url;

@@ -44,8 +44,9 @@ struct ig_token_fetch {
 	void *assertion_call; /* with that: the provider's */
 	struct ig_http_call *call;
 	bool bypass_cache;
-	bool background; /* a refresh: goes on when nobody waits */
-	bool second;	 /* is the second call already */
+	bool background;       /* a refresh: goes on when nobody waits */
+	bool second;	       /* is the second call already */
+	uint64_t started_usec; /* when its turn came; 0: before */
 };
 
 static const struct ig_source *source_of(const struct ig_token_entry *entry)
@@ -54,6 +55,22 @@ static const struct ig_source *source_of(const struct ig_token_entry *entry)
 }
 
 /* ---- end of a call --------------------------------------------------------------------------- */
+
+static void report(const struct ig_token_fetch *fetch, const struct ig_source_answer *answer)
+{
+	const struct ig_token_service *service = fetch->service;
+	const struct ig_token_call call = {
+		.source = fetch->entry->ident->key.source,
+		.failed = !answer->token,
+		.kind = answer->kind,
+		.is_refresh = fetch->background,
+		.was_sent = fetch->started_usec != 0,
+		.usec = fetch->started_usec ? service->clock.mono_usec() - fetch->started_usec : 0,
+	};
+
+	if (service->call_ended)
+		service->call_ended(&call, service->userdata);
+}
 
 /* The call is over; frees it. The entry may be gone afterwards. */
 static void finish(struct ig_token_fetch *finished, const struct ig_source_answer *answer)
@@ -67,6 +84,7 @@ static void finish(struct ig_token_fetch *finished, const struct ig_source_answe
 	};
 
 	fetch->entry->fetch = NULL;
+	report(fetch, answer);
 	if (!answer->token)
 		fetch->service->stats.upstream_errors++;
 	ig_token_refresh_settle(
@@ -258,6 +276,8 @@ static int start(struct ig_token_fetch *fetch, uint64_t now_usec, struct ig_err 
 	if (r < 0)
 		return r;
 	fetch->lane->n_running++;
+	if (!fetch->started_usec)
+		fetch->started_usec = now_usec;
 	ig_token_queue_note_start(&fetch->lane->queue, now_usec);
 	return 0;
 }
