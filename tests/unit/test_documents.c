@@ -54,6 +54,11 @@ struct fixture {
 	const char *body;
 	size_t padding; /* blanks in front of the body */
 	const char *retry_after;
+
+	/* what was told of calls that ended */
+	int n_ended;
+	enum ig_imds_error ended_with;
+	uint64_t ended_usec;
 };
 
 /* What one request for a document came to. */
@@ -121,13 +126,23 @@ static void release(struct fixture *f)
 	f->n_held = 0;
 }
 
+static void on_ended(enum ig_imds_error error, uint64_t usec, void *userdata)
+{
+	struct fixture *f = userdata;
+
+	f->n_ended++;
+	f->ended_with = error;
+	f->ended_usec = usec;
+}
+
 static int set_up(void **state)
 {
 	const struct ig_http_client_options options = {.user_agent = "imdsgate/test"};
 	struct fixture *f = calloc(1, sizeof(*f));
 	struct evhttp_bound_socket *bound;
 	char url[64];
-	const struct ig_documents_options documents = {.imds_url = url, .mono_usec = fake_now};
+	const struct ig_documents_options documents = {
+		.imds_url = url, .mono_usec = fake_now, .call_ended = on_ended, .userdata = f};
 	struct sockaddr_in addr = {};
 	socklen_t len = sizeof(addr);
 	const int yes = 1;
@@ -302,6 +317,42 @@ static void test_cache(void **state)
 	assert_string_equal(asked.reason, "fetched");
 	assert_string_equal(asked.body, "{}");
 	assert_int_equal(f->n_calls, 2);
+}
+
+static void test_what_is_counted(void **state)
+{
+	struct fixture *f = *state;
+	struct asked asked[IG_DOCUMENT_CONCURRENCY + 1] = {};
+	struct ig_documents_stats s;
+
+	(void)ask_and_wait(f, 1);
+	assert_int_equal(f->n_ended, 1);
+	assert_int_equal(f->ended_with, IG_IMDS_ERROR_NONE);
+	(void)ask_and_wait(f, 1);
+	s = ig_documents_stats(f->documents);
+	assert_int_equal(s.hits, 1);
+	assert_int_equal(s.misses, 1);
+	assert_int_equal(s.cached, 1);
+	assert_int_equal(s.queued, 0);
+	assert_int_equal(f->n_ended, 1);
+	pass_msec(1000);
+	f->status = 500;
+	f->hold = true;
+	for (int i = 0; i < IG_DOCUMENT_CONCURRENCY + 1; i++)
+		ask(f, 2 + i, &asked[i]);
+	run_until(f, &f->n_held, IG_DOCUMENT_CONCURRENCY);
+	assert_int_equal(ig_documents_stats(f->documents).queued, 1);
+	/* the last one has no turn in time */
+	pass_msec(IG_DOCUMENT_TURN_SEC * 1000);
+	settle(f);
+	assert_int_equal(f->n_ended, 2);
+	assert_int_equal(f->ended_with, IG_IMDS_ERROR_UNAVAILABLE);
+	assert_int_equal(f->ended_usec, 0);
+	release(f);
+	run_until(f, &f->n_ended, 2 + IG_DOCUMENT_CONCURRENCY);
+	assert_int_equal(f->ended_with, IG_IMDS_ERROR_UNAVAILABLE);
+	assert_int_equal(f->ended_usec, IG_DOCUMENT_TURN_SEC * IG_USEC_PER_SEC);
+	assert_int_equal(ig_documents_stats(f->documents).queued, 0);
 }
 
 static void test_only_documents_are_cached(void **state)
@@ -691,6 +742,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(test_what_is_sent),
 		TEST(test_cache),
+		TEST(test_what_is_counted),
 		TEST(test_only_documents_are_cached),
 		TEST(test_single_flight),
 		TEST(test_concurrency),

@@ -26,6 +26,7 @@ struct fetch {
 	struct ig_imds_document document;
 	uint64_t fairness; /* of the workload that asked first */
 	uint64_t wanted_usec;
+	uint64_t started_usec; /* 0: not yet */
 	struct ig_http_call *call;
 	TAILQ_HEAD(, ig_documents_waiter) waiters;
 };
@@ -57,6 +58,9 @@ struct ig_documents {
 	uint64_t last_fairness;	    /* whose fetch was started last */
 	TAILQ_HEAD(, cached) cache; /* least recently used first */
 	size_t n_cached, cached_bytes;
+	uint64_t hits, misses;
+	ig_documents_call_ended *call_ended; /* may be NULL */
+	void *userdata;
 };
 
 IG_DEFINE_CLEANUP(struct ig_documents *, ig_documents_free);
@@ -117,11 +121,22 @@ static struct cached *cache_put(struct ig_documents *documents,
 
 /* ---- end of a fetch -------------------------------------------------------------------------- */
 
+static void report(const struct fetch *fetch, enum ig_imds_error error)
+{
+	const struct ig_documents *documents = fetch->documents;
+	uint64_t since = fetch->started_usec;
+
+	if (documents->call_ended)
+		documents->call_ended(
+			error, since ? documents->mono_usec() - since : 0, documents->userdata);
+}
+
 /* Out of the list first: whoever is called may ask for the same document again. */
 static void fetch_finish(struct fetch *fetch, const struct ig_documents_result *result)
 {
 	struct ig_documents_waiter *waiter;
 
+	report(fetch, result->reply->error);
 	TAILQ_REMOVE(&fetch->documents->fetches, fetch, link);
 	fetch->documents->n_fetches--;
 	while ((waiter = TAILQ_FIRST(&fetch->waiters)) != NULL) {
@@ -233,6 +248,7 @@ static int fetch_start(struct fetch *fetch, uint64_t now_usec)
 	r = ig_http_client_start(documents->client, &options, on_response, fetch, &fetch->call);
 	if (r < 0)
 		return r;
+	fetch->started_usec = now_usec;
 	documents->n_running++;
 	documents->last_fairness = fetch->fairness;
 	documents->starts_usec[documents->oldest_start] = now_usec;
@@ -340,6 +356,8 @@ int ig_documents_new(struct event_base *base, struct ig_http_client *client,
 	TAILQ_INIT(&documents->cache);
 	documents->client = client;
 	documents->mono_usec = options->mono_usec ? options->mono_usec : ig_clock_mono_usec;
+	documents->call_ended = options->call_ended;
+	documents->userdata = options->userdata;
 	documents->imds_url = strdup(options->imds_url);
 	documents->pump = evtimer_new(base, on_pump, documents);
 	if (!documents->imds_url || !documents->pump)
@@ -434,6 +452,7 @@ int ig_documents_get(struct ig_documents *documents, const struct ig_imds_docume
 		return -EINVAL;
 	cached = cache_get(documents, document);
 	if (cached) {
+		documents->hits++;
 		*ret_waiter = NULL;
 		done(&(struct ig_documents_result){.reply = &cached->reply, .reason = "cached"},
 			userdata);
@@ -453,6 +472,7 @@ int ig_documents_get(struct ig_documents *documents, const struct ig_imds_docume
 	waiter->userdata = userdata;
 	TAILQ_INSERT_TAIL(&fetch->waiters, waiter, link);
 	*ret_waiter = TAKE_PTR(waiter);
+	documents->misses++;
 	/* from the loop, so that nothing is called before this returns */
 	(void)event_add(documents->pump, &now);
 	return 0;
@@ -467,4 +487,14 @@ void ig_documents_cancel(struct ig_documents_waiter *waiter)
 	/* one that was started goes on: it has cost its turn, and the next may ask for the same */
 	if (TAILQ_EMPTY(&fetch->waiters) && !fetch->call)
 		fetch_free(fetch);
+}
+
+struct ig_documents_stats ig_documents_stats(const struct ig_documents *documents)
+{
+	return (struct ig_documents_stats){
+		.hits = documents->hits,
+		.misses = documents->misses,
+		.cached = documents->n_cached,
+		.queued = documents->n_fetches - documents->n_running,
+	};
 }

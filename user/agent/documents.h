@@ -18,9 +18,20 @@ struct ig_documents;
 struct ig_documents_waiter;
 struct ig_http_client;
 
+/* A call to upstream is over; error NONE: with a document. usec: since it was sent, 0: it was not.
+ */
+typedef void ig_documents_call_ended(enum ig_imds_error error, uint64_t usec, void *userdata);
+
 struct ig_documents_options {
-	const char *imds_url;	     /* "http://169.254.169.254"; no path. Copied */
-	uint64_t (*mono_usec)(void); /* NULL: the monotonic clock */
+	const char *imds_url;		     /* "http://169.254.169.254"; no path. Copied */
+	uint64_t (*mono_usec)(void);	     /* NULL: the monotonic clock */
+	ig_documents_call_ended *call_ended; /* for those who count; may be NULL */
+	void *userdata;
+};
+
+struct ig_documents_stats {
+	uint64_t hits, misses;
+	size_t cached, queued;
 };
 
 struct ig_documents_result {
@@ -44,3 +55,5 @@ int ig_documents_get(struct ig_documents *documents, const struct ig_imds_docume
 	uint64_t fairness, ig_documents_done *done, void *userdata,
 	struct ig_documents_waiter **ret_waiter);
 void ig_documents_cancel(struct ig_documents_waiter *waiter);
+
+struct ig_documents_stats ig_documents_stats(const struct ig_documents *documents);
