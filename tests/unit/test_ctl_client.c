@@ -395,12 +395,12 @@ static void test_stream_client(void **state)
 	bool reached = false;
 
 	assert_int_equal(
-		ig_ctl_stream(f->path, "audit", "three", NULL, on_line, &heard, &reached, &err),
+		ig_ctl_stream(f->path, "audit", "three", NULL, 0, on_line, &heard, &reached, &err),
 		42);
 	assert_true(reached);
 	assert_string_equal(heard.text, "<one><><three>");
 	assert_int_equal(
-		ig_ctl_stream(f->path, "fail", "denied", NULL, on_line, &heard, &reached, &err),
+		ig_ctl_stream(f->path, "fail", "denied", NULL, 0, on_line, &heard, &reached, &err),
 		-EACCES);
 	assert_int_equal(heard.lines, 3);
 	reap(pid);
@@ -415,8 +415,25 @@ static void test_stream_client_until_the_agent_hangs_up(void **state)
 	bool reached = false;
 
 	assert_int_equal(
-		ig_ctl_stream(f->path, "audit", "tail", NULL, on_line, &heard, &reached, &err), 0);
+		ig_ctl_stream(f->path, "audit", "tail", NULL, 0, on_line, &heard, &reached, &err),
+		0);
 	assert_string_equal(heard.text, "<a><b>");
+	reap(pid);
+}
+
+static void test_stream_client_with_a_limit(void **state)
+{
+	struct fixture *f = *state;
+	pid_t pid = spawn(f, serve_really, NULL);
+	struct heard heard = {};
+	struct ig_err err = {};
+	bool reached = false;
+
+	assert_int_equal(
+		ig_ctl_stream(f->path, "audit", "three", NULL, 1, on_line, &heard, &reached, &err),
+		-ETIMEDOUT);
+	assert_true(reached);
+	assert_string_equal(heard.text, "<one><><three>");
 	reap(pid);
 }
 
@@ -434,6 +451,7 @@ int main(void)
 		T(test_call_with_strange_answers),
 		T(test_stream_client),
 		T(test_stream_client_until_the_agent_hangs_up),
+		T(test_stream_client_with_a_limit),
 	};
 
 	(void)signal(SIGPIPE, SIG_IGN);

@@ -292,7 +292,7 @@ int ig_cli_cmd_audit_tail(const struct ig_cli *cli, const struct ig_cli_args *ar
 		return ig_cli_usage(
 			cli, verb, "--count '%s' is not a number above 0", option[COUNT]);
 	r = ig_ctl_stream(
-		cli->socket_path, "audit", "tail", request, on_line, &tail, &reached, &err);
+		cli->socket_path, "audit", "tail", request, 0, on_line, &tail, &reached, &err);
 	if (r < 0)
 		return ig_cli_fail(cli, r, reached, err.message);
 	if (r == 0)

@@ -252,9 +252,10 @@ int ig_ctl_call(const char *socket_path, const char *noun, const char *verb, jso
 }
 
 int ig_ctl_stream(const char *socket_path, const char *noun, const char *verb, json_t *args,
-	int (*line)(const char *text, size_t len, void *userdata), void *userdata,
-	bool *ret_reached, struct ig_err *reterr_err)
+	unsigned int limit_sec, int (*line)(const char *text, size_t len, void *userdata),
+	void *userdata, bool *ret_reached, struct ig_err *reterr_err)
 {
+	uint64_t deadline_usec = NO_DEADLINE;
 	_cleanup_close_ int fd = -1;
 	_cleanup_(reader_done) struct reader reader = {.buf.limit = IG_CTL_REPLY_BYTES};
 	_cleanup_(json_decrefp) json_t *result = NULL;
@@ -269,8 +270,10 @@ int ig_ctl_stream(const char *socket_path, const char *noun, const char *verb, j
 	r = ask(&reader, noun, verb, args, &result, ret_reached, reterr_err);
 	if (r < 0)
 		return r;
+	if (limit_sec)
+		deadline_usec = ig_clock_mono_usec() + limit_sec * IG_USEC_PER_SEC;
 	for (;;) {
-		r = reader_line(&reader, NO_DEADLINE, &len);
+		r = reader_line(&reader, deadline_usec, &len);
 		if (r < 0)
 			return ig_err_set(reterr_err, r, "reading the stream: %s", strerror(-r));
 		if (r == 0)

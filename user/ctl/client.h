@@ -16,8 +16,8 @@ int ig_ctl_call(const char *socket_path, const char *noun, const char *verb, jso
 	json_t **ret_result, bool *ret_reached, struct ig_err *reterr_err);
 
 /* The same for streaming verbs, which may take their time between lines: after the reply, `line` is
- * called for each line (without its newline) until it returns non-zero (which is returned) or the
- * agent hangs up (0). */
+ * called for each line (without its newline) until it returns non-zero (which is returned), the
+ * agent hangs up (0), or limit_sec after the reply (-ETIMEDOUT; 0: no limit). */
 int ig_ctl_stream(const char *socket_path, const char *noun, const char *verb, json_t *args,
-	int (*line)(const char *text, size_t len, void *userdata), void *userdata,
-	bool *ret_reached, struct ig_err *reterr_err);
+	unsigned int limit_sec, int (*line)(const char *text, size_t len, void *userdata),
+	void *userdata, bool *ret_reached, struct ig_err *reterr_err);
