@@ -63,7 +63,7 @@
 
 static const char *const events[] = {
 	"{\"seq\":1,\"time\":\"2026-01-02T03:04:05.678901Z\",\"kind\":\"token.issued\",\"decision\":\"allow\",\"reason\":\"granted\",\"pod\":{\"namespace\":\"shop\",\"name\":\"cart-0\"},\"process\":{\"pid\":42,\"comm\":\"c\",\"exe\":\"/usr/bin/curl\"},\"request\":{\"resource\":\"https://vault.azure.net\",\"path\":\"/x\"},\"identity\":{\"name\":\"cart\"},\"latency_usec\":1234}\n",
-	"{\"seq\":2,\"time\":\"2026-01-02T03:04:06.000000Z\",\"kind\":\"token.denied\",\"decision\":\"deny\",\"reason\":\"not_bound\",\"pod\":{\"namespace\":\"other\",\"name\":\"cart-0\"}}\n",
+	"{\"seq\":2,\"time\":\"2026-01-02T03:04:06.000000Z\",\"kind\":\"token.denied\",\"decision\":\"deny\",\"reason\":\"not_bound\",\"pod\":{\"namespace\":\"other\",\"name\":\"cart-0\"},\"request\":{\"resource\":\"https://other.example\"},\"identity\":{\"client_id\":\"c-7\"}}\n",
 	"not json\n",
 	"{\"seq\":3,\"kind\":\"events.lost\",\"reason\":\"file\",\"count\":5,\"message\":\"\\u001b]0;x\\u0007\\u009b1m\\u2028\"}\n",
 	"{\"seq\":4,\"kind\":\"connect.refused\",\"decision\":\"error\",\"cgroup\":{\"path\":\"/demo.slice\"},\"process\":{\"pid\":7,\"comm\":\"x y\"},\"connection\":{\"destination\":\"169.254.169.254:80\"}}\n",
@@ -337,6 +337,8 @@ static void test_wrong_usage(void **state)
 		"audit tail --kind token.isued",
 		"audit tail --decision ALLOW",
 		"audit tail --follow=yes",
+		"audit tail --identity",
+		"audit tail --text=x",
 		"audit tail --since x",
 		"audit tail --since -1",
 		"audit tail --since 9223372036854775808",
@@ -734,7 +736,7 @@ static void test_event_lines(void **state)
 	format_event(events[4], false, &b);
 	assert_string_equal(b.data,
 		"2026-01-02T03:04:05.678Z  ALLOW  token.issued         shop/cart-0                   curl(42)              https://vault.azure.net           cart                granted                 1.234ms\n"
-		"2026-01-02T03:04:06.000Z  DENY   token.denied         other/cart-0                  -                     -                                 -                   not_bound               -\n"
+		"2026-01-02T03:04:06.000Z  DENY   token.denied         other/cart-0                  -                     https://other.example             c-7                 not_bound               -\n"
 		"-                         -      events.lost          -                             -                     -                                 -                   file                    - count=5 \"\\x1b]0;x\\x07\\x9b1m\\u2028\"\n"
 		"-                         ERROR  connect.refused      /demo.slice                   x y(7)                169.254.169.254:80                -                   -                       -\n");
 }
@@ -791,6 +793,10 @@ static void test_tail_filters(void **state)
 	expect_tail(" --follow", "1");
 	expect_tail(" --pod cart-0", "12");
 	expect_tail(" --pod=cart-0 --namespace=other", "2");
+	expect_tail(" --identity cart", "1");
+	expect_tail(" --identity c-7", "2");
+	expect_tail(" --resource https://vault.azure.net", "1");
+	expect_tail(" --resource https://other.example --identity c-7", "2");
 	expect_tail(" --decision error", "4");
 	expect_tail(" --decision none", "3");
 	expect_tail(" --kind events.lost", "3");
@@ -820,7 +826,7 @@ static void test_tail_accepts_every_kind(void **state)
 
 static void test_tail_skips_unreadable_lines(void **state)
 {
-	_cleanup_(output_done) struct output output = run("audit tail --count 3");
+	_cleanup_(output_done) struct output output = run("audit tail --text --count 3");
 	size_t lines = 0;
 
 	(void)state;
@@ -830,6 +836,19 @@ static void test_tail_skips_unreadable_lines(void **state)
 		lines++;
 	assert_int_equal(lines, 3);
 	assert_null(strchr(output.out, '\x1b')); /* no terminal, no colour */
+	assert_true(output.out[0] == '2');
+}
+
+/* What is not a terminal gets one JSON value a line without being asked for it. */
+static void test_tail_to_a_file(void **state)
+{
+	_cleanup_(output_done) struct output output = run("audit tail --count 2");
+	_cleanup_(output_done) struct output asked = run("--json audit tail --count 2");
+
+	(void)state;
+	assert_int_equal(output.status, IG_CLI_OK);
+	assert_true(output.out[0] == '{');
+	assert_string_equal(output.out, asked.out);
 }
 
 static void write_log(const char *path, const char *text)
@@ -1019,6 +1038,7 @@ int main(void)
 		cmocka_unit_test(test_tail_accepts_every_kind),
 		cmocka_unit_test(test_verify),
 		cmocka_unit_test(test_tail_skips_unreadable_lines),
+		cmocka_unit_test(test_tail_to_a_file),
 		cmocka_unit_test(test_reader_that_has_gone_away),
 		cmocka_unit_test(test_output_that_cannot_be_written),
 		cmocka_unit_test(test_escaping_for_the_terminal),

@@ -214,12 +214,11 @@ static int run_noun(const struct ig_cli *cli, struct words *words)
 	return r != IG_CLI_OK ? r : found->run(cli, &args);
 }
 
-static bool wants_color(FILE *out)
+static bool wants_color(void)
 {
 	const char *no_color = getenv("NO_COLOR"), *term = getenv("TERM");
 
-	return isatty(fileno(out)) && !(no_color && no_color[0]) &&
-	       !(term && strcmp(term, "dumb") == 0);
+	return !(no_color && no_color[0]) && !(term && strcmp(term, "dumb") == 0);
 }
 
 int ig_cli_run(int argc, char **argv, FILE *out, FILE *err)
@@ -238,7 +237,8 @@ int ig_cli_run(int argc, char **argv, FILE *out, FILE *err)
 	}
 	if (values[SOCKET])
 		cli.socket_path = values[SOCKET];
-	cli.color = !cli.json && wants_color(out);
+	cli.terminal = isatty(fileno(out)) == 1;
+	cli.color = !cli.json && cli.terminal && wants_color();
 	if (values[HELP])
 		return print_help(&cli, NULL, NULL);
 	if (words.next >= argc)

@@ -25,7 +25,8 @@ enum ig_cli_exit {
 struct ig_cli {
 	FILE *out, *err; /* borrowed */
 	bool json;
-	bool color; /* out is a terminal that wants it */
+	bool terminal; /* out is one */
+	bool color;    /* and wants colours */
 	const char *socket_path;
 };
 

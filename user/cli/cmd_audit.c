@@ -27,11 +27,15 @@
 #define IDENTITY_WIDTH 20
 #define REASON_WIDTH   24
 
-enum { NAMESPACE, POD, KIND, DECISION, COUNT, FOLLOW, SINCE, RUN };
+enum { NAMESPACE, POD, IDENTITY, RESOURCE, KIND, DECISION, COUNT, FOLLOW, SINCE, RUN, TEXT };
 
 const struct ig_cli_option ig_cli_audit_tail_options[] = {
 	[NAMESPACE] = {"namespace", "NAMESPACE", "only events of pods in this namespace"},
 	[POD] = {"pod", "NAME", "only events of pods of this name"},
+	[IDENTITY] = {"identity", "IDENTITY",
+		"only events with the identity of this name or client id"},
+	[RESOURCE] = {"resource", "RESOURCE",
+		"only requests for a token for this resource, exactly as it was asked for"},
 	[KIND] = {"kind", "KIND", "only events of this kind, such as token.denied"},
 	[DECISION] = {"decision", "DECISION",
 		"only events with this decision: allow, deny, error or none"},
@@ -40,6 +44,8 @@ const struct ig_cli_option ig_cli_audit_tail_options[] = {
 	[SINCE] = {"since", "SEQ",
 		"first what came after this number, as far as the agent still knows it"},
 	[RUN] = {"run", "RUN", "the run that --since is a number of (default: this one)"},
+	[TEXT] = {"text", NULL,
+		"lines for people, also when not to a terminal; else that gets JSON lines"},
 	{},
 };
 
@@ -194,6 +200,12 @@ static bool equals(const json_t *event, const char *path, const char *wanted)
 	return !wanted || (s && strcmp(s, wanted) == 0);
 }
 
+static bool has_identity(const json_t *event, const char *wanted)
+{
+	return equals(event, "identity.name", wanted) ||
+	       equals(event, "identity.client_id", wanted);
+}
+
 static bool is_wanted(const json_t *event, const struct ig_cli_args *args)
 {
 	const char *decision = args->option[DECISION];
@@ -205,6 +217,8 @@ static bool is_wanted(const json_t *event, const struct ig_cli_args *args)
 	}
 	return equals(event, "pod.namespace", args->option[NAMESPACE]) &&
 	       equals(event, "pod.name", args->option[POD]) &&
+	       has_identity(event, args->option[IDENTITY]) &&
+	       equals(event, "request.resource", args->option[RESOURCE]) &&
 	       equals(event, "kind", args->option[KIND]) && equals(event, "decision", decision);
 }
 
@@ -224,7 +238,7 @@ static int on_line(const char *text, size_t len, void *userdata)
 	}
 	if (!is_wanted(event, tail->args))
 		return 0;
-	if (cli->json)
+	if (cli->json || !(cli->terminal || tail->args->option[TEXT]))
 		r = ig_out_json(&b, event);
 	else
 		ig_cli_format_event(event, cli->color, &b);
@@ -284,6 +298,8 @@ int ig_cli_cmd_audit_tail(const struct ig_cli *cli, const struct ig_cli_args *ar
 	request = tail_args(option, &wrong);
 	if (wrong)
 		return ig_cli_usage(cli, verb, "%s", wrong);
+	if (option[TEXT] && cli->json)
+		return ig_cli_usage(cli, verb, "--json and --text exclude each other");
 	if (option[KIND] && !is_kind(option[KIND]))
 		return ig_cli_usage(cli, verb, "there is no kind '%s'", option[KIND]);
 	if (option[DECISION] && !is_decision(option[DECISION]))

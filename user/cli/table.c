@@ -19,7 +19,7 @@ static int cmd_help(const struct ig_cli *cli, const struct ig_cli_args *args);
 static int cmd_version(const struct ig_cli *cli, const struct ig_cli_args *args);
 
 const struct ig_cli_option ig_cli_globals[] = {
-	{"json", NULL, "print one JSON value (JSON lines for tail), errors included"},
+	{"json", NULL, "print one JSON value (JSON lines for tail and top), errors included"},
 	{"socket", "PATH", "the agent's control socket (default " IG_CTL_DEFAULT_SOCKET ")"},
 	{"help", NULL, "print help; also behind a noun and behind a verb"},
 	{},
@@ -47,7 +47,7 @@ const struct ig_cli_verb ig_cli_verbs[] = {
 		.args = "",
 		.summary = "audit events as they happen",
 		.details =
-			"Goes on until it is stopped or has printed --count of them. An event\nis printed when it fits every filter that is given. One that does not name a pod fits no\n--namespace and no --pod.",
+			"Goes on until it is stopped or has printed --count of them. An event\nis printed when it fits every filter that is given. One that does not name a pod fits no\n--namespace and no --pod. Prints lines for people to a terminal, JSON lines otherwise.",
 		.options = ig_cli_audit_tail_options,
 		.run = ig_cli_cmd_audit_tail},
 	{.noun = "audit",
