@@ -369,6 +369,45 @@ static void test_failure_is_forgotten(void **state)
 	assert_false(event_pending(f->service->sweep_timer, EV_TIMEOUT, NULL));
 }
 
+static struct ig_token_upstream_times times_of(struct fixture *f, enum ig_token_upstream upstream)
+{
+	return ig_token_service_upstream_times(f->service, upstream);
+}
+
+/* A refusal is an answer; silence and nonsense are none. Each upstream for itself. */
+static void test_when_upstream_answered(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t first = fake_real_usec;
+
+	assert_int_equal(times_of(f, IG_TOKEN_UPSTREAM_IMDS).answered_usec, 0);
+	assert_int_equal(times_of(f, IG_TOKEN_UPSTREAM_IMDS).failed_usec, 0);
+	assert_true(get_token(f, "r").ok);
+	assert_int_equal(times_of(f, IG_TOKEN_UPSTREAM_IMDS).answered_usec, first);
+	pass_sec(10);
+	f->status = 503;
+	assert_false(get_token(f, "s").ok);
+	assert_int_equal(times_of(f, IG_TOKEN_UPSTREAM_IMDS).answered_usec, first);
+	assert_int_equal(times_of(f, IG_TOKEN_UPSTREAM_IMDS).failed_usec, fake_real_usec);
+	pass_sec(10);
+	f->status = 400;
+	f->body = "{\"error\":\"invalid_resource\",\"error_description\":\"no\"}";
+	assert_int_equal(get_token(f, "t").kind, IG_TOKEN_REJECTED);
+	assert_int_equal(times_of(f, IG_TOKEN_UPSTREAM_IMDS).answered_usec, fake_real_usec);
+	assert_int_equal(times_of(f, IG_TOKEN_UPSTREAM_ENTRA).answered_usec, 0);
+	assert_int_equal(times_of(f, IG_TOKEN_UPSTREAM_ENTRA).failed_usec, 0);
+}
+
+static void test_tokens_of_the_future(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_true(get_token(f, "r").ok);
+	assert_int_equal(ig_token_service_early_sec(f->service), 0);
+	fake_real_usec -= 1000 * IG_USEC_PER_SEC; /* what the machine takes for the time */
+	assert_in_range(ig_token_service_early_sec(f->service), 600, 1000);
+}
+
 /* ---- cancel ---------------------------------------------------------------------------------- */
 
 static void test_cancel_one_of_two(void **state)
@@ -648,6 +687,8 @@ int main(void)
 		TEST(test_failure_is_remembered),
 		TEST(test_passing_failure_is_forgotten_in_a_second),
 		TEST(test_failure_is_forgotten),
+		TEST(test_when_upstream_answered),
+		TEST(test_tokens_of_the_future),
 		TEST(test_cancel_one_of_two),
 		TEST(test_cancel_the_last),
 		TEST(test_cancel_between_answer_and_delivery),

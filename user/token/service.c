@@ -382,3 +382,27 @@ int ig_token_service_new(struct event_base *base, struct ig_http_client *client,
 	*ret = TAKE_PTR(service);
 	return 0;
 }
+
+_Static_assert(
+	(int)IG_TOKEN_UPSTREAM_IMDS == (int)IG_SOURCE_LANE_IMDS &&
+		(int)IG_TOKEN_UPSTREAM_ENTRA == (int)IG_SOURCE_LANE_ENTRA &&
+		(int)IG_TOKEN_UPSTREAM_SERVICE_ACCOUNT == (int)IG_SOURCE_LANE_SERVICE_ACCOUNT &&
+		(int)_IG_TOKEN_UPSTREAM_MAX == (int)_IG_SOURCE_LANE_MAX,
+	"each upstream has a lane");
+
+struct ig_token_upstream_times ig_token_service_upstream_times(
+	const struct ig_token_service *service, enum ig_token_upstream upstream)
+{
+	return service->lanes[upstream].times;
+}
+
+uint64_t ig_token_service_early_sec(const struct ig_token_service *service)
+{
+	uint64_t now = ig_token_service_now_sec(service), early = 0;
+
+	for (const struct ig_token_entry *e = service->cache.entries; e; e = e->hh.next)
+		if (e->token && e->token->not_before_sec > now &&
+			e->token->not_before_sec - now > early)
+			early = e->token->not_before_sec - now;
+	return early;
+}

@@ -133,6 +133,19 @@ struct ig_token_service_options {
 	void *userdata;
 };
 
+enum ig_token_upstream {
+	IG_TOKEN_UPSTREAM_IMDS,
+	IG_TOKEN_UPSTREAM_ENTRA,
+	IG_TOKEN_UPSTREAM_SERVICE_ACCOUNT, /* Entra behind the provider of assertions */
+	_IG_TOKEN_UPSTREAM_MAX
+};
+
+/* How an upstream did of late: real clock, 0 for never. A refusal is an answer. */
+struct ig_token_upstream_times {
+	uint64_t answered_usec;
+	uint64_t failed_usec; /* no answer, one that made no sense, or no turn in time */
+};
+
 struct ig_token_stats {
 	uint64_t hits, misses, stale, upstream_calls, upstream_errors, cached, waiters, queued;
 	uint64_t queued_in[_IG_SOURCE_LANE_MAX]; /* queued, by lane */
@@ -166,3 +179,8 @@ size_t ig_token_service_purge(
 	struct ig_token_service *service, ig_token_keep *keep, void *userdata);
 
 struct ig_token_stats ig_token_service_stats(const struct ig_token_service *service);
+struct ig_token_upstream_times ig_token_service_upstream_times(
+	const struct ig_token_service *service, enum ig_token_upstream upstream);
+/* How far in the future the validity of a cached token begins, at most: more than a few minutes and
+ * this machine's clock is behind. */
+uint64_t ig_token_service_early_sec(const struct ig_token_service *service);

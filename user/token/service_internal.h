@@ -53,6 +53,7 @@ struct ig_token_lane {
 	size_t n_running;
 	uint64_t paused_until_usec; /* upstream asked for it */
 	struct event *pump_timer;
+	struct ig_token_upstream_times times;
 };
 
 struct ig_token_service {

@@ -72,6 +72,17 @@ static void report(const struct ig_token_fetch *fetch, const struct ig_source_an
 		service->call_ended(&call, service->userdata);
 }
 
+static void note_time(const struct ig_token_fetch *fetch, const struct ig_source_answer *answer)
+{
+	uint64_t now = fetch->service->clock.real_usec();
+
+	if (answer->token || answer->kind == IG_TOKEN_REJECTED ||
+		answer->kind == IG_TOKEN_NOT_FOUND)
+		fetch->lane->times.answered_usec = now;
+	else
+		fetch->lane->times.failed_usec = now;
+}
+
 /* The call is over; frees it. The entry may be gone afterwards. */
 static void finish(struct ig_token_fetch *finished, const struct ig_source_answer *answer)
 {
@@ -87,6 +98,7 @@ static void finish(struct ig_token_fetch *finished, const struct ig_source_answe
 	report(fetch, answer);
 	if (!answer->token)
 		fetch->service->stats.upstream_errors++;
+	note_time(fetch, answer);
 	ig_token_refresh_settle(
 		fetch->service, fetch->entry, answer->token, answer->token ? NULL : &failure);
 }
