@@ -20,6 +20,7 @@
 #include "audit/chain.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fdutil.h"
 
 #define LINES_MAX   6000
@@ -204,6 +205,7 @@ static void test_numbers_and_origin(void **state)
 	assert_int_equal(stats.emitted, 3);
 	assert_int_equal(stats.by_kind[IG_AUDIT_AGENT_STARTED], 1);
 	assert_int_equal(stats.by_kind[IG_AUDIT_TOKEN_DENIED], 2);
+	assert_int_equal(stats.last_loss_usec, 0);
 }
 
 static void test_each_run_has_an_id_of_its_own(void **state)
@@ -284,6 +286,8 @@ static void test_a_full_sink_hurts_nobody_else(void **state)
 	expect_lost(b.line[4], 10, "syslog", 5);
 	expect(b.line[5], 11, "token.denied");
 	assert_int_equal(ig_audit_stats(f->audit).by_kind[IG_AUDIT_EVENTS_LOST], 1);
+	assert_true(ig_audit_stats(f->audit).last_loss_usec > 0);
+	assert_true(ig_audit_stats(f->audit).last_loss_usec <= ig_clock_real_usec());
 }
 
 static void test_two_full_sinks(void **state)

@@ -201,9 +201,17 @@ static void expect_report(
 	assert_int_equal(f->reports[i].objects, objects);
 }
 
+static void expect_bad(const char *path, int error, void *userdata)
+{
+	assert_string_equal(strrchr(path, '/'), "/bad.yaml");
+	assert_int_equal(error, -EINVAL);
+	(*(size_t *)userdata)++;
+}
+
 static void test_first_look(void **state)
 {
 	struct fixture *f = *state;
+	size_t n_bad = 0;
 
 	write_file(f, "b.yml", POD("b1") POD("b2") IGNORED);
 	write_file(f, "a.yaml", POD("a"));
@@ -224,6 +232,8 @@ static void test_first_look(void **state)
 	assert_int_equal(f->reports[2].line, 8);
 	expect_report(f, 3, "c.yaml", 0, 0);
 	assert_int_equal(ig_manifest_dir_bad_files(f->dir), 1);
+	ig_manifest_dir_each_bad(f->dir, expect_bad, &n_bad);
+	assert_int_equal(n_bad, 1);
 	assert_int_equal(ig_store_count(f->store, IG_OBJECT_POD), 3);
 	assert_true(has(f, "a") && has(f, "b1") && has(f, "b2"));
 	assert_false(has(f, "x"));

@@ -70,6 +70,8 @@ static void publish(struct ig_audit *audit, const struct ig_audit_record *given,
 
 	audit->stats.emitted++;
 	audit->stats.by_kind[record.kind]++;
+	if (record.kind == IG_AUDIT_EVENTS_LOST)
+		audit->stats.last_loss_usec = ig_clock_real_usec();
 	line = make_line(audit, &record);
 	for (size_t i = 0; i < audit->n_sinks; i++) {
 		struct ig_audit_sink *sink = audit->sinks[i].sink;

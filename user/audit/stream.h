@@ -24,6 +24,7 @@ struct ig_audit_options {
 struct ig_audit_stats {
 	uint64_t emitted; /* = the last sequence number */
 	uint64_t lost_subscribers;
+	uint64_t last_loss_usec; /* when a loss was recorded last; real clock, 0: never */
 	uint64_t by_kind[_IG_AUDIT_KIND_MAX];
 };
 

@@ -52,6 +52,9 @@ struct ig_manifest_dir *ig_manifest_dir_free(struct ig_manifest_dir *dir);
 
 /* Files whose last read failed. */
 size_t ig_manifest_dir_bad_files(const struct ig_manifest_dir *dir);
+/* Each of them, with the error of that read. */
+void ig_manifest_dir_each_bad(const struct ig_manifest_dir *dir,
+	void (*each)(const char *path, int error, void *userdata), void *userdata);
 
 /* For --check-config: reads every file, calls `reported` for each, keeps nothing. Returns how many
  * files were wrong (clashes between files included), or a negative errno when the directory cannot

@@ -291,6 +291,12 @@ size_t ig_manifest_dir_bad_files(const struct ig_manifest_dir *dir)
 	return ig_manifest_scan_bad(dir->scan);
 }
 
+void ig_manifest_dir_each_bad(const struct ig_manifest_dir *dir,
+	void (*each)(const char *path, int error, void *userdata), void *userdata)
+{
+	ig_manifest_scan_each_bad(dir->scan, each, userdata);
+}
+
 IG_DEFINE_CLEANUP(struct ig_store *, ig_store_free);
 
 int ig_manifest_dir_check(const struct ig_manifest_source *source, ig_manifest_reported *reported,

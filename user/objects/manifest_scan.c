@@ -444,3 +444,11 @@ size_t ig_manifest_scan_bad(const struct ig_manifest_scan *scan)
 		n += file->error != 0;
 	return n;
 }
+
+void ig_manifest_scan_each_bad(const struct ig_manifest_scan *scan,
+	void (*each)(const char *path, int error, void *userdata), void *userdata)
+{
+	for (const struct file *file = scan->files; file; file = file->hh.next)
+		if (file->error)
+			each(file->path, file->error, userdata);
+}

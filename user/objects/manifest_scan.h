@@ -33,3 +33,5 @@ int ig_manifest_scan_touch(
 int ig_manifest_scan_run(struct ig_manifest_scan *scan, bool all, struct ig_err *reterr_err);
 
 size_t ig_manifest_scan_bad(const struct ig_manifest_scan *scan);
+void ig_manifest_scan_each_bad(const struct ig_manifest_scan *scan,
+	void (*each)(const char *path, int error, void *userdata), void *userdata);
