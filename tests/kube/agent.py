@@ -16,7 +16,6 @@ from watch import Lines, event
 DEPLOY = os.path.join(REPO, "deploy", "kubernetes")
 NAMESPACE, NAME = "imdsgate-system", "imdsgate"
 AUDIT = "/var/log/imdsgate/audit.jsonl"
-LOGS = "/var/log/pods"
 PINS = "/sys/fs/bpf/imdsgate"
 KINDS = 4  # definitions in deploy/kubernetes/crds
 
@@ -57,7 +56,7 @@ class Agent:
             "/apis/apiextensions.k8s.io/v1/customresourcedefinitions",
             lambda found: len(found) == KINDS and all(
                 any(cond["type"] == "Established" and cond["status"] == "True"
-                    for cond in crd.get("status", {}).get("conditions", []))
+                    for cond in crd.get("status", {}).get("conditions") or ())
                 for crd in found.values()), what="definitions established")
 
     @staticmethod
@@ -120,6 +119,10 @@ class Agent:
     def status(self):
         return self.cli("status")
 
+    def pods(self):
+        """The names of those that it knows."""
+        return {workload["name"] for workload in self.cli("workload", "list")}
+
     def recorded(self, kind, since, timeout=10, **members):
         """The first such record since the mark."""
         return self.audit.wait_for(event(kind, **members), since, timeout, f"{kind} {members}")
@@ -127,8 +130,8 @@ class Agent:
     def logs(self):
         """{path: text} of the agent's containers that kubelet still has."""
         found = {}
-        for directory, _, names in os.walk(LOGS):
-            if os.path.relpath(directory, LOGS).startswith(f"{NAMESPACE}_"):
+        for directory, _, names in os.walk(cluster.LOGS):
+            if os.path.relpath(directory, cluster.LOGS).startswith(f"{NAMESPACE}_"):
                 for name in names:
                     with open(os.path.join(directory, name), encoding="utf-8") as f:
                         found[os.path.join(directory, name)] = f.read()

@@ -11,6 +11,7 @@ metadata addresses are this namespace's own. Used by test_*.py, which call run()
 
 import argparse
 import contextlib
+import glob
 import json
 import os
 import signal
@@ -28,10 +29,11 @@ import kernel
 import labs
 import workloads
 from api import Api
-from places import BUILD, REPO, TOKEN_TEXT, Place, Reply
+from places import BUILD, REPO, TOKEN_TEXT, Dialer, Place, Reply
 from watch import Lines
 
 HOME = "/run/igkube"
+LOGS = "/var/log/pods"
 COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd",
               "kubelet")
 
@@ -60,7 +62,7 @@ class Cluster:
     def __init__(self, directory, outside):
         self.directory, self.outside = directory, outside
         self.took, self._started_at = {}, time.monotonic()
-        self._running, self._logs = {}, {}
+        self._running, self._logs, self._execs = {}, {}, 0
         self.log_directory = f"{HOME}/log"
         self.lab = labs.Lab(self.spawn, self.log_directory)
         self.files = self.api = None
@@ -185,6 +187,15 @@ class Cluster:
             raise
         return process.returncode, out, err
 
+    @contextlib.contextmanager
+    def paused(self, name):
+        """A program that does not run for a while, and does not know it."""
+        self._running[name].send_signal(signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            self._running[name].send_signal(signal.SIGCONT)
+
     # -- API server and etcd
 
     def _start_apiserver(self):
@@ -274,6 +285,15 @@ class Cluster:
         return self.api.wait_for(query, lambda pods: next(filter(
             workloads.is_ready, pods.values()), None), timeout, f"pod {name} ready")
 
+    def wait_ended(self, labels, count, namespace="default", timeout=60):
+        """The pods with the label, once so many have ended, well or not."""
+        def wanted(pods):
+            ended = [pod for pod in pods.values()
+                     if pod["status"].get("phase") in ("Succeeded", "Failed")]
+            return ended if len(ended) == count else None
+        query = f"/api/v1/namespaces/{namespace}/pods?labelSelector={labels.replace('=', '%3D')}"
+        return self.api.wait_for(query, wanted, timeout, f"{count} pods {labels} have ended")
+
     def add_pod(self, name, namespace="default", **more):
         self.apply(workloads.pod(name, namespace, **more))
         return self.wait_pod(name, namespace)
@@ -292,6 +312,30 @@ class Cluster:
                                         check=False)
         assert out, f"{argv} in {pod} said nothing: exit {status}: {err}"
         return Reply(json.loads(out.splitlines()[-1]))
+
+    def dialer(self, pod, mode="plain", container="client", **options):
+        """A Dialer in a container of a pod (the object). The runtime starts it: it needs neither
+        kubelet nor API server, then or later."""
+        self._execs += 1
+        argv = ["ctr", "-n", "k8s.io", "tasks", "exec", "--exec-id", f"dialer-{self._execs}",
+                workloads.container_id(pod, container),
+                workloads.DIAL, *Place.dial_argv(mode, **options)[1:]]
+        with open(f"{self.log_directory}/dialers.log", "ab") as f:
+            return Dialer(subprocess.Popen(argv, env=self.env(), text=True, stdin=subprocess.PIPE,
+                                           stdout=subprocess.PIPE, stderr=f,
+                                           preexec_fn=kernel.die_with_parent))
+
+    @staticmethod
+    def said(pod, container="client"):
+        """The replies in the logs of a pod's container (pod: the object), from kubelet's files:
+        quicker than asking for each, and without the API server."""
+        meta, found = pod["metadata"], []
+        for path in sorted(glob.glob(f"{LOGS}/{meta['namespace']}_{meta['name']}_"
+                                     f"{meta.get('uid', '*')}/{container}/*.log")):
+            with open(path, encoding="utf-8") as f:
+                found += [Reply(json.loads(line.split(" ", 3)[3])) for line in f
+                          if " stdout F {" in line and line.endswith("\n")]
+        return found
 
     @staticmethod
     def until(function, wanted, timeout=15):

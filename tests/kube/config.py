@@ -39,6 +39,8 @@ class Files:
             for name, (user, group) in USERS.items()))
         self.kubeconfigs = {name: self.write(f"{name}.kubeconfig", self._kubeconfig(name))
                             for name in USERS}
+        self.static = self.path("static")  # pods that kubelet runs without being told to
+        os.mkdir(self.static)
         self.kubelet = self.write("kubelet.json", json.dumps(self._kubelet()))
         self.containerd = self.write("containerd.toml", self._containerd())
         self.write("cni/10-pods.conflist", json.dumps(self._cni()))
@@ -101,7 +103,7 @@ class Files:
             "tlsCertFile": self.path("kubelet.crt"), "tlsPrivateKeyFile": self.path("kubelet.key"),
             "cgroupDriver": "cgroupfs", "enforceNodeAllocatable": [], "failSwapOn": False,
             "makeIPTablesUtilChains": False, "oomScoreAdj": 0, "resolvConf": "",
-            "volumePluginDir": FLEX, "protectKernelDefaults": True,
+            "staticPodPath": self.static, "volumePluginDir": FLEX, "protectKernelDefaults": True,
             # a disk or a memory that others fill must not disturb the tests
             "evictionHard": {"memory.available": "0%", "nodefs.available": "0%",
                              "imagefs.available": "0%", "nodefs.inodesFree": "0%"},

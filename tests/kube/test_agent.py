@@ -194,6 +194,9 @@ def _(c):
     assert claims["kubernetes.io"]["pod"] == {"name": "till", "uid": pod["metadata"]["uid"]}, claims
     (answer,) = c.entra.replies(entra)
     assert answer["status"] == 200 and answer["credential"] == "federation", answer
+    cached = c.agent.status()["tokens"]["cached"]
+    c.remove_pod("till", "shop")  # and its token goes with it
+    c.until(lambda: c.agent.status()["tokens"]["cached"], lambda n: n == cached - 1)
 
 
 @suite.test("a service principal: its secret is a file that kubelet mounts")

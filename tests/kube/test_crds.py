@@ -60,7 +60,7 @@ def _(c):
     def established(found):
         return len(found) == len(GROUPS) and all(
             any(cond["type"] == "Established" and cond["status"] == "True"
-                for cond in crd.get("status", {}).get("conditions", [])) for crd in found.values())
+                for cond in crd.get("status", {}).get("conditions") or ()) for crd in found.values())
     c.api.wait_for("/apis/apiextensions.k8s.io/v1/customresourcedefinitions", established,
                    what="definitions established")
     for plural, group in GROUPS.items():

@@ -89,3 +89,8 @@ def is_ready(item):
     """Of a pod or a node."""
     conditions = item.get("status", {}).get("conditions", [])
     return any(c["type"] == "Ready" and c["status"] == "True" for c in conditions)
+
+
+def container_id(pod, name="client"):
+    (status,) = (s for s in pod["status"]["containerStatuses"] if s["name"] == name)
+    return status["containerID"].split("//")[1]
