@@ -101,6 +101,8 @@ extern const struct ig_cli_option ig_cli_explain_options[];
 /* Over logs and candidate policies: no agent is asked. */
 int ig_cli_cmd_audit_stats(const struct ig_cli *cli, const struct ig_cli_args *args);
 extern const struct ig_cli_option ig_cli_audit_stats_options[];
+int ig_cli_cmd_audit_report(const struct ig_cli *cli, const struct ig_cli_args *args);
+extern const struct ig_cli_option ig_cli_audit_report_options[];
 int ig_cli_cmd_policy_test(const struct ig_cli *cli, const struct ig_cli_args *args);
 extern const struct ig_cli_option ig_cli_policy_test_options[];
 void ig_cli_format_stats(const json_t *stats, struct ig_buf *b);

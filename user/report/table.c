@@ -279,6 +279,19 @@ int ig_report_table_add(struct ig_report_table *table, const char *const *fields
 	return r;
 }
 
+int ig_report_table_merge(
+	struct ig_report_table *table, const char *const *fields, const struct ig_report_row *from)
+{
+	struct ig_report_row *row = NULL;
+	int r = get(table, fields, &row);
+
+	if (r < 0)
+		return r;
+	ig_report_tally_merge(&row->tally, &from->tally);
+	row->missed_max += from->missed_max;
+	return 0;
+}
+
 int ig_report_table_fold(
 	const struct ig_report_table *from, const size_t *map, struct ig_report_table *to)
 {

@@ -45,6 +45,9 @@ struct ig_report_table {
 /* fields: n_fields texts, none NULL. 0 or -ENOMEM. */
 int ig_report_table_add(struct ig_report_table *table, const char *const *fields,
 	enum ig_audit_decision decision, uint64_t time_usec, uint64_t n);
+/* Adds a row of another table under fields of its own; it may lack as much as that one. */
+int ig_report_table_merge(
+	struct ig_report_table *table, const char *const *fields, const struct ig_report_row *from);
 /* Adds every row of `from`, by the fields of it that `map` names (map[i]: which of its fields is
  * the i-th of `to`). What `from` dropped is dropped in `to`. 0 or -ENOMEM. */
 int ig_report_table_fold(
