@@ -17,6 +17,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -663,11 +664,35 @@ static void test_server_that_ends_tells_its_streams(void **state)
 	assert_int_equal(f->closed, 1);
 }
 
+static void test_modes_whatever_the_umask(void **state)
+{
+	static const mode_t modes[] = {0600, 0660};
+	struct fixture *f = *state;
+	char path[sizeof(f->path) + 8];
+	mode_t before = umask(077);
+
+	(void)snprintf(path, sizeof(path), "%s.mode", f->path);
+	for (size_t i = 0; i < IG_ARRAY_SIZE(modes); i++) {
+		struct stat st;
+		int fd = -1;
+
+		assert_int_equal(
+			ig_ctl_listen_mode(path, geteuid(), getegid(), modes[i], &fd, NULL), 0);
+		assert_int_equal(stat(path, &st), 0);
+		assert_int_equal(st.st_mode & 0777, modes[i]);
+		assert_int_equal(umask(077), 077);
+		(void)close(fd);
+		assert_int_equal(unlink(path), 0);
+	}
+	(void)umask(before);
+}
+
 #define T(name) cmocka_unit_test_setup_teardown(name, setup, teardown)
 
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		T(test_modes_whatever_the_umask),
 		T(test_requests),
 		T(test_malformed_requests),
 		T(test_deeply_nested_request),

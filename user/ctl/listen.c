@@ -66,8 +66,22 @@ static int remove_stale(const struct sockaddr_un *address, struct ig_err *reterr
 	return 0;
 }
 
-int ig_ctl_listen(const char *path, unsigned int uid, unsigned int gid, int *ret_fd,
-	struct ig_err *reterr_err)
+/* bind() gives the file the mode that the socket has, as far as the umask lets it; there is one
+ * thread yet. */
+static int bind_with_mode(int fd, const struct sockaddr_un *address, mode_t mode)
+{
+	mode_t mask = umask(0);
+	int r = 0;
+
+	if (fchmod(fd, mode) < 0 ||
+		bind(fd, (const struct sockaddr *)address, sizeof(*address)) < 0)
+		r = -errno;
+	(void)umask(mask);
+	return r;
+}
+
+int ig_ctl_listen_mode(const char *path, unsigned int uid, unsigned int gid, mode_t mode,
+	int *ret_fd, struct ig_err *reterr_err)
 {
 	_cleanup_close_ int fd = -1;
 	struct sockaddr_un address;
@@ -80,11 +94,11 @@ int ig_ctl_listen(const char *path, unsigned int uid, unsigned int gid, int *ret
 	if (r < 0)
 		return r;
 	fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-	/* bind() gives the file the mode that the socket has */
-	if (fd < 0 || fchmod(fd, 0600) < 0)
+	if (fd < 0)
 		return ig_err_set(reterr_err, -errno, "%s: cannot make a socket: %m", path);
-	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
-		return ig_err_set(reterr_err, -errno, "%s: cannot bind: %m", path);
+	r = bind_with_mode(fd, &address, mode);
+	if (r < 0)
+		return ig_err_set(reterr_err, r, "%s: cannot bind: %s", path, strerror(-r));
 	if (fchownat(AT_FDCWD, path, uid, gid, AT_SYMLINK_NOFOLLOW) < 0 ||
 		listen(fd, BACKLOG) < 0) {
 		r = ig_err_set(reterr_err, -errno, "%s: cannot own it or listen: %m", path);
@@ -93,4 +107,10 @@ int ig_ctl_listen(const char *path, unsigned int uid, unsigned int gid, int *ret
 	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
+}
+
+int ig_ctl_listen(const char *path, unsigned int uid, unsigned int gid, int *ret_fd,
+	struct ig_err *reterr_err)
+{
+	return ig_ctl_listen_mode(path, uid, gid, 0600, ret_fd, reterr_err);
 }

@@ -8,6 +8,7 @@
 #include <jansson.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sys/types.h>
 
 #include "base/err.h"
 
@@ -43,3 +44,6 @@ void ig_ctl_conn_on_close(struct ig_ctl_conn *conn, void (*closed)(void *userdat
  * socket that nobody answers on. -EADDRINUSE when somebody does. */
 int ig_ctl_listen(const char *path, unsigned int uid, unsigned int gid, int *ret_fd,
 	struct ig_err *reterr_err);
+/* The same with another mode, whatever the umask says. */
+int ig_ctl_listen_mode(const char *path, unsigned int uid, unsigned int gid, mode_t mode,
+	int *ret_fd, struct ig_err *reterr_err);
