@@ -1,8 +1,8 @@
 #!/bin/bash
 # Installs the Debian packages that a job needs and that are missing: build, demo (which includes
 # build), test or e2e (which include demo). Quick and without network when everything is there. Must
-# never replace a Node.js or a JDK that came from somewhere else. Called by `make demo`, `make test`
-# and `make e2e`.
+# never replace a Node.js or a JDK that came from somewhere else, and never start a service of a
+# package that is wanted for its programs only. Called by `make demo`, `make test` and `make e2e`.
 set -euo pipefail
 
 # An entry is a package, or first|second for whichever the release has, or COMMAND:package for a
@@ -15,8 +15,10 @@ tests=(libcmocka-dev python3-jsonschema python3-yaml openssl strace chromium
 	rsyslogd:rsyslog rsyslog-openssl
 	shellcheck clang-format node:nodejs npm:npm javac:default-jdk-headless
 	libsecret-1-0 python3-msal-extensions python3-requests python3-cryptography python3-six
-	python3-typing-extensions)
+	python3-typing-extensions prometheus:prometheus)
 e2e=(dpkg-dev rsync xz-utils openssl libseccomp2 python3-yaml)
+# packages whose service must not run here, now or after the next boot
+unserved=(prometheus)
 
 apt_get() {
 	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null
@@ -68,8 +70,27 @@ try_install() { # LOG ENTRY...
 	apt_get install -y --no-install-recommends "${packages[@]}" >"$log" 2>&1
 }
 
+# The mask is for systemd, the policy for everything that a package's scripts may start.
+hold_services() { # ENTRY...
+	local name
+	for name in "${unserved[@]}"; do
+		[[ " ${*##*:} " == *" $name "* ]] || continue
+		if [ ! -e "/etc/systemd/system/$name.service" ]; then
+			echo "packages: $name is wanted for its programs; its service is masked"
+			mkdir -p /etc/systemd/system
+			ln -sf /dev/null "/etc/systemd/system/$name.service"
+		fi
+		if [ ! -e /usr/sbin/policy-rc.d ]; then
+			printf '#!/bin/sh\nexit 101\n' >/usr/sbin/policy-rc.d
+			chmod 0755 /usr/sbin/policy-rc.d
+			trap 'rm -f /usr/sbin/policy-rc.d' EXIT
+		fi
+	done
+}
+
 install() { # ENTRY...
 	local log
+	hold_services "$@"
 	log=$(mktemp)
 	# the package lists may be absent (a fresh container) or name versions that are gone
 	if ! try_install "$log" "$@"; then
