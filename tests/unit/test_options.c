@@ -44,6 +44,8 @@ static void defaults_are_those_of_the_manual(void **state)
 	assert_int_equal(o.host_verdict, IG_VERDICT_PASS);
 	assert_int_equal(o.gate_port, 254);
 	assert_false(o.policy.allow_cross_namespace);
+	assert_null(o.metrics.socket);
+	assert_int_equal(o.metrics.port, 0);
 	assert_int_equal(o.ready_fd, -1);
 	assert_int_equal(o.log_level, IG_LOG_INFO);
 	assert_true(strlen(o.node) > 0);
@@ -169,6 +171,13 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("path below the cgroup root", "--host-token-cgroup", "/x/../y");
 	WRONG("path below the cgroup root", "--host-token-cgroup", "/x/");
 	WRONG("different ports", "--host-token-cgroup", "/x", "--host-token-port", "254");
+	WRONG("absolute path", "--metrics-socket", "metrics.sock");
+	WRONG("1 to 65535", "--metrics-port", "0");
+	WRONG("1 to 65535", "--metrics-port", "http");
+	WRONG("needs --metrics-socket", "--metrics-group", "prometheus");
+	WRONG("different ports", "--metrics-port", "254");
+	WRONG("different ports", "--metrics-port", "77", "--host-token-port", "77",
+		"--host-token-cgroup", "/x");
 	WRONG("1 to 255 bytes", "--node", "");
 	WRONG("descriptor", "--ready-fd", "x");
 	WRONG("err, warning, info or debug", "--log-level", "loud");
@@ -236,6 +245,34 @@ static void the_server_never_is_root(void **state)
 	assert_int_equal(o.gid, 4711);
 }
 
+static void the_metrics_group_is_looked_up(void **state)
+{
+	struct ig_err err = {};
+	struct ig_options o;
+
+	(void)state;
+	assert_int_equal(
+		PARSE(&o, NULL, "--user", "4711", "--cgroup-root", "/x", "--metrics-socket", "/s"),
+		0);
+	assert_int_equal(ig_options_complete(&o, &err), 0);
+	assert_int_equal(o.metrics.gid, 4711);
+	assert_int_equal(PARSE(&o, NULL, "--user", "4711", "--cgroup-root", "/x",
+				 "--metrics-socket", "/s", "--metrics-group", "4712"),
+		0);
+	assert_int_equal(ig_options_complete(&o, &err), 0);
+	assert_int_equal(o.metrics.gid, 4712);
+	assert_int_equal(PARSE(&o, NULL, "--user", "4711", "--cgroup-root", "/x",
+				 "--metrics-socket", "/s", "--metrics-group", "root"),
+		0);
+	assert_int_equal(ig_options_complete(&o, &err), 0);
+	assert_int_equal(o.metrics.gid, 0);
+	assert_int_equal(PARSE(&o, NULL, "--user", "4711", "--cgroup-root", "/x",
+				 "--metrics-socket", "/s", "--metrics-group", "no-such-group"),
+		0);
+	assert_int_equal(ig_options_complete(&o, &err), -ENOENT);
+	assert_non_null(strstr(err.message, "--metrics-group"));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -246,6 +283,7 @@ int main(void)
 		cmocka_unit_test(what_is_wrong_is_named),
 		cmocka_unit_test(host_token_cgroups_have_a_limit),
 		cmocka_unit_test(the_server_never_is_root),
+		cmocka_unit_test(the_metrics_group_is_looked_up),
 	};
 
 	return cmocka_run_group_tests_name("agent/options", tests, NULL, NULL);

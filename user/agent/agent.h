@@ -10,6 +10,7 @@
  *	documents.c answers its requests for metadata documents
  *	records.c  turns connections, requests and kernel events into audit records
  *	verbs*.c   answer the command-line tool
+ *	metrics.c  answers Prometheus and probes; metrics_collect.c asks everybody for it
  */
 #pragma once
 
@@ -28,6 +29,7 @@
 #include "http/server.h"
 #include "imds/reply.h"
 #include "imds/request.h"
+#include "imds/routes.h"
 #include "objects/store.h"
 
 struct ig_agent {
@@ -47,7 +49,9 @@ struct ig_agent {
 	struct ig_documents *documents;
 	struct ig_gate *gate;
 	struct ig_host_token *host_token;
+	struct ig_metrics_server *metrics_server; /* NULL: nobody can see them */
 	struct ig_serve *serve;
+	struct ig_metrics *metrics;  /* what is counted */
 	struct ig_rate *rate;	     /* of token requests, by workload */
 	struct ig_rate *policy_rate; /* the same, as far as a policy sets one */
 	struct ig_ctl_server *ctl;
@@ -93,8 +97,9 @@ struct ig_gate_conn {
 	struct ig_exchange *exchange;
 	struct ig_document_request *document;
 	struct ig_info_request *info;
-	struct ig_wait *wait;  /* while it waits for something to be declared; see waiting.h */
-	uint64_t request_usec; /* monotonic; when the current request was complete */
+	struct ig_wait *wait;	  /* while it waits for something to be declared; see waiting.h */
+	uint64_t request_usec;	  /* monotonic; when the current request was complete */
+	enum ig_imds_route route; /* of the current request */
 };
 
 /* ---- server.c ---- */
@@ -122,6 +127,7 @@ void ig_gate_refuse(struct ig_gate *gate, int fd, const struct ig_arrival *arriv
 	const struct ig_caller_facts *facts, const char *reason);
 size_t ig_gate_listener_count(const struct ig_gate *gate);
 size_t ig_gate_connection_count(const struct ig_gate *gate);
+void ig_gate_http_counters(const struct ig_gate *gate, uint64_t ret[_IG_HTTP_COUNTER_MAX]);
 /* Connections of pods that are not declared any more are closed. */
 void ig_gate_declared(struct ig_gate *gate);
 

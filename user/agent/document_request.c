@@ -62,8 +62,7 @@ static void finish(struct ig_document_request *x, enum ig_audit_decision decisio
 	r.record.request = &request;
 	r.record.policy = ig_permit_record(&x->policy, &policy);
 	ig_serve_emit(x->conn, &r);
-	ig_http_conn_respond(x->conn->http, reply->status, reply->content_type, reply->headers,
-		reply->n_headers, reply->body.data, reply->body.len);
+	ig_serve_send(x->conn, reply);
 	(void)ig_document_request_free(x);
 }
 

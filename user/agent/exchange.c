@@ -12,6 +12,7 @@
 #include <string.h>
 
 #include "agent/identity_key.h"
+#include "agent/metrics.h"
 #include "agent/permit.h"
 #include "agent/rate.h"
 #include "agent/serve_internal.h"
@@ -202,6 +203,7 @@ static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsi
 /* Answers, records, and ends the exchange. */
 static void finish(struct ig_exchange *x, struct ig_imds_reply *reply, const struct outcome *o)
 {
+	ig_count_token_request(x->conn->agent->metrics, o->kind, reply->error);
 	record_exchange(x, o, reply->status);
 	ig_serve_respond(x->conn, reply);
 	(void)ig_exchange_free(x);

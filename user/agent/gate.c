@@ -500,6 +500,11 @@ size_t ig_gate_connection_count(const struct ig_gate *gate)
 	return gate->connections;
 }
 
+void ig_gate_http_counters(const struct ig_gate *gate, uint64_t ret[_IG_HTTP_COUNTER_MAX])
+{
+	ig_http_server_counters(gate->http, ret);
+}
+
 void ig_gate_declared(struct ig_gate *gate)
 {
 	struct ig_gate_conn *conn, *next;

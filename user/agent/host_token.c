@@ -20,6 +20,7 @@
 
 #include <imdsgate/limits.h>
 
+#include "agent/metrics.h"
 #include "agent/serve_internal.h"
 #include "base/cleanup.h"
 #include "base/log.h"
@@ -266,6 +267,7 @@ void ig_host_token_request(struct ig_gate_conn *conn, const struct ig_http_reque
 	struct ig_exchange *x;
 	int r;
 
+	conn->route = target.route;
 	ig_serve_read_facts(req, &target, &facts);
 	r = ig_imds_host_token_parse(req, &target, &request.token, &request.pod, &reply);
 	if (r == 0)
@@ -276,6 +278,9 @@ void ig_host_token_request(struct ig_gate_conn *conn, const struct ig_http_reque
 	}
 	if (r == -ENOMEM)
 		(void)ig_imds_host_token_error(IG_IMDS_ERROR_UNAVAILABLE, NULL, &reply);
+	if (target.route == IG_IMDS_ROUTE_HOST_TOKEN)
+		ig_count_token_request(
+			conn->agent->metrics, IG_AUDIT_REQUEST_REJECTED, reply.error);
 	ig_serve_record_reply(conn, &facts, IG_AUDIT_REQUEST_REJECTED, &reply);
 	ig_serve_respond(conn, &reply);
 }

@@ -159,6 +159,12 @@ void ig_kubernetes_store_changed(struct ig_kubernetes *k)
 		ig_kube_feeder_store_changed(k->feeder);
 }
 
+bool ig_kubernetes_stats(
+	const struct ig_kubernetes *k, enum ig_object_kind kind, struct ig_kube_feeder_stats *ret)
+{
+	return k && k->feeder && ig_kube_feeder_stats(k->feeder, kind, ret);
+}
+
 static json_t *watch_json(const struct ig_kube_feeder_stats *stats)
 {
 	const struct ig_kube_watch_stats *w = &stats->watch;

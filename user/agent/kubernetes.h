@@ -10,9 +10,11 @@
 #include <jansson.h>
 
 #include "base/err.h"
+#include "objects/object.h"
 
 struct ig_agent;
 struct ig_assertion_provider;
+struct ig_kube_feeder_stats;
 struct ig_kubernetes;
 struct ig_options;
 
@@ -36,6 +38,10 @@ bool ig_kubernetes_synced(const struct ig_kubernetes *k);
 
 /* The store changed. */
 void ig_kubernetes_store_changed(struct ig_kubernetes *k);
+
+/* false: objects of this kind are not watched, or there is no Kubernetes. */
+bool ig_kubernetes_stats(
+	const struct ig_kubernetes *k, enum ig_object_kind kind, struct ig_kube_feeder_stats *ret);
 
 /* For `imdsgate status`; a new reference, null without Kubernetes. */
 json_t *ig_kubernetes_status(const struct ig_kubernetes *k);

@@ -387,6 +387,12 @@ static const struct flag flags[] = {
 		"the same for pods with this ServiceAccount; can be repeated"},
 	{"--host-token-cgroup", "PATH", add_host_token_cgroup,
 		"who may ask for /host/token, with all cgroups below it; can be repeated"},
+	{"--metrics-socket", "PATH", ig_option_metrics_socket,
+		"serve /metrics and /healthz on this unix socket (default: no)"},
+	{"--metrics-group", "NAME|GID", ig_option_metrics_group,
+		"group that may use that socket (default: the group of --user)"},
+	{"--metrics-port", "PORT", ig_option_metrics_port,
+		"serve /metrics and /healthz on 127.0.0.1 to every process of the host's network namespace (default: no)"},
 	{"--no-aks-exception", NULL, set_no_aks_exception,
 		"do not let AKS's own pods in kube-system use the node's identities"},
 	{"--policy-namespace", "NS", set_policy_namespace,
@@ -503,6 +509,8 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 	if (o.mode != IG_MODE_HELP && o.mode != IG_MODE_VERSION) {
 		int r = check_host_token(&o, reterr_err);
 
+		if (r == 0)
+			r = ig_options_check_metrics(&o, reterr_err);
 		if (r < 0)
 			return r;
 	}
@@ -536,6 +544,8 @@ int ig_options_complete(struct ig_options *o, struct ig_err *reterr_err)
 {
 	int r = find_user(o, reterr_err);
 
+	if (r == 0)
+		r = ig_options_find_metrics_group(o, reterr_err);
 	if (r == 0 && !o->cgroup_root[0])
 		r = ig_cgroup2_mount_find(o->cgroup_root, sizeof(o->cgroup_root), reterr_err);
 	return r;

@@ -12,6 +12,7 @@
 
 #include "agent/identity_key.h"
 #include "agent/options_audit.h"
+#include "agent/options_metrics.h"
 #include "base/err.h"
 #include "base/log.h"
 #include "policy/binding.h"
@@ -52,6 +53,7 @@ struct ig_options {
 	const char *host_token_cgroups[IG_HOST_TOKEN_CGROUPS_MAX + 1];
 	/* and pods with these ServiceAccounts, "NAMESPACE/NAME" */
 	const char *host_token_accounts[IG_HOST_TOKEN_ACCOUNTS_MAX + 1];
+	struct ig_metrics_choices metrics;
 	bool auxiliary_tenant_array;
 	bool kubernetes;	/* pods and rules come from an API server, too */
 	const char *kubeconfig; /* NULL: that of the cluster this runs in */

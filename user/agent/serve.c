@@ -10,6 +10,7 @@
 #include "agent/documents.h"
 #include "agent/entitled.h"
 #include "agent/kubernetes.h"
+#include "agent/metrics.h"
 #include "agent/object_ids.h"
 #include "agent/serve_internal.h"
 #include "agent/tally.h"
@@ -211,6 +212,8 @@ void ig_serve_emit(struct ig_gate_conn *conn, struct ig_conn_record *r)
 
 	r->record.latency_usec = ig_clock_mono_usec() - conn->request_usec;
 	ig_audit_emit(conn->agent->audit, &r->record);
+	if (r->record.policy && r->record.policy->would_deny)
+		ig_metrics_add(conn->agent->metrics, IG_M_WOULD_DENY, 0, 0, 1);
 	if (pod)
 		ig_tally_count(conn->agent->serve->tally, pod, r->record.decision);
 }
@@ -301,10 +304,17 @@ void ig_serve_malformed(struct ig_gate_conn *conn, unsigned int status, const ch
 	record_rejected(conn, &what);
 }
 
-void ig_serve_respond(struct ig_gate_conn *conn, struct ig_imds_reply *reply)
+void ig_serve_send(struct ig_gate_conn *conn, const struct ig_imds_reply *reply)
 {
+	ig_count_answer(conn->agent->metrics, conn->route, reply->status,
+		ig_clock_mono_usec() - conn->request_usec);
 	ig_http_conn_respond(conn->http, reply->status, reply->content_type, reply->headers,
 		reply->n_headers, reply->body.data, reply->body.len);
+}
+
+void ig_serve_respond(struct ig_gate_conn *conn, struct ig_imds_reply *reply)
+{
+	ig_serve_send(conn, reply);
 	ig_imds_reply_done(reply);
 }
 
@@ -387,6 +397,9 @@ static void serve_workload(struct ig_gate_conn *conn, const struct ig_http_reque
 	}
 	if (r == -ENOMEM)
 		(void)ig_imds_reply_error(IG_IMDS_ERROR_UNAVAILABLE, NULL, NULL, &reply);
+	if (target->route == IG_IMDS_ROUTE_TOKEN)
+		ig_count_token_request(
+			conn->agent->metrics, IG_AUDIT_REQUEST_REJECTED, reply.error);
 	ig_serve_record_reply(conn, facts, IG_AUDIT_REQUEST_REJECTED, &reply);
 	ig_serve_respond(conn, &reply);
 }
@@ -421,6 +434,7 @@ void ig_serve_request(struct ig_gate_conn *conn, const struct ig_http_request *r
 		ig_host_token_request(conn, req);
 		return;
 	}
+	conn->route = target.route;
 	ig_serve_read_facts(req, &target, &facts);
 	switch (target.route) {
 	case IG_IMDS_ROUTE_VERSIONS:

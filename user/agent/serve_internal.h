@@ -80,5 +80,7 @@ struct ig_audit_request ig_serve_audit_request(
 	const struct ig_request_facts *facts, unsigned int status);
 /* Adds the latency, emits, counts. */
 void ig_serve_emit(struct ig_gate_conn *conn, struct ig_conn_record *r);
+/* Sends the reply. Every answer goes through here, and is counted. */
+void ig_serve_send(struct ig_gate_conn *conn, const struct ig_imds_reply *reply);
 /* Sends the reply and releases it. */
 void ig_serve_respond(struct ig_gate_conn *conn, struct ig_imds_reply *reply);

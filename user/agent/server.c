@@ -22,6 +22,7 @@
 #include "agent/kernel_loss.h"
 #include "agent/kubernetes.h"
 #include "agent/link.h"
+#include "agent/metrics.h"
 #include "agent/privs.h"
 #include "agent/rate.h"
 #include "agent/waiting.h"
@@ -44,6 +45,7 @@ struct opened {
 	struct ig_audit_opened audit;
 	int ctl_fd;
 	struct ig_host_token_fds host_token;
+	struct ig_metrics_fds metrics;
 };
 
 struct server {
@@ -105,6 +107,10 @@ static int open_privileged(struct server *s, struct opened *ret, struct ig_err *
 		r = make_socket_dir(o->host_token_socket, err);
 	if (r == 0)
 		r = ig_host_token_open(o, &ret->host_token, err);
+	if (r == 0 && o->metrics.socket)
+		r = make_socket_dir(o->metrics.socket, err);
+	if (r == 0)
+		r = ig_metrics_open(o, &ret->metrics, err);
 	/* loads modules of OpenSSL; the files in there are read later, with the server's rights */
 	if (r == 0 && ig_credentials_new(o->secrets, &s->agent.credentials) < 0)
 		return ig_err_set(err, -ENOMEM, "cannot load OpenSSL's default provider");
@@ -327,8 +333,12 @@ static int start_upstream(struct ig_agent *agent)
 	};
 	struct ig_token_service_options tokens = {.imds_url = agent->options->imds_url,
 		.credentials = agent->credentials,
-		.assertions = ig_kubernetes_assertions(agent->kubernetes)};
-	struct ig_documents_options documents = {.imds_url = agent->options->imds_url};
+		.assertions = ig_kubernetes_assertions(agent->kubernetes),
+		.call_ended = ig_count_token_call,
+		.userdata = agent->metrics};
+	struct ig_documents_options documents = {.imds_url = agent->options->imds_url,
+		.call_ended = ig_count_document_call,
+		.userdata = agent->metrics};
 	int r = ig_kubernetes_connect(agent->kubernetes, agent);
 
 	if (r == 0)
@@ -396,7 +406,9 @@ static int start(struct server *s, struct opened *opened, struct ig_err *err)
 	r = start_objects(s, err);
 	if (r < 0)
 		return r;
-	r = start_link(s);
+	r = ig_metrics_new(ig_metrics_table, _IG_M_MAX, &agent->metrics);
+	if (r == 0)
+		r = start_link(s);
 	if (r == 0)
 		r = ig_host_token_new(agent, &opened->host_token, &agent->host_token);
 	if (r == 0)
@@ -413,9 +425,11 @@ static int start(struct server *s, struct opened *opened, struct ig_err *err)
 		r = ig_workloads_update(agent->workloads);
 	if (r == 0)
 		r = ig_kernel_loss_new(agent, &s->kernel_loss);
-	/* last: what it brings is for all of the above */
+	/* what it brings is for all of the above */
 	if (r == 0)
 		r = ig_kubernetes_start(agent->kubernetes);
+	if (r == 0)
+		r = ig_metrics_server_new(agent, &opened->metrics, &agent->metrics_server);
 	return r < 0 ? ig_err_set(err, r, "cannot start: %s", strerror(-r)) : 0;
 }
 
@@ -427,6 +441,7 @@ static void server_done(struct server *s)
 	/* who would be told is taken down below */
 	if (agent->store)
 		ig_store_set_listener(agent->store, NULL, NULL);
+	agent->metrics_server = ig_metrics_server_free(agent->metrics_server);
 	agent->ctl = ig_ctl_server_free(agent->ctl);
 	s->kernel_loss = ig_kernel_loss_free(s->kernel_loss);
 	agent->host_token = ig_host_token_free(agent->host_token);
@@ -451,6 +466,7 @@ static void server_done(struct server *s)
 		record_simple(agent, IG_AUDIT_AGENT_STOPPED, NULL, NULL, 0);
 	agent->audit = ig_audit_free(agent->audit);
 	agent->store = ig_store_free(agent->store);
+	agent->metrics = ig_metrics_free(agent->metrics);
 	if (s->on_term)
 		event_free(s->on_term);
 	if (s->on_int)
@@ -474,7 +490,8 @@ int ig_server_run(const struct ig_options *options, struct ig_err *reterr_err)
 	};
 	struct opened opened = {.audit = IG_AUDIT_OPENED_NONE,
 		.ctl_fd = -1,
-		.host_token = {.port = -1, .guard = -1, .socket = -1}};
+		.host_token = {.port = -1, .guard = -1, .socket = -1},
+		.metrics = {.port = -1, .socket = -1, .statm = -1}};
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -493,6 +510,7 @@ int ig_server_run(const struct ig_options *options, struct ig_err *reterr_err)
 	ig_audit_opened_done(&opened.audit);
 	(void)ig_close(opened.ctl_fd);
 	ig_host_token_close(&opened.host_token);
+	ig_metrics_close(&opened.metrics);
 	curl_global_cleanup();
 	return r;
 }
