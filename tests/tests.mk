@@ -98,6 +98,10 @@ cli: need-root $(PROGRAMS) ## the tools over logs and policies (sudo)
 netns: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## system tests in network namespaces (sudo)
 	@$(RUN) netns
 
+.PHONY: metrics
+metrics: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## rules and dashboard against a real Prometheus (sudo)
+	@$(RUN) metrics
+
 .PHONY: conformance
 conformance: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## the metadata protocol, case by case (sudo)
 	@$(RUN) conformance
