@@ -24,9 +24,8 @@ static void on_problem(const struct ig_err *err, void *userdata)
 }
 
 int ig_cli_candidates_load(
-	const struct ig_cli *cli, const struct ig_cli_args *args, struct ig_cli_candidates *ret)
+	const struct ig_cli *cli, const char *const *option, struct ig_cli_candidates *ret)
 {
-	const char *const *option = args->option;
 	const char *ns = option[IG_CANDIDATES_POLICY_NAMESPACE];
 	const struct ig_manifest_source source = {.path = option[IG_CANDIDATES_MANIFESTS],
 		.policy_namespace = ns ? ns : IG_POLICY_NAMESPACE};

@@ -7,7 +7,7 @@
 #include "objects/store.h"
 #include "policy/options.h"
 
-/* Options that every such verb begins its list with, by place. */
+/* Options that every such verb has, by place from the first of them on. */
 enum {
 	IG_CANDIDATES_MANIFESTS,
 	IG_CANDIDATES_POLICY_NAMESPACE,
@@ -16,23 +16,23 @@ enum {
 	_IG_CANDIDATES_OPTIONS
 };
 
-#define IG_CANDIDATES_OPTION_LIST                                                                    \
-	[IG_CANDIDATES_MANIFESTS] = {"manifests", "DIR",                                             \
+#define IG_CANDIDATES_OPTION_LIST(first)                                                             \
+	[(first) + IG_CANDIDATES_MANIFESTS] = {"manifests", "DIR",                                   \
 		"the candidate rules: a directory of manifests, as imdsgated --manifests reads it"}, \
-	[IG_CANDIDATES_POLICY_NAMESPACE] = {"policy-namespace", "NS",                                \
-		"MetadataPolicies there are the cluster's (default imdsgate-system)"},               \
-	[IG_CANDIDATES_CROSS_NAMESPACE] = {"allow-cross-namespace", NULL,                            \
-		"as the agent's flag of this name"},                                                 \
-	[IG_CANDIDATES_NO_AKS_EXCEPTION] = {                                                         \
-		"no-aks-exception", NULL, "as the agent's flag of this name"}
+		   [(first) + IG_CANDIDATES_POLICY_NAMESPACE] = {"policy-namespace", "NS",           \
+			   "MetadataPolicies there are the cluster's (default imdsgate-system)"},    \
+		   [(first) + IG_CANDIDATES_CROSS_NAMESPACE] = {"allow-cross-namespace", NULL,       \
+			   "as the agent's flag of this name"},                                      \
+		   [(first) + IG_CANDIDATES_NO_AKS_EXCEPTION] = {                                    \
+			   "no-aks-exception", NULL, "as the agent's flag of this name"}
 
 struct ig_cli_candidates {
 	struct ig_store *store; /* owned */
 	struct ig_policy_options options;
 };
 
-/* Reads the rules; every file that is wrong is said on stderr. IG_CLI_OK, or what is to be
- * returned, with everything said. */
+/* option: the first of them. Reads the rules; every file that is wrong is said on stderr.
+ * IG_CLI_OK, or what is to be returned, with everything said. */
 int ig_cli_candidates_load(
-	const struct ig_cli *cli, const struct ig_cli_args *args, struct ig_cli_candidates *ret);
+	const struct ig_cli *cli, const char *const *option, struct ig_cli_candidates *ret);
 void ig_cli_candidates_done(struct ig_cli_candidates *candidates);

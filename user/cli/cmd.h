@@ -105,6 +105,9 @@ int ig_cli_cmd_audit_report(const struct ig_cli *cli, const struct ig_cli_args *
 extern const struct ig_cli_option ig_cli_audit_report_options[];
 int ig_cli_cmd_policy_test(const struct ig_cli *cli, const struct ig_cli_args *args);
 extern const struct ig_cli_option ig_cli_policy_test_options[];
+int ig_cli_cmd_policy_replay(const struct ig_cli *cli, const struct ig_cli_args *args);
+extern const struct ig_cli_option ig_cli_policy_replay_options[];
+void ig_cli_format_replay(const json_t *result, bool color, struct ig_buf *b);
 void ig_cli_format_stats(const json_t *stats, struct ig_buf *b);
 
 /* One event as one line for people, newline included. */

@@ -28,7 +28,7 @@ enum {
 };
 
 const struct ig_cli_option ig_cli_policy_test_options[] = {
-	IG_CANDIDATES_OPTION_LIST,
+	IG_CANDIDATES_OPTION_LIST(0),
 	[POD] = {"pod", "[NS/]NAME", "who asks: a declared Pod (default namespace: default)"},
 	[HOST] = {"host", NULL, "a process of the host asks, instead of a pod"},
 	[RESOURCE] = {"resource", "AUDIENCE",
@@ -104,7 +104,7 @@ static int test_offline(const struct ig_cli *cli, const struct ig_cli_args *args
 	struct ig_question question = question_of(args);
 	struct ig_answer answer;
 	struct ig_err err = {};
-	int r = ig_cli_candidates_load(cli, args, &candidates);
+	int r = ig_cli_candidates_load(cli, args->option, &candidates);
 
 	if (r != IG_CLI_OK)
 		return r;
@@ -271,7 +271,7 @@ static int test_cases(const struct ig_cli *cli, const struct ig_cli_args *args)
 				ig_cli_policy_test_options[i].name);
 	if (!args->option[IG_CANDIDATES_MANIFESTS])
 		return ig_cli_usage(cli, self, "--cases goes with --manifests");
-	r = ig_cli_candidates_load(cli, args, &candidates);
+	r = ig_cli_candidates_load(cli, args->option, &candidates);
 	if (r != IG_CLI_OK)
 		return r;
 	run.list = json_array();
