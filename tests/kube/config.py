@@ -109,7 +109,8 @@ class Files:
                              "imagefs.available": "0%", "nodefs.inodesFree": "0%"},
             "imageGCHighThresholdPercent": 100, "imageGCLowThresholdPercent": 99,
             # so that a change is seen at once: the defaults are for large clusters
-            "nodeStatusUpdateFrequency": "1s", "serializeImagePulls": False}
+            "nodeStatusUpdateFrequency": "1s", "serializeImagePulls": False,
+            "kubeAPIQPS": 200, "kubeAPIBurst": 400, "eventRecordQPS": 0, "maxPods": 250}
 
     def _containerd(self):
         programs = self._programs
