@@ -191,3 +191,6 @@
 #define IG_WAKEUP_RING_BYTES	  (64 * 1024)
 #define IG_MONITOR_REQUESTS_MAX	  4096 /* outstanding requests of the server */
 #define IG_EXE_PATH_BYTES	  1024
+
+/* Command-line tool (user/cli) */
+#define IG_PROC_LOCKS_BYTES (1024 * 1024) /* of /proc/locks */
