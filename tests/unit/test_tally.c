@@ -126,7 +126,7 @@ static void another_pod_of_the_name_begins_anew(void **state)
 	(void)state;
 	declare(POD("a", UID));
 	ig_tally_follow(tally, store);
-	ig_tally_count(tally, pod("a"), IG_AUDIT_ALLOW);
+	ig_tally_count(tally, pod("a"), &(struct ig_audit_record){.decision = IG_AUDIT_ALLOW});
 	now_usec = 2000;
 	declare(POD("a", UID2));
 	assert_int_equal(ig_tally_get(tally, pod("a")).allowed, 0);
@@ -146,10 +146,10 @@ static void decisions_are_counted(void **state)
 
 	(void)state;
 	declare(POD("a", UID) POD("b", UID2));
-	ig_tally_count(tally, pod("a"), IG_AUDIT_ALLOW);
-	ig_tally_count(tally, pod("a"), IG_AUDIT_DENY);
-	ig_tally_count(tally, pod("a"), IG_AUDIT_DENY);
-	ig_tally_count(tally, pod("a"), IG_AUDIT_ERROR);
+	ig_tally_count(tally, pod("a"), &(struct ig_audit_record){.decision = IG_AUDIT_ALLOW});
+	ig_tally_count(tally, pod("a"), &(struct ig_audit_record){.decision = IG_AUDIT_DENY});
+	ig_tally_count(tally, pod("a"), &(struct ig_audit_record){.decision = IG_AUDIT_DENY});
+	ig_tally_count(tally, pod("a"), &(struct ig_audit_record){.decision = IG_AUDIT_ERROR});
 	counts = ig_tally_get(tally, pod("a"));
 	assert_true(counts.allowed == 1 && counts.denied == 2 && counts.failed == 1);
 	counts = ig_tally_get(tally, pod("b"));
@@ -167,7 +167,8 @@ static void every_allocation_may_fail(void **state)
 		allocations = 0;
 		armed = true;
 		ig_tally_follow(tally, store);
-		ig_tally_count(tally, pod("a"), IG_AUDIT_ALLOW);
+		ig_tally_count(
+			tally, pod("a"), &(struct ig_audit_record){.decision = IG_AUDIT_ALLOW});
 		armed = false;
 		now_usec++;
 		ig_tally_follow(tally, store);

@@ -215,7 +215,7 @@ void ig_serve_emit(struct ig_gate_conn *conn, struct ig_conn_record *r)
 	if (r->record.policy && r->record.policy->would_deny)
 		ig_metrics_add(conn->agent->metrics, IG_M_WOULD_DENY, 0, 0, 1);
 	if (pod)
-		ig_tally_count(conn->agent->serve->tally, pod, r->record.decision);
+		ig_tally_count(conn->agent->serve->tally, pod, &r->record);
 }
 
 /* A request that never became a token request. Its answer did not wait for the facts about the

@@ -96,17 +96,22 @@ static struct entry *add(struct ig_tally *tally, const struct ig_pod *pod)
 }
 
 void ig_tally_count(
-	struct ig_tally *tally, const struct ig_pod *pod, enum ig_audit_decision decision)
+	struct ig_tally *tally, const struct ig_pod *pod, const struct ig_audit_record *record)
 {
+	const char *resource = record->request ? record->request->resource : NULL;
 	struct entry *e = find(tally, pod);
 
 	if (!e)
 		e = add(tally, pod);
 	if (!e)
 		return; /* out of memory: a number that people look at, not one that decides */
-	e->counts.allowed += decision == IG_AUDIT_ALLOW;
-	e->counts.denied += decision == IG_AUDIT_DENY;
-	e->counts.failed += decision == IG_AUDIT_ERROR;
+	e->counts.allowed += record->decision == IG_AUDIT_ALLOW;
+	e->counts.denied += record->decision == IG_AUDIT_DENY;
+	e->counts.failed += record->decision == IG_AUDIT_ERROR;
+	e->counts.latency_usec += record->latency_usec;
+	if (resource && resource[0])
+		(void)snprintf(
+			e->counts.last_resource, sizeof(e->counts.last_resource), "%s", resource);
 }
 
 struct ig_tally_counts ig_tally_get(const struct ig_tally *tally, const struct ig_pod *pod)

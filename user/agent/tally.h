@@ -1,7 +1,7 @@
 /*
- * Since when each declared pod is known, and how many of its requests were allowed, denied, or
- * failed. Pods that are not declared are not counted, so the number of entries is bounded by what
- * is declared.
+ * Since when each declared pod is known, how many of its requests were allowed, denied, or failed,
+ * how long they took, and what it asked for last. Pods that are not declared are not counted, so
+ * the number of entries is bounded by what is declared.
  */
 #pragma once
 
@@ -12,15 +12,21 @@
 
 struct ig_tally;
 
+#define IG_TALLY_RESOURCE_BYTES 256 /* what is kept of a resource; cut beyond */
+
 struct ig_tally_counts {
 	uint64_t allowed, denied, failed;
+	uint64_t latency_usec; /* of all of them together */
+	char last_resource[IG_TALLY_RESOURCE_BYTES +
+			   1]; /* of its last request for a token, as it wrote it; "" */
 };
 
 int ig_tally_new(struct ig_tally **ret);
 struct ig_tally *ig_tally_free(struct ig_tally *tally);
 
+/* Counts the request that the record is about. */
 void ig_tally_count(
-	struct ig_tally *tally, const struct ig_pod *pod, enum ig_audit_decision decision);
+	struct ig_tally *tally, const struct ig_pod *pod, const struct ig_audit_record *record);
 struct ig_tally_counts ig_tally_get(const struct ig_tally *tally, const struct ig_pod *pod);
 /* Forgets pods that are not declared any more, and notes when new ones came. */
 void ig_tally_follow(struct ig_tally *tally, const struct ig_store *store);

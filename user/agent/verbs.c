@@ -28,6 +28,19 @@ json_t *ig_verbs_number(uint64_t value)
 	return json_integer((json_int_t)(value > INT64_MAX ? INT64_MAX : value));
 }
 
+json_t *ig_verbs_text(const char *text)
+{
+	size_t len = strlen(text);
+
+	for (size_t cut = 0; cut <= 3 && cut <= len; cut++) {
+		json_t *string = json_stringn(text, len - cut);
+
+		if (string)
+			return string;
+	}
+	return json_string("");
+}
+
 /* ---- status ---- */
 
 static json_t *objects_json(const struct ig_store *store)
@@ -205,6 +218,7 @@ const struct ig_ctl_verb ig_agent_verbs[] = {
 	{"workload", "list", ig_verbs_workload_list},
 	{"workload", "show", ig_verbs_workload_show},
 	{"explain", NULL, ig_verbs_explain},
+	{"doctor", NULL, ig_verbs_doctor},
 	{"audit", "tail", audit_tail},
 	{},
 };

@@ -130,15 +130,26 @@ static const char *excepted_name(const struct ig_agent *agent, const struct ig_p
 	return e->mode == IG_EXCEPTION_DIRECT ? "direct" : "proxy";
 }
 
+static json_t *requests_json(const struct ig_agent *agent, const struct ig_pod *pod)
+{
+	struct ig_tally_counts counts = ig_serve_counts(agent->serve, pod);
+
+	return json_pack("{s:o, s:o, s:o, s:o, s:o}", "allowed", ig_verbs_number(counts.allowed),
+		"denied", ig_verbs_number(counts.denied), "failed", ig_verbs_number(counts.failed),
+		"latency_usec", ig_verbs_number(counts.latency_usec), "last_resource",
+		ig_verbs_text(counts.last_resource));
+}
+
 static json_t *workload_json(const struct ig_agent *agent, const struct ig_pod *pod)
 {
 	uint64_t id = ig_workloads_cgroup_id(agent->workloads, pod);
 
-	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:s, s:o, s:o, s:o}", "namespace",
-		pod->namespace, "name", pod->name, "uid", pod->uid, "cgroup", pod->cgroup,
-		"cgroup_id", decimal(id), "present", id != 0, "host_network", pod->host_network,
-		"excepted", excepted_name(agent, pod), "verdicts", verdicts_json(agent, pod),
-		"identities", identity_names(agent, pod), "policies", policies_json(agent, pod));
+	return json_pack("{s:s, s:s, s:s, s:s, s:o, s:b, s:b, s:s, s:o, s:o, s:o, s:o}",
+		"namespace", pod->namespace, "name", pod->name, "uid", pod->uid, "cgroup",
+		pod->cgroup, "cgroup_id", decimal(id), "present", id != 0, "host_network",
+		pod->host_network, "excepted", excepted_name(agent, pod), "verdicts",
+		verdicts_json(agent, pod), "identities", identity_names(agent, pod), "policies",
+		policies_json(agent, pod), "requests", requests_json(agent, pod));
 }
 
 int ig_verbs_workload_list(struct ig_ctl_conn *conn, json_t *args, void *userdata,
@@ -212,19 +223,15 @@ int ig_verbs_workload_show(struct ig_ctl_conn *conn, json_t *args, void *userdat
 {
 	const struct ig_agent *agent = userdata;
 	const struct ig_pod *pod = NULL;
-	struct ig_tally_counts counts;
 	json_t *result, *more;
 	int r = ig_verbs_find_pod(agent, args, &pod, reterr_err);
 
 	(void)conn;
 	if (r < 0)
 		return r;
-	counts = ig_serve_counts(agent->serve, pod);
 	result = workload_json(agent, pod);
-	more = json_pack("{s:s, s:o, s:o, s:{s:o, s:o, s:o}}", "service_account",
-		pod->service_account, "labels", labels_json(pod), "bindings",
-		bindings_json(agent, pod), "requests", "allowed", ig_verbs_number(counts.allowed),
-		"denied", ig_verbs_number(counts.denied), "failed", ig_verbs_number(counts.failed));
+	more = json_pack("{s:s, s:o, s:o}", "service_account", pod->service_account, "labels",
+		labels_json(pod), "bindings", bindings_json(agent, pod));
 	if (!result || !more || json_object_update(result, more) < 0) {
 		json_decref(result);
 		json_decref(more);
