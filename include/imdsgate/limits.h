@@ -193,4 +193,9 @@
 #define IG_EXE_PATH_BYTES	  1024
 
 /* Command-line tool (user/cli) */
-#define IG_PROC_LOCKS_BYTES (1024 * 1024) /* of /proc/locks */
+#define IG_PROC_LOCKS_BYTES	(1024 * 1024)	   /* of /proc/locks */
+#define IG_DOCTOR_RULES_BYTES	(32 * 1024 * 1024) /* what a packet filter's tool prints */
+#define IG_DOCTOR_RULES_SEC	5		   /* for it to do so */
+#define IG_DOCTOR_RULES_SHOWN	8		   /* of the rules that were found */
+#define IG_DOCTOR_SELF_TEST_SEC 12		   /* from start to end */
+#define IG_DOCTOR_RECORD_SEC	5		   /* for the self-test's audit records to arrive */

@@ -103,6 +103,13 @@ const struct ig_cli_verb ig_cli_verbs[] = {
 			"Every request for a token or a document that was recorded is judged by\nthe candidate rules. What the record and the manifests do not say (labels of a pod that is not\ndeclared, which container it was) is tried both ways and, if it matters, reported as unknown.\nExit status: 5 when something would be newly denied.",
 		.options = ig_cli_policy_replay_options,
 		.run = ig_cli_cmd_policy_replay},
+	{.noun = "doctor",
+		.args = "",
+		.summary = "whether this node is guarded as it should be, and if not, why",
+		.details =
+			"Changes nothing, except that the self-test makes a cgroup and a network namespace of its own\nand removes them again. Needs root for most checks, and works without an agent, too. Exit status:\n0 no problems, 5 problems, 3 the agent cannot be asked (what else was found is printed).",
+		.options = ig_cli_doctor_options,
+		.run = ig_cli_cmd_doctor},
 	{.noun = "version", .args = "", .summary = "the version of this tool", .run = cmd_version},
 	{.noun = "help",
 		.args = "[NOUN [VERB]]",

@@ -68,6 +68,11 @@ int ig_netns_own_cookie(uint64_t *ret)
 	return sock < 0 ? -errno : socket_cookie(sock, ret);
 }
 
+int ig_netns_enter(int netns_fd)
+{
+	return setns(netns_fd, CLONE_NEWNET) < 0 ? -errno : 0;
+}
+
 static int bind_loopback(int sock, uint16_t port)
 {
 	struct sockaddr_in addr = {

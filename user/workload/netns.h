@@ -17,6 +17,9 @@ int ig_netns_open_task(uint32_t tgid, uint32_t tid, int *ret_fd);
 /* Cookie of the calling process's own network namespace (SO_NETNS_COOKIE, Linux 5.14). */
 int ig_netns_own_cookie(uint64_t *ret);
 
+/* Enters netns_fd for good: for processes that were made for it. */
+int ig_netns_enter(int netns_fd);
+
 /* Enters netns_fd, opens a listening socket on 127.0.0.1 there (preferred_port, or any other if
  * that one is taken), and comes back to home_fd. The socket has no SO_REUSEPORT: a process of the
  * workload could otherwise join it. If the way back fails the process ends: nothing may run in a
