@@ -199,3 +199,4 @@
 #define IG_DOCTOR_RULES_SHOWN	8		   /* of the rules that were found */
 #define IG_DOCTOR_SELF_TEST_SEC 12		   /* from start to end */
 #define IG_DOCTOR_RECORD_SEC	5		   /* for the self-test's audit records to arrive */
+#define IG_TOP_INTERVAL_SEC	3600

@@ -99,6 +99,8 @@ int ig_cli_cmd_explain(const struct ig_cli *cli, const struct ig_cli_args *args)
 extern const struct ig_cli_option ig_cli_explain_options[];
 int ig_cli_cmd_doctor(const struct ig_cli *cli, const struct ig_cli_args *args);
 extern const struct ig_cli_option ig_cli_doctor_options[];
+int ig_cli_cmd_top(const struct ig_cli *cli, const struct ig_cli_args *args);
+extern const struct ig_cli_option ig_cli_top_options[];
 
 /* Over logs and candidate policies: no agent is asked. */
 int ig_cli_cmd_audit_stats(const struct ig_cli *cli, const struct ig_cli_args *args);

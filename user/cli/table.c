@@ -110,6 +110,13 @@ const struct ig_cli_verb ig_cli_verbs[] = {
 			"Changes nothing, except that the self-test makes a cgroup and a network namespace of its own\nand removes them again. Needs root for most checks, and works without an agent, too. Exit status:\n0 no problems, 5 problems, 3 the agent cannot be asked (what else was found is printed).",
 		.options = ig_cli_doctor_options,
 		.run = ig_cli_cmd_doctor},
+	{.noun = "top",
+		.args = "",
+		.summary = "requests, tokens and upstream calls by workload, as they happen",
+		.details =
+			"On a terminal a table that is drawn anew each interval; q or Ctrl-C ends it. Else the same as\nplain text; with --json one object for each interval. Rates are by the second.",
+		.options = ig_cli_top_options,
+		.run = ig_cli_cmd_top},
 	{.noun = "version", .args = "", .summary = "the version of this tool", .run = cmd_version},
 	{.noun = "help",
 		.args = "[NOUN [VERB]]",
