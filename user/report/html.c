@@ -132,6 +132,15 @@ void ig_html_table_end(struct ig_buf *b)
 	ig_buf_puts(b, "</tbody></table></div>\n");
 }
 
+void ig_html_more(struct ig_buf *b, size_t n, size_t shown, const char *what)
+{
+	if (n <= shown)
+		return;
+	ig_buf_puts(b, "<p>And ");
+	ig_html_number(b, n - shown);
+	ig_buf_printf(b, " more %s.</p>\n", what);
+}
+
 static void put_text_cell(struct ig_buf *b, const char *open, const char *s)
 {
 	ig_buf_puts(b, open);

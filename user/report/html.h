@@ -29,6 +29,8 @@ void ig_html_section_end(struct ig_buf *b);
 void ig_html_table(struct ig_buf *b, const char *id, const char *caption,
 	const char *const *columns, size_t n);
 void ig_html_table_end(struct ig_buf *b);
+/* "And 7 more rows.", where not all are shown. what: our own markup. */
+void ig_html_more(struct ig_buf *b, size_t n, size_t shown, const char *what);
 /* Cells of a row that the caller opens and closes. */
 void ig_html_cell_text(struct ig_buf *b, const char *s); /* "": a dash */
 void ig_html_cell_long(struct ig_buf *b, const char *s); /* the same; may break anywhere */
