@@ -107,6 +107,20 @@ def documents(desk):
     expect(desk, log, policy, newly_allowed=1, newly_denied=1, unchanged=3)
 
 
+@suite.test("which tenant: for pods that have an identity")
+def tenant(desk):
+    log = Log()
+    for n, (name, decision, reason) in enumerate((
+            ("bound", "deny", "not_bound"), ("unbound", "allow", "declared"),
+            ("unbound", "deny", "not_bound"), ("stranger", "deny", "not_bound"))):
+        log.document(n, pod=f"shop/{name}", path="/metadata/identity/info", decision=decision,
+                     reason=reason)
+        log.records[-1]["request"]["route"] = "info"
+    pods = rules.pod("bound", ONE) + rules.pod("unbound")
+    expect(desk, log, rules.BASE, pods, newly_allowed=1, newly_denied=1, unchanged=1, unknown=1)
+    expect(desk, log, unchanged=4)
+
+
 @suite.test("labels that nobody recorded: unknown only where they matter")
 def labels(desk):
     deny = rules.policy("a", "{podSelector: {matchLabels: {tier: web}}, allow: {resources: []}}")

@@ -15,7 +15,7 @@
 #include "policy/metadata.h"
 #include "report/filter.h"
 #include "report/stats.h"
-#include "report/table.h"
+#include "report/summary.h"
 #include "review/recorded.h"
 
 #define LABELED_MAX 64 /* policies with labels that may matter, of one layer */
@@ -65,9 +65,7 @@ int ig_replay_new(const struct ig_store *store, const struct ig_policy_options *
 	replay->judges_identities = ig_store_count(store, IG_OBJECT_IDENTITY) +
 				    ig_store_count(store, IG_OBJECT_BINDING) +
 				    ig_store_count(store, IG_OBJECT_SERVICE_ACCOUNT);
-	replay->changes = (struct ig_report_table){.n_fields = N_FIELDS,
-		.rows_max = IG_REPORT_ROWS_MAX,
-		.bytes_max = IG_REPORT_TABLE_BYTES};
+	replay->changes = ig_report_table_init(N_FIELDS);
 	*ret = replay;
 	return 0;
 }
@@ -247,6 +245,18 @@ static bool is_direct(const struct ig_replay *replay, const struct ig_recorded *
 	return e && e->mode == IG_EXCEPTION_DIRECT;
 }
 
+/* Which tenant it belongs to is told to a pod that has an identity; see user/agent/info.c. */
+static bool may_have_document(const struct ig_replay *replay, const struct ig_report_event *event,
+	const struct ig_recorded *r)
+{
+	const struct ig_identity *identity;
+
+	if (strcmp(event->route, "info") != 0 || !replay->judges_identities)
+		return true;
+	return ig_policy_exception(replay->store, r->declared, &replay->options) ||
+	       ig_policy_candidates(replay->store, r->declared, &replay->options, &identity, 1);
+}
+
 static struct judgement judge(
 	const struct ig_replay *replay, const struct ig_report_event *event, struct ig_recorded *r)
 {
@@ -260,12 +270,14 @@ static struct judgement judge(
 	if (token && replay->judges_identities && r->declared) {
 		if (!select_identity(replay, event, r, &j))
 			return j;
-	} else if (token && lacked_identity(event)) {
+	} else if (lacked_identity(event) && !(r->declared && replay->judges_identities)) {
 		/* labels decide about it, and where there are no bindings, nothing has changed */
 		return replay->judges_identities
 			       ? (struct judgement){.outcome = UNKNOWN, .reason = "labels"}
 			       : (struct judgement){.outcome = DENIED, .reason = "as_recorded"};
 	}
+	if (!token && r->declared && !may_have_document(replay, event, r))
+		return (struct judgement){.outcome = DENIED, .reason = "not_bound"};
 	return r->is_host || r->declared ? judge_policies(replay, &r->request)
 					 : judge_without_labels(replay, &r->request);
 }
