@@ -111,6 +111,8 @@ int ig_cli_cmd_policy_test(const struct ig_cli *cli, const struct ig_cli_args *a
 extern const struct ig_cli_option ig_cli_policy_test_options[];
 int ig_cli_cmd_policy_replay(const struct ig_cli *cli, const struct ig_cli_args *args);
 extern const struct ig_cli_option ig_cli_policy_replay_options[];
+int ig_cli_cmd_policy_suggest(const struct ig_cli *cli, const struct ig_cli_args *args);
+extern const struct ig_cli_option ig_cli_policy_suggest_options[];
 void ig_cli_format_replay(const json_t *result, bool color, struct ig_buf *b);
 void ig_cli_format_stats(const json_t *stats, struct ig_buf *b);
 

@@ -103,6 +103,16 @@ const struct ig_cli_verb ig_cli_verbs[] = {
 			"Every request for a token or a document that was recorded is judged by\nthe candidate rules. What the record and the manifests do not say (labels of a pod that is not\ndeclared, which container it was) is tried both ways and, if it matters, reported as unknown.\nExit status: 5 when something would be newly denied.",
 		.options = ig_cli_policy_replay_options,
 		.run = ig_cli_cmd_policy_replay},
+	{.noun = "policy",
+		.verb = "suggest",
+		.args = "[LOG...]",
+		.max_args = IG_CLI_ARGS_MAX,
+		.summary =
+			"MetadataPolicies that allow what was used with success, from audit logs",
+		.details =
+			"YAML for kubectl or the manifest directory; comments say how often, when,\nand what could not be restricted and why. A list that could not hold everything that was used\nis left out, so that nothing that worked is denied.",
+		.options = ig_cli_policy_suggest_options,
+		.run = ig_cli_cmd_policy_suggest},
 	{.noun = "doctor",
 		.args = "",
 		.summary = "whether this node is guarded as it should be, and if not, why",
