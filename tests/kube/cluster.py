@@ -305,9 +305,10 @@ class Cluster:
 
     # -- what pods say
 
-    def dial(self, pod, mode="plain", namespace="default", container="client", **options):
+    def dial(self, pod, mode="plain", namespace="default", container="client",
+             program=workloads.DIAL, **options):
         """One attempt out of a container that is there; one reply."""
-        argv = [workloads.DIAL, *Place.dial_argv(mode, **options)[1:]]
+        argv = [program, *Place.dial_argv(mode, **options)[1:]]
         status, out, err = self.kubectl("exec", "-n", namespace, pod, "-c", container, "--", *argv,
                                         check=False)
         assert out, f"{argv} in {pod} said nothing: exit {status}: {err}"

@@ -6,7 +6,7 @@ import images
 
 CLIENT = images.name_of("client:1")
 PAUSE = images.name_of("pause:1")
-STAY, DIAL = "/stay", "/dial"
+STAY, DIAL, OTHER_DIAL = "/stay", "/dial", "/bin/dial"  # the last is a copy
 
 
 def metadata(name, namespace, labels=None, annotations=None):
