@@ -16,7 +16,9 @@ tests=(iptables nftables libcmocka-dev python3-jsonschema python3-yaml openssl s
 	shellcheck clang-format node:nodejs npm:npm javac:default-jdk-headless
 	libsecret-1-0 python3-msal-extensions python3-requests python3-cryptography python3-six
 	python3-typing-extensions prometheus:prometheus)
-e2e=(dpkg-dev rsync xz-utils openssl libseccomp2 python3-yaml)
+e2e=(dpkg-dev rsync xz-utils openssl libseccomp2 python3-yaml python3-jsonschema node:nodejs npm:npm
+	python3-msal-extensions python3-requests python3-cryptography python3-six
+	python3-typing-extensions)
 # packages whose service must not run here, now or after the next boot
 unserved=(prometheus)
 

@@ -237,9 +237,10 @@ class Cluster:
 
     # -- images
 
-    def add_image(self, name, files, entrypoint=(), env=()):
+    def add_image(self, name, files, entrypoint=(), env=(), links=()):
+        """See images.write()."""
         env = (f"IG_FORBIDDEN_NETNS={self.forbidden}", *env)
-        path = images.write(f"{box.TMP}/image.tar", name, files, entrypoint, env)
+        path = images.write(f"{box.TMP}/image.tar", name, files, entrypoint, env, links=links)
         status, out, err = self.run(["ctr", "-n", "k8s.io", "images", "import", path])
         assert status == 0, f"{name} cannot be imported: {out}{err}"
         os.unlink(path)

@@ -20,9 +20,13 @@ def _add(tar, name, data, mode=0o644):
     tar.addfile(info, io.BytesIO(data))
 
 
-def _layer(files, directories):
+def _layer(files, directories, links):
     raw = io.BytesIO()
     with tarfile.open(fileobj=raw, mode="w", format=tarfile.GNU_FORMAT) as tar:
+        for name, target in links.items():
+            info = tarfile.TarInfo(name)
+            info.type, info.linkname = tarfile.SYMTYPE, target
+            tar.addfile(info)
         for name in directories:
             info = tarfile.TarInfo(name)
             info.type, info.mode = tarfile.DIRTYPE, 0o755
@@ -47,9 +51,10 @@ def with_libraries(files):
     return found
 
 
-def write(path, name, files, entrypoint=(), env=(), directories=("tmp",)):
-    """files: {path in the image, without a leading slash: file here}. env: ("NAME=value", …)."""
-    layer = _layer(files, directories)
+def write(path, name, files, entrypoint=(), env=(), directories=("tmp",), links=()):
+    """files: {path in the image, without a leading slash: file here}. links: {path: target}.
+    env: ("NAME=value", …)."""
+    layer = _layer(files, directories, dict(links))
     config = {"architecture": ARCHITECTURES[platform.machine()], "os": "linux",
               "config": {"Entrypoint": list(entrypoint), "Env": list(env)},
               "rootfs": {"type": "layers",
