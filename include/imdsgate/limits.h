@@ -71,6 +71,9 @@
 #define IG_HOST_TOKEN_ACCOUNTS_MAX 16
 #define IG_HOST_TOKEN_CGROUPS_MAX  16 /* --host-token-cgroup */
 
+/* Counters of workloads (user/agent/tally) */
+#define IG_TALLY_RESOURCE_BYTES 256 /* what is kept of a resource; cut beyond */
+
 /* Objects (user/objects) */
 #define IG_MANIFEST_FILE_BYTES	 (1024 * 1024)
 #define IG_MANIFEST_FILES_MAX	 1024

@@ -7,12 +7,12 @@
 
 #include <stdint.h>
 
+#include <imdsgate/limits.h>
+
 #include "audit/record.h"
 #include "objects/store.h"
 
 struct ig_tally;
-
-#define IG_TALLY_RESOURCE_BYTES 256 /* what is kept of a resource; cut beyond */
 
 struct ig_tally_counts {
 	uint64_t allowed, denied, failed;
