@@ -106,6 +106,28 @@ def self_test(w):
     w.lab.never_reached(reached, strict=True)
 
 
+@suite.test("where it is not sure of being confined, the self-test does not dial")
+def unconfined(w):
+    if not shutil.which("strace"):
+        raise Skip("needs strace")
+    mark, reached = w.agent.audit.mark(), w.lab.log.mark()
+    for fault, why in (("unshare:retval=0", "entering the network namespace"),
+                       ("unshare:error=EPERM", "making a network namespace"),
+                       ("ioctl:error=EPERM", "bringing lo up")):
+        argv = ["strace", "-f", "-qq", "-o", "/dev/null", "-e", f"inject={fault}",
+                f"{BUILD}/imdsgate", "--json", "--socket", w.agent.socket, "doctor"]
+        status, out, err = w.agent.place.run(argv)
+        w.outputs.append(out + err)
+        assert out, (status, err)
+        (result,) = Report(status, json.loads(out)).of("self_test")
+        assert result["state"] == "skipped" and why in result["found"], (fault, result)
+        assert not left(w)
+    dialled = [e for e in w.agent.audit.since(mark)
+               if e.get("cgroup", {}).get("path", "").startswith("/" + PREFIX)]
+    assert not dialled, dialled
+    w.lab.never_reached(reached, strict=True)
+
+
 @suite.test("without the self-test no connection is made")
 def no_self_test(w):
     mark = w.agent.audit.mark()
