@@ -171,6 +171,9 @@
 #define IG_REPORT_TOP_MAX	10000		   /* rows that are printed */
 #define IG_REVIEW_CASES_MAX	10000		   /* in one file of test cases */
 #define IG_REVIEW_CASES_BYTES	(4 * 1024 * 1024)  /* the same */
+#define IG_REPLAY_LABELED_MAX	64 /* policies of a layer whose labels may matter; unknown beyond */
+#define IG_REPLAY_PAIRS_MAX	1024 /* of labels that are tried for one request; unknown beyond */
+#define IG_REPLAY_MEMOS_MAX	4096 /* answers that are remembered; then all are forgotten */
 
 /* Control socket (user/ctl) */
 #define IG_CTL_CONNECTIONS_MAX 64

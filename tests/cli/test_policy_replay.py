@@ -150,6 +150,28 @@ def many_labels(desk):
     texts = "".join(rules.policy(f"p{n}", f"{{podSelector: {{matchLabels: {{n: 'v{n}'}}}}}}")
                     for n in range(70))
     expect(desk, one(), texts, unknown=1)
+    # few enough in each layer, and too many together
+    some = [rules.policy(f"p{n}", f"{{podSelector: {{matchLabels: {{n: 'v{n}'}}}}}}", ns)
+            for n in range(33) for ns in ("shop", "imdsgate-system")]
+    expect(desk, one(), "".join(some), unknown=1)
+    expect(desk, one(), "".join(some[:-6]), unchanged=1)
+
+
+@suite.test("answers that are remembered are right, and more of them than are kept")
+def remembered(desk):
+    policy = rules.policy("p", "{podSelector: {matchLabels: {a: b}}, allow: {resources: [r7]}}")
+    log = Log()
+    for n in (*range(4200), *range(4200)):
+        log.token(n, resource=f"r{n}")
+    expect(desk, log, policy, unchanged=2, unknown=8398)
+    # nothing but the lengths tells these apart
+    log = Log()
+    log.token(0, exe="/x", identity="yz", resource="r7")
+    log.token(1, exe="/xy", identity="z", resource="r7")
+    log.token(2, exe="/xy", identity="z", account="car", resource="r7")
+    expect(desk, log, policy + rules.policy(
+        "q", "{identities: [yz], podSelector: {matchLabels: {a: c}}, allow: {resources: []}}"),
+        unchanged=2, unknown=1)
 
 
 @suite.test("containers: by the declared pod's status, else unknown")

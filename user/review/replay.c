@@ -11,6 +11,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <imdsgate/limits.h>
+
 #include "policy/binding.h"
 #include "policy/metadata.h"
 #include "report/filter.h"
@@ -18,8 +20,7 @@
 #include "report/summary.h"
 #include "review/recorded.h"
 
-#define LABELED_MAX 64 /* policies with labels that may matter, of one layer */
-#define NOW_BYTES   640
+#define NOW_BYTES 640
 
 /* Fields of the table of changes. */
 enum { CHANGE, NAMESPACE, POD, IDENTITY, TARGET, EXE, WAS, NOW, N_FIELDS };
@@ -33,19 +34,28 @@ static const char *const names[_IG_REPLAY_CHANGE_MAX] = {
 	[IG_REPLAY_NOT_JUDGED] = "not_judged",
 };
 
+/* What would be answered now. */
+struct judgement {
+	enum { PERMITTED, WATCHED, DENIED, UNKNOWN } outcome;
+	const char *reason; /* literal; of UNKNOWN: which fact is missing */
+	const struct ig_metadata_policy *policy;
+};
+
+/* What came out for a request of a pod without known labels. */
+struct memo {
+	UT_hash_handle hh;
+	struct judgement judgement;
+	char key[];
+};
+
 struct ig_replay {
 	const struct ig_store *store;
 	struct ig_policy_options options;
 	bool judges_identities; /* the candidates say whose identity is whose */
 	uint64_t counts[_IG_REPLAY_CHANGE_MAX];
 	struct ig_report_table changes;
-};
-
-/* What would be answered now. */
-struct judgement {
-	enum { PERMITTED, WATCHED, DENIED, UNKNOWN } outcome;
-	const char *reason; /* literal; of UNKNOWN: which fact is missing */
-	const struct ig_metadata_policy *policy;
+	struct memo *memos; /* owned; uthash head */
+	size_t n_memos;
 };
 
 const char *ig_replay_change_name(enum ig_replay_change change)
@@ -70,10 +80,23 @@ int ig_replay_new(const struct ig_store *store, const struct ig_policy_options *
 	return 0;
 }
 
+static void forget(struct ig_replay *replay)
+{
+	struct memo *memo, *next;
+
+	HASH_ITER (hh, replay->memos, memo, next) {
+		HASH_DEL(replay->memos, memo);
+		free(memo);
+	}
+	replay->n_memos = 0;
+}
+
 struct ig_replay *ig_replay_free(struct ig_replay *replay)
 {
-	if (replay)
-		ig_report_table_done(&replay->changes);
+	if (!replay)
+		return NULL;
+	ig_report_table_done(&replay->changes);
+	forget(replay);
 	free(replay);
 	return NULL;
 }
@@ -108,7 +131,8 @@ static struct judgement judge_policies(
 
 /* Policies of a layer that would cover the request if the pod had their labels. */
 struct labeled {
-	const struct ig_metadata_policy *policy[LABELED_MAX + 1]; /* the first is NULL: no labels */
+	const struct ig_metadata_policy
+		*policy[IG_REPLAY_LABELED_MAX + 1]; /* the first is NULL: no labels */
 	size_t n;
 	bool too_many;
 };
@@ -131,7 +155,7 @@ static void find_labeled(const struct ig_replay *replay, const struct ig_policy_
 		with.pod = &pod;
 		if (!p->n_labels || ig_policy_not_covered(p, &replay->options, &with))
 			continue;
-		if (l->n > LABELED_MAX)
+		if (l->n > IG_REPLAY_LABELED_MAX)
 			l->too_many = true;
 		else
 			l->policy[l->n++] = p;
@@ -184,7 +208,7 @@ static struct judgement judge_without_labels(
 	struct judgement first = judge_policies(replay, request);
 
 	find_labeled(replay, request, layers);
-	if (a->too_many || b->too_many)
+	if (a->too_many || b->too_many || a->n * b->n > IG_REPLAY_PAIRS_MAX)
 		return (struct judgement){.outcome = UNKNOWN, .reason = "labels"};
 	for (size_t i = 0; i < a->n; i++)
 		for (size_t k = 0; k < b->n; k++) {
@@ -195,6 +219,52 @@ static struct judgement judge_without_labels(
 				return (struct judgement){.outcome = UNKNOWN, .reason = "labels"};
 		}
 	return first;
+}
+
+/* All that an answer depends on for a pod without known labels; its name does not matter. */
+static int memo_key(const struct ig_policy_request *r, char **ret)
+{
+	const char *identity = r->identity ? r->identity->name : "";
+	const char *exe = r->exe ? r->exe : "";
+
+	/* with lengths, since texts may hold any separator */
+	return asprintf(ret, "%zu %zu %zu %zu %d%d%d%d%d%s%s%s%s%s", strlen(r->pod->namespace),
+		strlen(r->pod->service_account), strlen(exe), strlen(identity),
+		r->pod->host_network, r->exe_deleted, r->kind, r->path_default_allowed,
+		r->identity != NULL, r->pod->namespace, r->pod->service_account, exe, identity,
+		r->kind == IG_POLICY_REQUEST_TOKEN ? r->resource : r->path);
+}
+
+/* The same requests come again and again, and trying labels takes its time. */
+static struct judgement judge_remembered(
+	struct ig_replay *replay, const struct ig_policy_request *request)
+{
+	_cleanup_free_ char *key = NULL;
+	struct judgement j;
+	struct memo *memo = NULL;
+	int len = memo_key(request, &key);
+
+	if (len < 0) {
+		key = NULL;
+		return judge_without_labels(replay, request);
+	}
+	HASH_FIND(hh, replay->memos, key, (size_t)len, memo);
+	if (memo)
+		return memo->judgement;
+	j = judge_without_labels(replay, request);
+	memo = malloc(sizeof(*memo) + (size_t)len);
+	if (!memo)
+		return j;
+	if (replay->n_memos >= IG_REPLAY_MEMOS_MAX)
+		forget(replay);
+	memo->judgement = j;
+	memcpy(memo->key, key, (size_t)len);
+	HASH_ADD(hh, replay->memos, key, (size_t)len, memo);
+	if (!memo->hh.tbl)
+		free(memo);
+	else
+		replay->n_memos++;
+	return j;
 }
 
 /* ---- identities ------------------------------------------------------------------------------ */
@@ -258,7 +328,7 @@ static bool may_have_document(const struct ig_replay *replay, const struct ig_re
 }
 
 static struct judgement judge(
-	const struct ig_replay *replay, const struct ig_report_event *event, struct ig_recorded *r)
+	struct ig_replay *replay, const struct ig_report_event *event, struct ig_recorded *r)
 {
 	bool token = r->request.kind == IG_POLICY_REQUEST_TOKEN && !r->is_host;
 	struct judgement j;
@@ -279,7 +349,7 @@ static struct judgement judge(
 	if (!token && r->declared && !may_have_document(replay, event, r))
 		return (struct judgement){.outcome = DENIED, .reason = "not_bound"};
 	return r->is_host || r->declared ? judge_policies(replay, &r->request)
-					 : judge_without_labels(replay, &r->request);
+					 : judge_remembered(replay, &r->request);
 }
 
 /* ---- counting -------------------------------------------------------------------------------- */
