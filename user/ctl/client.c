@@ -20,7 +20,8 @@
 #include "base/clock.h"
 #include "ctl/proto.h"
 
-#define ANSWER_SEC	   5
+#define ANSWER_MSEC	   5000
+#define MSEC_PER_SEC	   1000
 #define READ_BYTES	   16384
 #define NO_DEADLINE	   0
 #define LAST_ERRNO	   133 /* EHWPOISON */
@@ -28,9 +29,10 @@
 #define UNEXPECTED_HANG_UP "the agent hung up without an answer"
 
 struct reader {
-	int fd;		   /* borrowed */
-	struct ig_buf buf; /* what was received and not handed out */
-	size_t scanned;	   /* of it, without a newline */
+	int fd;			 /* borrowed */
+	struct ig_buf buf;	 /* what was received and not handed out */
+	size_t scanned;		 /* of it, without a newline */
+	unsigned int limit_msec; /* for each: to connect, to be answered */
 };
 
 static void reader_done(struct reader *reader)
@@ -115,10 +117,12 @@ static void reader_drop(struct reader *reader, size_t len)
 	reader->scanned = 0;
 }
 
-static int open_socket(const char *path, int *ret_fd, struct ig_err *reterr_err)
+static int open_socket(
+	const char *path, unsigned int limit_msec, int *ret_fd, struct ig_err *reterr_err)
 {
 	/* a blocking connect() to a unix socket waits that long for a place in the backlog */
-	const struct timeval limit = {.tv_sec = ANSWER_SEC};
+	const struct timeval limit = {.tv_sec = limit_msec / MSEC_PER_SEC,
+		.tv_usec = limit_msec % MSEC_PER_SEC * IG_USEC_PER_MSEC};
 	struct sockaddr_un address = {.sun_family = AF_UNIX};
 	_cleanup_close_ int fd = -1;
 	size_t len = strlen(path);
@@ -213,7 +217,7 @@ static int judge_reply(const char *text, size_t len, json_t **ret_result, struct
 static int ask(struct reader *reader, const char *noun, const char *verb, json_t *args,
 	json_t **ret_result, bool *ret_reached, struct ig_err *reterr_err)
 {
-	uint64_t deadline_usec = ig_clock_mono_usec() + ANSWER_SEC * IG_USEC_PER_SEC;
+	uint64_t deadline_usec = ig_clock_mono_usec() + reader->limit_msec * IG_USEC_PER_MSEC;
 	size_t len = 0;
 	int r;
 
@@ -225,7 +229,7 @@ static int ask(struct reader *reader, const char *noun, const char *verb, json_t
 		return ig_err_set(reterr_err, r, "the request is not valid UTF-8");
 	if (r == -ETIMEDOUT)
 		return ig_err_set(
-			reterr_err, r, "the agent did not answer within %d s", ANSWER_SEC);
+			reterr_err, r, "the agent did not answer within %u ms", reader->limit_msec);
 	if (r < 0)
 		return ig_err_set(reterr_err, r, "talking to the agent: %s", strerror(-r));
 	if (r == 0)
@@ -236,19 +240,28 @@ static int ask(struct reader *reader, const char *noun, const char *verb, json_t
 	return r;
 }
 
-int ig_ctl_call(const char *socket_path, const char *noun, const char *verb, json_t *args,
-	json_t **ret_result, bool *ret_reached, struct ig_err *reterr_err)
+int ig_ctl_call_within(unsigned int limit_msec, const char *socket_path, const char *noun,
+	const char *verb, json_t *args, json_t **ret_result, bool *ret_reached,
+	struct ig_err *reterr_err)
 {
 	_cleanup_close_ int fd = -1;
-	_cleanup_(reader_done) struct reader reader = {.buf.limit = IG_CTL_REPLY_BYTES};
+	_cleanup_(reader_done) struct reader reader = {
+		.buf.limit = IG_CTL_REPLY_BYTES, .limit_msec = limit_msec};
 	int r;
 
 	*ret_reached = false;
-	r = open_socket(socket_path, &fd, reterr_err);
+	r = open_socket(socket_path, limit_msec, &fd, reterr_err);
 	if (r < 0)
 		return r;
 	reader.fd = fd;
 	return ask(&reader, noun, verb, args, ret_result, ret_reached, reterr_err);
+}
+
+int ig_ctl_call(const char *socket_path, const char *noun, const char *verb, json_t *args,
+	json_t **ret_result, bool *ret_reached, struct ig_err *reterr_err)
+{
+	return ig_ctl_call_within(
+		ANSWER_MSEC, socket_path, noun, verb, args, ret_result, ret_reached, reterr_err);
 }
 
 int ig_ctl_stream(const char *socket_path, const char *noun, const char *verb, json_t *args,
@@ -257,13 +270,14 @@ int ig_ctl_stream(const char *socket_path, const char *noun, const char *verb, j
 {
 	uint64_t deadline_usec = NO_DEADLINE;
 	_cleanup_close_ int fd = -1;
-	_cleanup_(reader_done) struct reader reader = {.buf.limit = IG_CTL_REPLY_BYTES};
+	_cleanup_(reader_done) struct reader reader = {
+		.buf.limit = IG_CTL_REPLY_BYTES, .limit_msec = ANSWER_MSEC};
 	_cleanup_(json_decrefp) json_t *result = NULL;
 	size_t len = 0;
 	int r;
 
 	*ret_reached = false;
-	r = open_socket(socket_path, &fd, reterr_err);
+	r = open_socket(socket_path, reader.limit_msec, &fd, reterr_err);
 	if (r < 0)
 		return r;
 	reader.fd = fd;

@@ -15,6 +15,11 @@
 int ig_ctl_call(const char *socket_path, const char *noun, const char *verb, json_t *args,
 	json_t **ret_result, bool *ret_reached, struct ig_err *reterr_err);
 
+/* The same with another limit than 5 s, for those that rather go without an answer. */
+int ig_ctl_call_within(unsigned int limit_msec, const char *socket_path, const char *noun,
+	const char *verb, json_t *args, json_t **ret_result, bool *ret_reached,
+	struct ig_err *reterr_err);
+
 /* The same for streaming verbs, which may take their time between lines: after the reply, `line` is
  * called for each line (without its newline) until it returns non-zero (which is returned), the
  * agent hangs up (0), or limit_sec after the reply (-ETIMEDOUT; 0: no limit). */
