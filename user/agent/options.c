@@ -355,8 +355,8 @@ static const struct flag flags[] = {
 	{"--audit-rotate-age", "TIME", ig_option_audit_rotate_age,
 		"rotate it when it is that old: 30m, 24h, 7d (default 0: never)"},
 	{"--audit-keep", "N", ig_option_audit_keep, "rotated files that are kept (default 10)"},
-	{"--audit-fsync", "POLICY", ig_option_audit_fsync,
-		"none, interval (every second) or always (every batch) (default none)"},
+	{"--audit-fsync", "none|interval|always", ig_option_audit_fsync,
+		"when records go to the disk: interval is every second, always every batch (default none)"},
 	{"--audit-stdout", NULL, ig_option_audit_stdout, "audit records to standard output, too"},
 	{"--audit-syslog", "URL", ig_option_audit_syslog,
 		"and to syslog: unix:/dev/log, tcp://HOST[:PORT] or tls://HOST[:PORT]"},
@@ -371,8 +371,8 @@ static const struct flag flags[] = {
 	{"--socket", "PATH", set_socket, "control socket (default " IG_CTL_DEFAULT_SOCKET ")"},
 	{"--user", "NAME|UID", set_user,
 		"user that the unprivileged process becomes (default imdsgate)"},
-	{"--host-verdict", "VERDICT", set_host_verdict,
-		"for processes of this network namespace in no workload: pass, deny or redirect (default pass)"},
+	{"--host-verdict", "pass|deny|redirect", set_host_verdict,
+		"for processes of this network namespace in no workload (default pass)"},
 	{"--gate-port", "PORT", set_gate_port,
 		"port on 127.0.0.1 that is tried first in each namespace (default 254)"},
 	{"--allow-cross-namespace", NULL, set_cross_namespace,
@@ -404,7 +404,8 @@ static const struct flag flags[] = {
 	{"--node", "NAME", set_node,
 		"this node, for its pods and in the audit (default: the host name)"},
 	{"--ready-fd", "N", set_ready_fd, "write \"ready\" to this descriptor once it serves"},
-	{"--log-level", "LEVEL", set_log_level, "err, warning, info or debug (default info)"},
+	{"--log-level", "err|warning|info|debug", set_log_level,
+		"how much the log says (default info)"},
 	{"--check-config", NULL, set_check_config,
 		"read the manifests, report what is wrong, exit 0 if nothing is"},
 	{"--detach", NULL, set_detach,
@@ -420,13 +421,13 @@ void ig_options_print_help(void)
 		"Usage: imdsgated [OPTION]…\n\n"
 		"Guards the cloud's instance metadata service on this node: workloads get tokens only for the\nidentities that they are bound to, and every attempt is recorded.\n\n");
 	for (size_t i = 0; i < IG_ARRAY_SIZE(flags); i++) {
-		char left[40];
+		char left[64];
 
 		if (!flags[i].help)
 			continue;
 		(void)snprintf(left, sizeof(left), "%s%s%s", flags[i].name,
 			flags[i].value ? " " : "", flags[i].value ? flags[i].value : "");
-		(void)printf("  %-28s %s\n", left, flags[i].help);
+		(void)printf("  %-36s  %s\n", left, flags[i].help);
 	}
 }
 

@@ -35,7 +35,7 @@ struct ig_cli {
 
 struct ig_cli_option {
 	const char *name;  /* without the dashes; NULL ends a list */
-	const char *value; /* what stands for it in the help; NULL: a flag */
+	const char *value; /* what stands for it in the help, see values.h; NULL: a flag */
 	const char *help;
 };
 
@@ -50,7 +50,7 @@ struct ig_cli_args {
 struct ig_cli_verb {
 	const char *noun;
 	const char *verb; /* NULL: the noun stands alone */
-	const char *args; /* for the help; "" without */
+	const char *args; /* for the help, see values.h; "" without */
 	size_t min_args, max_args;
 	const char *summary;
 	const char *details;		     /* paragraphs for --help; NULL without */
@@ -101,6 +101,8 @@ int ig_cli_cmd_doctor(const struct ig_cli *cli, const struct ig_cli_args *args);
 extern const struct ig_cli_option ig_cli_doctor_options[];
 int ig_cli_cmd_top(const struct ig_cli *cli, const struct ig_cli_args *args);
 extern const struct ig_cli_option ig_cli_top_options[];
+
+int ig_cli_cmd_complete(const struct ig_cli *cli, const struct ig_cli_args *args);
 
 /* Over logs and candidate policies: no agent is asked. */
 int ig_cli_cmd_audit_stats(const struct ig_cli *cli, const struct ig_cli_args *args);

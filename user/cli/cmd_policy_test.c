@@ -39,8 +39,7 @@ const struct ig_cli_option ig_cli_policy_test_options[] = {
 	[RESOURCE_ID] = {"resource-id", "ID", "or so"},
 	[CONTAINER] = {"container", "NAME", "asked for by this container of the pod"},
 	[EXE] = {"exe", "PATH", "asked for by this program"},
-	[EXPECT] = {"expect", "OUTCOME",
-		"allow, would-deny or deny: exit 0 when it is that, else 5"},
+	[EXPECT] = {"expect", "allow|would-deny|deny", "exit 0 when the outcome is that, else 5"},
 	[CASES] = {"cases", "FILE", "a YAML list of requests with what is expected of each"},
 	{},
 };

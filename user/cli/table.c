@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "cli/cmd.h"
 #include "cli/out.h"
+#include "cli/values.h"
 #include "ctl/proto.h"
 #include "version.h"
 
@@ -23,6 +24,15 @@ const struct ig_cli_option ig_cli_globals[] = {
 	{"socket", "PATH", "the agent's control socket (default " IG_CTL_DEFAULT_SOCKET ")"},
 	{"help", NULL, "print help; also behind a noun and behind a verb"},
 	{},
+};
+
+static const char *const statuses[] = {
+	[IG_CLI_OK] = "ok",
+	[IG_CLI_FAILED] = "failed",
+	[IG_CLI_USAGE] = "wrong usage",
+	[IG_CLI_UNREACHABLE] = "the agent does not answer",
+	[IG_CLI_REFUSED] = "not found or denied",
+	[IG_CLI_PROBLEMS] = "a check found problems",
 };
 
 const struct ig_cli_verb ig_cli_verbs[] = {
@@ -127,6 +137,13 @@ const struct ig_cli_verb ig_cli_verbs[] = {
 			"On a terminal a table that is drawn anew each interval; q or Ctrl-C ends it. Else the same as\nplain text; with --json one object for each interval. Rates are by the second.",
 		.options = ig_cli_top_options,
 		.run = ig_cli_cmd_top},
+	{.noun = "complete",
+		.args = "WORD...",
+		.min_args = 1,
+		.max_args = IG_CLI_ARGS_MAX,
+		.summary = "what may stand next on a command line, for the completions of shells",
+		.details = "The words are those behind the program's name, with -- in front; the last one is to be\ncompleted, and may be empty. A line for each candidate: the word, a tab, what it means. A last\nline :files or :directories says that paths may stand there. Always succeeds; what only the\nagent knows is left out when it does not answer at once.",
+		.run = ig_cli_cmd_complete},
 	{.noun = "version", .args = "", .summary = "the version of this tool", .run = cmd_version},
 	{.noun = "help",
 		.args = "[NOUN [VERB]]",
@@ -219,8 +236,15 @@ static void help_many(const char *noun, struct ig_buf *b)
 	ig_buf_puts(b,
 		"\nGlobal options, which stand before the noun (a verb's own stand behind it):\n");
 	put_options(b, ig_cli_globals);
-	ig_buf_puts(b,
-		"\nExit status: 0 ok, 1 failed, 2 wrong usage, 3 the agent does not answer, 4 not found or denied, 5 a check found problems.\n");
+	ig_buf_puts(b, "\nExit status:");
+	for (size_t i = 0; i < IG_ARRAY_SIZE(statuses); i++)
+		ig_buf_printf(b, "%s %zu %s", i ? "," : "", i, statuses[i]);
+	ig_buf_puts(b, ".\n");
+}
+
+static const char *type_name(const struct ig_cli_option *option)
+{
+	return option->value ? ig_cli_value_type_name(ig_cli_option_type(option)) : NULL;
 }
 
 /* NULL when out of memory. */
@@ -229,16 +253,44 @@ static json_t *options_to_json(const struct ig_cli_option *options)
 	_cleanup_(json_decrefp) json_t *list = json_array();
 
 	for (const struct ig_cli_option *o = options; o && o->name; o++)
-		if (json_array_append_new(list, json_pack("{s:s,s:s?,s:s}", "name", o->name,
-							"value", o->value, "help", o->help)) < 0)
+		if (json_array_append_new(
+			    list, json_pack("{s:s,s:s?,s:s?,s:o,s:s}", "name", o->name, "value",
+					  o->value, "type", type_name(o), "values",
+					  ig_cli_option_values(o), "help", o->help)) < 0)
+			return NULL;
+	return TAKE_PTR(list);
+}
+
+static json_t *args_to_json(const struct ig_cli_verb *v)
+{
+	_cleanup_(json_decrefp) json_t *list = json_array();
+	struct ig_cli_arg args[IG_CLI_VERB_ARGS_MAX];
+	size_t n = ig_cli_verb_args(v, args);
+
+	for (size_t i = 0; i < n; i++)
+		if (json_array_append_new(
+			    list, json_pack("{s:s,s:s,s:b,s:b}", "name", args[i].name, "type",
+					  ig_cli_value_type_name(args[i].type), "required",
+					  i < v->min_args, "repeats", args[i].repeats)) < 0)
 			return NULL;
 	return TAKE_PTR(list);
 }
 
 static json_t *verb_to_json(const struct ig_cli_verb *v)
 {
-	return json_pack("{s:s,s:s?,s:s,s:s,s:o}", "noun", v->noun, "verb", v->verb, "args",
-		v->args, "summary", v->summary, "options", options_to_json(v->options));
+	return json_pack("{s:s,s:s?,s:s,s:o,s:s,s:s?,s:o}", "noun", v->noun, "verb", v->verb,
+		"args", v->args, "arguments", args_to_json(v), "summary", v->summary, "details",
+		v->details, "options", options_to_json(v->options));
+}
+
+static json_t *statuses_to_json(void)
+{
+	_cleanup_(json_decrefp) json_t *list = json_array();
+
+	for (size_t i = 0; i < IG_ARRAY_SIZE(statuses); i++)
+		if (json_array_append_new(list, json_string(statuses[i])) < 0)
+			return NULL;
+	return TAKE_PTR(list);
 }
 
 static int help_json(const char *noun, const struct ig_cli_verb *only, struct ig_buf *b)
@@ -252,8 +304,9 @@ static int help_json(const char *noun, const struct ig_cli_verb *only, struct ig
 		if (json_array_append_new(list, verb_to_json(v)) < 0)
 			return -ENOMEM;
 	}
-	all = json_pack(
-		"{s:o,s:O}", "global_options", options_to_json(ig_cli_globals), "commands", list);
+	all = json_pack("{s:s,s:o,s:O,s:o}", "version", IG_VERSION, "global_options",
+		options_to_json(ig_cli_globals), "commands", list, "exit_status",
+		statuses_to_json());
 	return all ? ig_out_json(b, all) : -ENOMEM;
 }
 
