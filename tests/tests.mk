@@ -121,6 +121,7 @@ scale: need-root ## what the watches of many agents cost (sudo; compiles Kuberne
 	@deploy/packages.sh e2e
 	+@$(SUBMAKE) e2e-programs
 	@IG_BUILD=$(abspath $(O)) tests/kube/scale.py
+	@$(RUN) --timeout 600 kube
 .PHONY: e2e-programs
 e2e-programs: $(PROGRAMS) $(LAB_IF_ANY) $(KUBE_TOOLS) $(SWARM)
 
