@@ -494,7 +494,6 @@ static void test_subscribers_get_what_the_sinks_get(void **state)
 static void test_slow_subscriber(void **state)
 {
 	struct fixture *f = *state;
-	_cleanup_(lines_done) struct lines lines = {};
 	_cleanup_(reader_done) struct reader slow = {.room = 1}, fast = {.room = LINES_MAX};
 
 	subscribe(f, &slow);
