@@ -198,12 +198,12 @@ class Cluster:
 
     # -- API server and etcd
 
-    def _start_apiserver(self):
-        self._start("kube-apiserver", self.files.apiserver())
+    def _start_apiserver(self, port=config.PORT):
+        self._start("kube-apiserver", self.files.apiserver(port))
 
-    def _wait_apiserver(self, since=0):
+    def _wait_apiserver(self, since=0, api=None):
         self._wait_log("kube-apiserver", "Serving securely on", since)
-        self.api.wait_ready()
+        (api or self.api).wait_ready()
 
     def stop_apiserver(self):
         process = self._running.pop("kube-apiserver")
@@ -219,6 +219,19 @@ class Cluster:
         """As after a crash: every watch breaks off."""
         self.stop_apiserver()
         self.start_apiserver()
+
+    @contextlib.contextmanager
+    def unseen(self):
+        """The API server is where nobody looks for it: what is changed through the client that this
+        gives nobody hears of, until it is back in its place."""
+        api = Api(config.NODE_IP, config.OTHER_PORT, self.files.path("ca.crt"),
+                  self.files.tokens["admin"])
+        self.stop_apiserver()
+        mark = self._logs["kube-apiserver"].mark()
+        self._start_apiserver(config.OTHER_PORT)
+        self._wait_apiserver(mark, api)
+        yield api
+        self.restart_apiserver()
 
     @staticmethod
     def _etcd(path, **body):

@@ -12,6 +12,7 @@ NODE_IP = "10.78.0.1"      # on lo of the box: nothing outside of it can be mean
 SERVICE_IP = "10.96.0.1"   # the API server's as pods know it; on lo, too: needs no kube-proxy
 POD_SUBNET = "10.77.0.0/24"
 PORT = 443                 # one for both addresses
+OTHER_PORT = 8443          # of an API server that only a test knows of
 ISSUER = "https://issuer.test"
 FLEX = "/var/lib/kubelet/flexvolumes"  # by default this would be below /usr
 # user, groups; each gets a token
@@ -144,8 +145,8 @@ version = 2
                 "--advertise-client-urls", "http://127.0.0.1:2379",
                 "--listen-peer-urls", "http://127.0.0.1:2380", "--snapshot-count", "5000"]
 
-    def apiserver(self):
-        return [f"--secure-port={PORT}", f"--advertise-address={NODE_IP}",
+    def apiserver(self, port=PORT):
+        return [f"--secure-port={port}", f"--advertise-address={NODE_IP}",
                 "--service-cluster-ip-range=10.96.0.0/16", "--allow-privileged=true",
                 "--etcd-servers=http://127.0.0.1:2379",
                 f"--client-ca-file={self.path('ca.crt')}",
