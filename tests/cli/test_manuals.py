@@ -99,6 +99,7 @@ def readme_flags(_):
     for cell, default in rows:
         for text in re.findall(r"`(.*?)`", cell):
             flag, _, value = text.replace("\\|", "|").partition(" ")
+            assert flag not in listed, f"{flag} has two rows"
             listed[flag] = (value, default)
     flags = manuals.flags()
     same([(flag, value) for flag, (value, _) in listed.items()],

@@ -38,7 +38,8 @@ enum { INTERVAL, COUNT, SORT };
 const struct ig_cli_option ig_cli_top_options[] = {
 	[INTERVAL] = {"interval", "SEC", "seconds between two looks (default 1)"},
 	[COUNT] = {"count", "N", "end after N intervals"},
-	[SORT] = {"sort", "KEY", "requests (default), allowed, denied, failed, latency or name"},
+	[SORT] = {"sort", "requests|allowed|denied|failed|latency|name",
+		"what the rows are sorted by (default requests)"},
 	{},
 };
 

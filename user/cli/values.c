@@ -47,6 +47,7 @@ static const struct {
 	{"sink", IG_CLI_VALUE_LIST, sink_at},
 	{"by", IG_CLI_VALUE_LIST, by_at},
 	{"namespace", IG_CLI_VALUE_NAMESPACE, NULL},
+	{"policy-namespace", IG_CLI_VALUE_NAMESPACE, NULL},
 	{"pod", IG_CLI_VALUE_POD, NULL},
 	{"identity", IG_CLI_VALUE_IDENTITY, NULL},
 };
