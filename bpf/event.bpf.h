@@ -11,12 +11,13 @@ static __always_inline void ig_event_emit(enum ig_event_reason reason, const str
 	struct ig_event *event = bpf_ringbuf_reserve(&events, sizeof(*event), 0);
 
 	if (!event) {
-		count(IG_COUNTER_EVENTS_LOST);
+		count_shared(IG_COUNTER_EVENTS_LOST);
 		return;
 	}
 	event->reason = reason;
 	event->pad = 0;
 	event->flow = *flow;
+	__builtin_memset(&event->packet, 0, sizeof(event->packet));
 	bpf_ringbuf_submit(event, 0);
 }
 

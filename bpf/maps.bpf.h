@@ -62,6 +62,30 @@ struct {
 	__type(value, __u32);
 } upstream SEC(".maps");
 
+/* Connections to an endpoint that connect4/6 let pass, for the guard, which sees packets of a pod
+ * without their socket. Whoever is pushed out is dropped there: fail closed. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, IG_DIRECT_MAX);
+	__type(key, struct ig_direct_key);
+	__type(value, struct ig_direct);
+} direct SEC(".maps");
+
+/* Sources of dropped packets, and all of them together: whose turn it is to be recorded */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_PERCPU_HASH);
+	__uint(max_entries, IG_GUARD_SOURCES_MAX);
+	__type(key, struct ig_turn_key);
+	__type(value, struct ig_turn);
+} drops SEC(".maps");
+
+struct {
+	__uint(type, BPF_MAP_TYPE_PERCPU_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct ig_turn);
+} drops_all SEC(".maps");
+
 struct {
 	__uint(type, BPF_MAP_TYPE_RINGBUF);
 	__uint(max_entries, IG_EVENT_RING_BYTES);
@@ -86,4 +110,14 @@ static __always_inline void count(enum ig_counter which)
 
 	if (value)
 		(*value)++; /* per CPU, and these hooks do not nest on one */
+}
+
+/* For counters that hooks of both kinds use: a packet can be sent in the middle of a connect(). */
+static __always_inline void count_shared(enum ig_counter which)
+{
+	__u32 key = which;
+	__u64 *value = bpf_map_lookup_elem(&counters, &key);
+
+	if (value)
+		__sync_fetch_and_add(value, 1);
 }

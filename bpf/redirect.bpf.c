@@ -21,6 +21,7 @@
 
 #include "conn.bpf.h"
 #include "event.bpf.h"
+#include "guard.bpf.h"
 
 /* Does this kernel let connect hooks choose the errno (bpf_set_retval, in connect hooks since 6.1)?
  * Found out by the loader. Without it a refusal is always EPERM. Remove when 5.15 is no longer
@@ -125,6 +126,20 @@ static __always_inline void attribute(struct bpf_sock_addr *ctx, __u8 family)
 	count(IG_COUNTER_HOST_TOKEN);
 }
 
+/* For the guard, which sees the packets of a pod without their socket. Without memory for it the
+ * connect still goes on; from a pod its packets are then dropped. */
+static __always_inline void remember_passed(struct bpf_sock_addr *ctx, const struct ig_flow *flow)
+{
+	struct ig_flow *stored = ctx->sk ? bpf_sk_storage_get(&redirected, ctx->sk, NULL,
+						   BPF_SK_STORAGE_GET_F_CREATE)
+					 : NULL;
+
+	if (stored)
+		*stored = *flow;
+	else
+		count(IG_COUNTER_NO_STORAGE);
+}
+
 static __always_inline int handle_connect(struct bpf_sock_addr *ctx, enum ig_endpoint endpoint,
 	__u32 daddr_be, __u8 family, __u16 *ret_port_be)
 {
@@ -147,7 +162,10 @@ static __always_inline int handle_connect(struct bpf_sock_addr *ctx, enum ig_end
 		: d.reason == IG_EVENT_NOT_TCP ? IG_COUNTER_NOT_TCP
 					       : IG_COUNTER_DENIED);
 	ig_event_emit(d.reason, &flow);
-	return d.verdict == IG_VERDICT_PASS ? ALLOW : REFUSE;
+	if (d.verdict != IG_VERDICT_PASS)
+		return REFUSE;
+	remember_passed(ctx, &flow);
+	return ALLOW;
 }
 
 SEC("cgroup/connect4")
@@ -249,6 +267,33 @@ static __always_inline void unpublish(struct bpf_sock_ops *ctx, const struct ig_
 		count(IG_COUNTER_FLOW_CLOSED);
 }
 
+/* The connection to an endpoint that connect4/6 let pass: its beginning and end go to the map that
+ * the guard looks at. gate_port_be tells it from a redirected one. */
+static __always_inline void note_direct(struct bpf_sock_ops *ctx, bool connecting)
+{
+	struct ig_direct_key key = {.saddr_be = ctx->local_ip4,
+		.daddr_be = ctx->remote_ip4,
+		.sport_be = bpf_htons((__u16)ctx->local_port),
+		.dport_be = (__u16)(ctx->remote_port >> 16)};
+	struct ig_direct entry = {}, *current;
+	const struct ig_flow *flow;
+
+	flow = ctx->sk ? bpf_sk_storage_get(&redirected, ctx->sk, NULL, 0) : NULL;
+	if (!flow || flow->gate_port_be || flow->daddr_be != key.daddr_be ||
+		flow->dport_be != key.dport_be)
+		return;
+	if (connecting) {
+		entry.cookie = flow->cookie;
+		(void)bpf_map_update_elem(&direct, &key, &entry, BPF_ANY);
+		(void)bpf_sock_ops_cb_flags_set(
+			ctx, (int)ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
+		return;
+	}
+	current = bpf_map_lookup_elem(&direct, &key);
+	if (current && current->cookie == flow->cookie)
+		current->closed = 1;
+}
+
 SEC("sockops")
 int ig_sockops(struct bpf_sock_ops *ctx)
 {
@@ -257,6 +302,10 @@ int ig_sockops(struct bpf_sock_ops *ctx)
 
 	if (!connecting && (ctx->op != BPF_SOCK_OPS_STATE_CB || ctx->args[1] != BPF_TCP_CLOSE))
 		return 1;
+	if (ig_guard_is_guarded(ctx->remote_ip4)) {
+		note_direct(ctx, connecting);
+		return 1;
+	}
 	flow = redirected_flow(ctx->sk, ctx->remote_ip4, (__u16)(ctx->remote_port >> 16));
 	if (!flow)
 		return 1;

@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define IG_ABI_VERSION 2
+#define IG_ABI_VERSION 3
 
 /* The guarded addresses: one index per address:port. */
 enum ig_endpoint {
@@ -114,7 +114,10 @@ struct ig_flow {
 	X(NO_LISTENER, "no_listener")	      /* first contact from a namespace */                 \
 	X(NO_STORAGE, "no_socket_storage")    /* the kernel had no memory for the flow */          \
 	X(BOUND_TO_DEVICE, "bound_to_device") /* cannot reach lo and could not be undone */        \
-	X(FLOW_TABLE_FULL, "flow_table_full") /* the agent will refuse this one */
+	X(FLOW_TABLE_FULL, "flow_table_full") /* the agent will refuse this one */                 \
+	X(PACKET_FORWARDED, "forwarded")      /* guard: a packet without a socket of this host */  \
+	X(PACKET_RAW, "raw_socket")	      /* guard: made by a raw or packet socket */          \
+	X(PACKET_NOT_ALLOWED, "not_allowed")  /* guard: the socket's owner may not */
 
 enum ig_event_reason {
 #define X(id, text) IG_EVENT_##id,
@@ -123,11 +126,50 @@ enum ig_event_reason {
 		_IG_EVENT_REASON_MAX
 };
 
+/* The packet that the guard dropped; all zero in events of connect hooks. */
+struct ig_dropped {
+	__u64 suppressed;      /* drops of the same source on this CPU since its last record */
+	__u32 saddr_be;	       /* as on the wire: whatever the sender says */
+	__u32 ifindex;	       /* uplink */
+	__u32 ingress_ifindex; /* by which it came into this namespace; 0: from here */
+	__u16 sport_be;
+	__u8 pad[2];
+};
+
 /* Record of ring `events`, read by the server. */
 struct ig_event {
 	__u32 reason; /* enum ig_event_reason */
 	__u32 pad;
-	struct ig_flow flow;
+	struct ig_flow
+		flow; /* of the guard: no process, cgroup and namespace of the socket if any */
+	struct ig_dropped packet;
+};
+
+/* Key of map `direct`: a connection to an endpoint, as its opener sees it. */
+struct ig_direct_key {
+	__u32 saddr_be;
+	__u32 daddr_be;
+	__u16 sport_be;
+	__u16 dport_be;
+};
+
+struct ig_direct {
+	__u64 cookie; /* of the socket */
+	__u8 closed;  /* what is left of the connection carries no data */
+	__u8 pad[7];
+};
+
+/* Key and value of map `drops`: a source of dropped packets, and what it has had this second. */
+struct ig_turn_key {
+	__u64 cgroup_id; /* of the socket; 0 without */
+	__u32 saddr_be;
+	__u32 ingress_ifindex;
+};
+
+struct ig_turn {
+	__u64 since_ns;
+	__u64 records;
+	__u64 suppressed;
 };
 
 /* Record of ring `wakeups`, read by the monitor: a namespace without a listener was met. */
@@ -155,6 +197,10 @@ struct ig_wakeup {
 	X(FLOW_CLOSED, "flow_closed_early")                                                        \
 	X(HOST_TOKEN, "host_token")                                                                \
 	X(PEERNAME, "peername_restored")                                                           \
+	X(GUARD_PASSED, "guard_passed")		/* packets */                                      \
+	X(GUARD_DROPPED, "guard_dropped")	/* packets, each recorded, suppressed or lost */   \
+	X(GUARD_SUPPRESSED, "guard_suppressed") /* dropped without a record of their own */        \
+	X(GUARD_UNREADABLE, "guard_unreadable") /* dropped for too many VLAN tags */               \
 	X(EVENTS_LOST, "events_lost")                                                              \
 	X(WAKEUPS_LOST, "wakeups_lost")
 
@@ -171,7 +217,12 @@ _Static_assert(sizeof(struct ig_listener_entry) == 8, "abi");
 _Static_assert(sizeof(struct ig_flow_key) == 16, "abi");
 _Static_assert(sizeof(struct ig_caller) == 80, "abi");
 _Static_assert(sizeof(struct ig_flow) == 112, "abi");
-_Static_assert(sizeof(struct ig_event) == 120, "abi");
+_Static_assert(sizeof(struct ig_dropped) == 24, "abi");
+_Static_assert(sizeof(struct ig_event) == 144, "abi");
+_Static_assert(sizeof(struct ig_direct_key) == 12, "abi");
+_Static_assert(sizeof(struct ig_direct) == 16, "abi");
+_Static_assert(sizeof(struct ig_turn_key) == 16, "abi");
+_Static_assert(sizeof(struct ig_turn) == 24, "abi");
 _Static_assert(sizeof(struct ig_wakeup) == 32, "abi");
 _Static_assert(__builtin_offsetof(struct ig_flow, daddr_be) == 96, "abi");
 _Static_assert(__builtin_offsetof(struct ig_caller, comm) == 64, "abi");

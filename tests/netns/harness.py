@@ -39,7 +39,7 @@ class Lab:
 
     def __init__(self, world):
         self.world, self._sentinels = world, set()
-        self.place = Place(world, world.host_netns, world.cgroup.child("lab"))
+        self.place = Place(world, world.lab_netns, world.cgroup.child("lab"))
         self.log = Lines(os.path.join(world.tmp, "lab.jsonl"), json.loads)
 
     def start(self):
@@ -58,7 +58,7 @@ class Lab:
 
     def _settle(self):
         """Connections are accepted in order: once ours is in the log, all before it are."""
-        outside = Place(self.world, self.world.host_netns, None)  # where no program is attached
+        outside = Place(self.world, self.world.lab_netns, None)  # where no program is attached
         for address, port in GUARDED:
             reply = outside.dial("connect-only", addr=address, port=port)
             assert reply["result"] == "ok", f"the lab does not answer: {reply}"
@@ -229,6 +229,7 @@ class World:
         self._stack.callback(self.cgroup.remove)
         self._stack.callback(self._end_children)
         self.host_netns = self._netns(os.path.join(host, "host"))
+        self.lab_netns = self.host_netns  # where the addresses are; see fabric.py
         self.host = Place(self, self.host_netns, self.cgroup.child("host.slice"))
         self._build_host()
         self.lab, self.agent = Lab(self), Agent(self)

@@ -87,6 +87,8 @@ static int run_monitor(int argc, char **argv, const struct ig_options *options)
 		.cgroup_root = options->cgroup_root,
 		.netns_dirs = options->netns_dirs,
 		.gate_port = options->gate_port,
+		.guard = options->guard,
+		.guard_clsact = options->guard_clsact,
 		.server_argv = child,
 		.ready_fd = options->ready_fd,
 	};

@@ -156,6 +156,39 @@ static int set_gate_port(struct ig_options *o, const char *value, struct ig_err 
 	return 0;
 }
 
+/* Names as the kernel allows them: 1 to 15 bytes, no slash, no space. */
+static bool is_interface_list(const char *value)
+{
+	for (const char *p = value;; p++) {
+		size_t n = strcspn(p, ",");
+
+		if (n == 0 || n >= 16 || strcspn(p, "/ \t\n:") < n)
+			return false;
+		p += n;
+		if (!*p)
+			return true;
+	}
+}
+
+static int set_guard(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (!is_interface_list(value))
+		return ig_err_set(err, -EINVAL,
+			"--guard takes auto, off, or interfaces separated by commas, got \"%s\"",
+			value);
+	o->guard = value;
+	return 0;
+}
+
+static int set_guard_hook(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (strcmp(value, "auto") != 0 && strcmp(value, "clsact") != 0)
+		return ig_err_set(
+			err, -EINVAL, "--guard-hook takes auto or clsact, got \"%s\"", value);
+	o->guard_clsact = value[0] == 'c';
+	return 0;
+}
+
 static int set_host_token_socket(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	if (value[0] != '/')
@@ -375,6 +408,10 @@ static const struct flag flags[] = {
 		"for processes of this network namespace in no workload (default pass)"},
 	{"--gate-port", "PORT", set_gate_port,
 		"port on 127.0.0.1 that is tried first in each namespace (default 254)"},
+	{"--guard", "auto|off|IFACES", set_guard,
+		"drop packets that the gate did not let through: on all uplinks, none, or these (default auto)"},
+	{"--guard-hook", "auto|clsact", set_guard_hook,
+		"tcx where the kernel has it, or the classic tc filter everywhere (default auto)"},
 	{"--allow-cross-namespace", NULL, set_cross_namespace,
 		"let bindings apply to pods of other namespaces, as aad-pod-identity did"},
 	{"--auxiliary-tenant-array", NULL, set_auxiliary_tenant_array,
@@ -488,6 +525,7 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 		.host_verdict = IG_VERDICT_PASS,
 		.policy = {.policy_namespace = IG_POLICY_NAMESPACE},
 		.gate_port = DEFAULT_GATE_PORT,
+		.guard = "auto",
 		.ready_fd = -1,
 		.log_level = IG_LOG_INFO,
 	};

@@ -3,6 +3,7 @@
  * what the monitor found out and what is declared; decides nothing.
  */
 #include <arpa/inet.h>
+#include <net/if.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -142,6 +143,9 @@ static enum ig_audit_kind kind_of(unsigned int reason)
 	case IG_EVENT_PASSED: return IG_AUDIT_CONNECT_PASSED;
 	case IG_EVENT_DENIED:
 	case IG_EVENT_NOT_TCP: return IG_AUDIT_CONNECT_DENIED;
+	case IG_EVENT_PACKET_FORWARDED:
+	case IG_EVENT_PACKET_RAW:
+	case IG_EVENT_PACKET_NOT_ALLOWED: return IG_AUDIT_GUARD_DROP;
 	default: return IG_AUDIT_CONNECT_REFUSED;
 	}
 }
@@ -153,13 +157,44 @@ struct waiting_event {
 	struct ig_caller_facts facts;
 };
 
+/* What the guard knows of a packet: no process, and a source address that its sender chose. The
+ * message says by which interfaces it came and was to leave; what is known of neither is left out.
+ */
+static void fill_packet(
+	const struct ig_event *event, char *message, size_t len, struct ig_conn_record *r)
+{
+	char in[IF_NAMESIZE] = "", out[IF_NAMESIZE] = "";
+
+	r->caller.has_process = false;
+	r->caller.comm = NULL;
+	r->caller.host_network = r->caller.host_network && event->packet.ingress_ifindex == 0;
+	format_address(
+		event->packet.saddr_be, event->packet.sport_be, r->source, sizeof(r->source));
+	r->connection.source = r->source;
+	r->record.count = event->packet.suppressed + 1;
+	(void)if_indextoname(event->packet.ifindex, out);
+	if (event->packet.ingress_ifindex)
+		(void)if_indextoname(event->packet.ingress_ifindex, in);
+	if (in[0])
+		(void)snprintf(message, len, "from %s to %s", in, out);
+	else if (event->packet.ingress_ifindex)
+		(void)snprintf(message, len, "from interface %u to %s",
+			event->packet.ingress_ifindex, out);
+	else
+		(void)snprintf(message, len, "to %s", out);
+	r->record.message = message;
+}
+
 static void emit_event(
 	struct ig_agent *agent, const struct ig_event *event, const struct ig_caller_facts *facts)
 {
+	char message[2 * IF_NAMESIZE + 32];
 	struct ig_conn_record r;
 
 	ig_record_flow(agent, &event->flow, facts, NULL, &r);
 	r.record.kind = kind_of(event->reason);
+	if (r.record.kind == IG_AUDIT_GUARD_DROP)
+		fill_packet(event, message, sizeof(message), &r);
 	r.record.decision = event->reason == IG_EVENT_PASSED ? IG_AUDIT_ALLOW : IG_AUDIT_DENY;
 	r.record.reason = event->reason < _IG_EVENT_REASON_MAX ? reasons[event->reason] : NULL;
 	ig_audit_emit(agent->audit, &r.record);
@@ -184,6 +219,11 @@ void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event
 	}
 	w->agent = agent;
 	w->event = *event;
+	/* a packet that was forwarded has no cgroup to ask for */
+	if (event->flow.caller.cgroup_id == 0) {
+		on_facts(w);
+		return;
+	}
 	/* 1 or an error: no answer will come, what is known is recorded */
 	if (ig_callers_resolve(agent->callers, &event->flow.caller, &w->facts, on_facts, w) != 0)
 		on_facts(w);

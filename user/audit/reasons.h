@@ -104,6 +104,10 @@
 	X(CONNECT_REFUSED, "unknown_cgroup")                                                       \
 	X(CONNECT_UNATTRIBUTED, "no_flow")                                                         \
 	X(CONNECT_UNATTRIBUTED, "closed_before_accept")                                            \
+	X(GUARD_DROP, "forwarded")                                                                 \
+	X(GUARD_DROP, "raw_socket")                                                                \
+	X(GUARD_DROP, "not_allowed")                                                               \
+	X(GUARD_DROP, "older_connection")                                                          \
 	X(POLICY_REJECTED, "manifest")                                                             \
 	X(POLICY_REJECTED, "kubernetes")                                                           \
 	X(EVENTS_LOST, "file")                                                                     \

@@ -26,6 +26,7 @@
 	X(CONNECT_DENIED, "connect.denied")                                                        \
 	X(CONNECT_REFUSED, "connect.refused") /* could not be attributed or no listener */         \
 	X(CONNECT_UNATTRIBUTED, "connect.unattributed") /* direct dial, forged, unknown flow */    \
+	X(GUARD_DROP, "guard.drop") /* packets at an uplink that the gate did not let through */   \
 	X(LISTENER_OPENED, "listener.opened")                                                      \
 	X(LISTENER_CLOSED, "listener.closed")                                                      \
 	X(POLICY_CHANGED, "policy.changed")                                                        \

@@ -25,6 +25,7 @@ enum ig_log_level { IG_LOG_ERR, IG_LOG_WARNING, IG_LOG_INFO, IG_LOG_DEBUG, _IG_L
 	X(ERROR, "error")                                                                          \
 	X(FILE, "file")                                                                            \
 	X(IDENTITY, "identity")                                                                    \
+	X(IFINDEX, "ifindex")                                                                      \
 	X(KIND, "kind")                                                                            \
 	X(LIMIT, "limit")                                                                          \
 	X(LINE, "line")                                                                            \

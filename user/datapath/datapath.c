@@ -23,6 +23,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "datapath/datapath_internal.h"
+#include "datapath/guard.h"
 #include "datapath/probe.h"
 #include "redirect.skel.h"
 
@@ -62,12 +63,12 @@ static int open_cgroup(const char *path, int *ret_fd, struct ig_err *reterr_err)
 	return 0;
 }
 
-static int set_pin_paths(struct redirect_bpf *skel, const struct ig_pins *pins)
+static int set_pin_paths(struct bpf_object *object, const struct ig_pins *pins)
 {
 	char path[IG_PIN_PATH_BYTES];
 	struct bpf_map *map;
 
-	bpf_object__for_each_map(map, skel->obj)
+	bpf_object__for_each_map(map, object)
 	{
 		int r;
 
@@ -83,6 +84,17 @@ static int set_pin_paths(struct redirect_bpf *skel, const struct ig_pins *pins)
 	return 0;
 }
 
+int ig_datapath_set_pin_paths(const struct ig_datapath *dp, struct bpf_object *object)
+{
+	libbpf_warning[0] = '\0';
+	return set_pin_paths(object, &dp->pins);
+}
+
+const char *ig_datapath_load_warning(void)
+{
+	return libbpf_warning;
+}
+
 static int try_load(const struct ig_pins *pins, bool has_set_retval, struct redirect_bpf **ret)
 {
 	struct redirect_bpf *skel = redirect_bpf__open();
@@ -91,7 +103,7 @@ static int try_load(const struct ig_pins *pins, bool has_set_retval, struct redi
 	if (!skel)
 		return -errno;
 	skel->rodata->has_set_retval = has_set_retval;
-	r = set_pin_paths(skel, pins);
+	r = set_pin_paths(skel->obj, pins);
 	if (r == 0)
 		r = redirect_bpf__load(skel);
 	if (r < 0) {
@@ -188,15 +200,18 @@ struct ig_datapath *ig_datapath_free(struct ig_datapath *dp)
 int ig_datapath_detach(const char *bpffs, unsigned int *ret_links, struct ig_err *reterr_err)
 {
 	struct ig_pins pins;
-	int r = ig_pins_open(bpffs, &pins, reterr_err);
+	int filters, r = ig_pins_open(bpffs, &pins, reterr_err);
 
 	if (r < 0)
 		return r;
 	/* links first: without its link a program runs no more, whatever its maps say */
 	r = ig_pins_remove_dir(pins.links);
-	if (r >= 0) {
-		*ret_links = (unsigned int)r;
+	filters = r < 0 ? r : ig_guard_remove_filters();
+	if (r >= 0 && filters >= 0) {
+		*ret_links = (unsigned int)(r + filters);
 		r = ig_pins_remove_dir(pins.maps);
+	} else {
+		r = filters;
 	}
 	if (r >= 0 && rmdir(pins.dir) < 0)
 		r = -errno;

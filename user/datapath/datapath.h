@@ -39,8 +39,9 @@ struct ig_datapath *ig_datapath_free(struct ig_datapath *dp);
 int ig_datapath_attach(
 	struct ig_datapath *dp, unsigned int *ret_adopted, struct ig_err *reterr_err);
 
-/* Unpins everything below the bpffs directory, which detaches it. -EBUSY while an agent runs.
- * *ret_links (never NULL): how many links were removed. */
+/* Unpins everything below the bpffs directory, which detaches it, and removes the guard's filters
+ * from the interfaces of this network namespace. -EBUSY while an agent runs. *ret_links (never
+ * NULL): how many links and filters were removed. */
 int ig_datapath_detach(const char *bpffs, unsigned int *ret_links, struct ig_err *reterr_err);
 
 int ig_datapath_cgroup_fd(const struct ig_datapath *dp);  /* borrowed; O_DIRECTORY of cgroup_root */

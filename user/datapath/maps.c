@@ -37,6 +37,7 @@ int ig_datapath_settings_set(struct ig_datapath *dp, const struct ig_settings *s
 {
 	__u32 zero = 0;
 
+	dp->netns_cookie = settings->host_netns_cookie;
 	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.settings), &zero, settings, BPF_ANY);
 }
 

@@ -18,10 +18,12 @@
 #include "base/fdutil.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
+#include "datapath/guard.h"
 #include "monitor/child.h"
 #include "monitor/listeners.h"
 #include "monitor/netns_watch.h"
 #include "monitor/requests.h"
+#include "monitor/uplinks.h"
 #include "workload/netns.h"
 #include "workload/process.h"
 #include "workload/tasks.h"
@@ -36,6 +38,8 @@ struct monitor {
 	struct ig_netns_watch *watch;
 	struct ig_requests *requests;
 	struct ig_child *child;
+	struct ig_guard *guard;	    /* NULL: --guard off */
+	struct ig_uplinks *uplinks; /* likewise */
 	struct ig_ring *wakeups;
 	struct event *on_term, *on_int, *on_hup, *on_wakeup, *sweep;
 	uint64_t host_cookie;
@@ -57,6 +61,8 @@ static void monitor_done(struct monitor *m)
 	for (size_t i = 0; i < IG_ARRAY_SIZE(events); i++)
 		if (events[i])
 			event_free(events[i]);
+	m->uplinks = ig_uplinks_free(m->uplinks);
+	m->guard = ig_guard_free(m->guard);
 	m->dp = ig_datapath_free(m->dp);
 	if (m->base)
 		event_base_free(m->base);
@@ -190,26 +196,63 @@ static void on_wakeup(evutil_socket_t fd, short what, void *userdata)
 	(void)ig_ring_consume(m->wakeups);
 }
 
+/* ---- the guard ---- */
+
+static void on_guarded(const char *name, void *userdata)
+{
+	(void)name;
+	(void)userdata;
+}
+
+/* Loads what will be attached in enforce(), so that a kernel that cannot is found out before
+ * anything is changed. */
+static int prepare_guard(struct monitor *m, struct ig_err *reterr_err)
+{
+	static const struct ig_uplinks_ops ops = {.guarded = on_guarded};
+	int r;
+
+	if (strcmp(m->options->guard, "off") == 0)
+		return 0;
+	r = ig_guard_new(m->dp,
+		m->options->guard_clsact ? IG_GUARD_HOOK_CLSACT : IG_GUARD_HOOK_AUTO, &m->guard,
+		reterr_err);
+	if (r < 0)
+		return r;
+	r = ig_uplinks_new(m->base, m->guard, m->options->guard, &ops, m, &m->uplinks);
+	return r < 0 ? ig_err_set(reterr_err, r, "cannot follow links and routes: %s", strerror(-r))
+		     : 0;
+}
+
 /* ---- the server process ---- */
+
+/* Connect hooks first: the guard asks for what they note of connections that they let pass. */
+static int enforce(struct monitor *m)
+{
+	unsigned int adopted = 0;
+	int r = ig_datapath_attach(m->dp, &adopted, m->err);
+
+	if (r < 0)
+		return r;
+	m->attached = true;
+	ig_log_info(
+		"enforcing", IG_KV_STR(CGROUP, m->options->cgroup_root), IG_KV_U64(COUNT, adopted));
+	return m->uplinks ? ig_uplinks_start(m->uplinks, m->err) : 0;
+}
 
 /* Attaching waits for the first server that serves: a mistake in the configuration then leaves the
  * machine as it was. Links of an earlier agent have been in force all along. */
 static int ready(struct monitor *m)
 {
-	unsigned int adopted = 0;
 	int r;
 
 	ig_child_note_serving(m->child);
 	if (!m->attached) {
-		r = ig_datapath_attach(m->dp, &adopted, m->err);
+		r = enforce(m);
 		if (r < 0) {
 			m->result = r;
 			(void)event_base_loopbreak(m->base);
 			return r;
 		}
-		m->attached = true;
-		ig_log_info("enforcing", IG_KV_STR(CGROUP, m->options->cgroup_root),
-			IG_KV_U64(COUNT, adopted));
 	}
 	ig_log_info("serving", IG_KV_U64(COUNT, ig_listeners_count(m->listeners)));
 	if (m->ready_fd >= 0) {
@@ -397,6 +440,8 @@ static int start(struct monitor *m, struct ig_err *reterr_err)
 	if (r < 0)
 		return ig_err_set(reterr_err, r, "cannot set up the event loop: %s", strerror(-r));
 	r = set_settings(m, reterr_err);
+	if (r == 0)
+		r = prepare_guard(m, reterr_err);
 	if (r == 0)
 		r = start_listeners(m, reterr_err);
 	if (r < 0)

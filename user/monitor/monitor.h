@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include <imdsgate/abi.h>
@@ -17,6 +18,8 @@ struct ig_monitor_options {
 	uint16_t gate_port;
 	struct ig_settings settings; /* host_netns_cookie is filled in by the monitor */
 	char *const *server_argv;    /* argv of the server process, NULL-terminated */
+	const char *guard;	     /* "auto", "off" or interfaces (uplinks.h) */
+	bool guard_clsact;	     /* with the classic filter, also where the kernel has tcx */
 	int ready_fd;		     /* "ready\n" is written here once the gate serves; -1 */
 };
 

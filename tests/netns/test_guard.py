@@ -1,0 +1,376 @@
+"""The guard on the uplinks: packets to an endpoint that the gate did not let through do not reach
+the far side, each leaves a record and is counted; what was let through passes. Each form is sent
+without the guard first, and arrives: otherwise that it does not arrive later would prove nothing."""
+
+import json
+import os
+import shutil
+import subprocess
+import time
+
+from fabric import NODE, SECOND_FABRIC, SECOND_NODE, fabric_world, guarded_only
+from harness import IMDS, TRACES, UNRELATED, WIRESERVER, manifests
+from places import HERE
+from tap import Skip, Suite
+from watch import event
+
+suite = Suite(fabric_world, TRACES, seconds=120)
+A = manifests.ID_A.client_id
+
+
+def forms(w):
+    """name → (from where, arguments of packets.py, reason of the record)"""
+    pod, host, hostnet = w.pods["c"], w.host, w.pods["h"]
+    up, far = "up0", w.mac(w.fabric, "fab0")
+    gateway = w.mac(w.host, "v2")
+    pod_frame = (pod, ("frame", pod.address, IMDS, 80, "eth0", gateway))
+    return {
+        "raw socket of a pod": (pod, ("raw", pod.address, IMDS, 80), "forwarded"),
+        "raw socket, data without a handshake":
+            (pod, ("raw", pod.address, IMDS, 80, "--data"), "forwarded"),
+        "raw socket, forged source": (pod, ("raw", "10.77.1.2", IMDS, 80), "forwarded"),
+        "raw socket, IP options": (pod, ("raw", pod.address, IMDS, 80, "--options"), "forwarded"),
+        "raw socket, WireServer": (pod, ("raw", pod.address, WIRESERVER, 80), "forwarded"),
+        "raw socket, HostGAPlugin": (pod, ("raw", pod.address, WIRESERVER, 32526), "forwarded"),
+        "raw socket, UDP": (pod, ("raw", pod.address, IMDS, 80, "--udp"), "forwarded"),
+        "first fragment":
+            (pod, ("raw", pod.address, IMDS, 80, "--data", "--fragment", "first"), "forwarded"),
+        "later fragment":
+            (pod, ("raw", pod.address, IMDS, 80, "--data", "--fragment", "second"), "forwarded"),
+        "packet socket of a pod": (*pod_frame, "forwarded"),
+        "raw socket of the host": (host, ("raw", NODE, IMDS, 80), "raw_socket"),
+        "packet socket of the host": (host, ("frame", NODE, IMDS, 80, up, far), "raw_socket"),
+        "raw socket of a pod with hostNetwork": (hostnet, ("raw", NODE, IMDS, 80), "raw_socket"),
+        "packet socket of a pod with hostNetwork":
+            (hostnet, ("frame", NODE, IMDS, 80, up, far), "raw_socket"),
+        "VLAN tag": (hostnet, ("frame", NODE, IMDS, 80, up, far, "--vlan", 7), "raw_socket"),
+        "two VLAN tags":
+            (hostnet, ("frame", NODE, IMDS, 80, up, far, "--vlan", 7, "--vlan", 8), "raw_socket"),
+    }
+
+
+def all_stopped(w, device="up0"):
+    """Every form: nothing arrives, the counter counts it, and the kind of sender has a record."""
+    for name, (place, args, reason) in forms(w).items():
+        seen, audit = w.seen.mark(), w.agent.audit.mark()
+        before = w.counter("guard_dropped")
+        w.send(place, *args)
+        arrived = w.arrived(seen, device)
+        assert not arrived, f"{name}: {arrived}"
+        assert w.counter("guard_dropped") > before, name
+        for record in w.agent.audit.find(event("guard.drop"), audit):
+            if record["connection"]["source"].split(":")[1] in ("0", "40961"):
+                assert record["reason"] == reason, (name, record)
+
+
+def record_of(w, place, *args):
+    """The record of a drop: at most one a second of each source, so from a source of its own."""
+    audit = w.agent.audit.mark()
+    w.send(place, *args)
+    return w.agent.audit.wait_for(event("guard.drop"), audit)
+
+
+@suite.test("without the guard every form reaches the far side")
+def control(w):
+    for name, (place, args, _) in forms(w).items():
+        mark = w.seen.mark()
+        w.send(place, *args)
+        assert len(w.sent(mark)) == 1, f"{name} does not arrive: this would prove nothing"
+    for pod in ("a", "c", "d", "h"):
+        assert w.pods[pod].dial("connect-only")["result"] == "ok", pod
+
+
+@suite.test("a connection that is older than the gate ends")
+def older(w):
+    dialers = [w.pods[name].dialer(requests=2, timeout=3000) for name in ("c", "h")]
+    for dialer in dialers:
+        assert dialer.read()["result"] == "ok"
+    w.agent.start()
+    mark = w.seen.mark()
+    for dialer in dialers:
+        assert dialer.next()["result"] == "error"
+        dialer.close()
+    assert not [p for p in guarded_only(w.arrived(mark)) if p["payload"]]
+
+
+@suite.test("no form reaches the far side")
+def stopped(w):
+    all_stopped(w)
+
+
+@suite.test("what the records say")
+def records(w):
+    pod, far = w.pods["c"], w.mac(w.fabric, "fab0")
+    record = record_of(w, pod, "raw", "10.77.2.77", IMDS, 80)
+    assert record["decision"] == "deny" and record["reason"] == "forwarded", record
+    assert record["connection"]["source"].startswith("10.77.2.77:"), record
+    assert record["connection"]["destination"] == f"{IMDS}:80", record
+    assert record["connection"]["endpoint"] == "imds", record
+    assert record["message"] == "from v2 to up0", record
+    assert "process" not in record and "pod" not in record, record
+    record = record_of(w, w.pods["h"], "frame", "10.99.0.77", WIRESERVER, 32526, "up0", far)
+    assert record["reason"] == "raw_socket" and record["pod"]["name"] == "h", record
+    assert record["connection"]["endpoint"] == "hostgaplugin", record
+
+
+@suite.test("a flood costs a few records, and every drop is accounted for")
+def flood(w):
+    audit, seen = w.agent.audit.mark(), w.seen.mark()
+    names = ("guard_dropped", "guard_suppressed", "events_lost")
+    before = {name: w.counter(name) for name in names}
+    w.send(w.pods["c"], "raw", "10.77.2.99", IMDS, 80, "--count", 5000)
+    assert not w.arrived(seen)
+    after = {name: w.counter(name) - before[name] for name in names}
+    assert after["guard_dropped"] >= 5000, after
+    mine = w.agent.audit.wait_for(event("guard.drop"), audit)
+    found = w.agent.audit.find(event("guard.drop"), audit)
+    assert mine and len(found) <= 40, len(found)
+    assert (after["guard_suppressed"] + after["events_lost"] + len(found)
+            == after["guard_dropped"]), (after, found)
+
+
+@suite.test("what was let through passes: host, agent, a pod with an exception")
+def passes(w):
+    mark, before = w.seen.mark(), w.counter("guard_passed")
+    assert w.host.dial()["result"] == "ok"
+    assert w.host.dial("connect-only", addr=WIRESERVER, port=32526)["result"] == "ok"
+    reply = w.pods["a"].dial(timeout=10000)
+    assert reply.appid == A, reply
+    for _ in range(3):
+        reply = w.pods["d"].dial()
+        assert reply["result"] == "ok", reply
+    sources = {p["src"] for p in guarded_only(w.arrived(mark)) if p["payload"]}
+    assert sources == {NODE, w.pods["d"].address}, sources
+    assert w.counter("guard_passed") > before
+
+
+@suite.test("a pod with an exception whose address is translated passes")
+def translated(w):
+    assert w.host.run(["nft", "add table ip t; add chain ip t c { type nat hook postrouting "
+                       "priority 100; }; add rule ip t c oifname up0 masquerade"])[0] == 0
+    mark = w.seen.mark()
+    reply, refused = w.pods["d"].dial(), w.pods["c"].dial()
+    assert reply["result"] == "ok", reply
+    assert refused.body, refused
+    w.send(w.pods["c"], "raw", w.pods["c"].address, IMDS, 80, "--data")
+    w.send(w.pods["c"], "raw", w.pods["c"].address, IMDS, 80)
+    sources = {(p["src"], p["payload"] > 0) for p in guarded_only(w.arrived(mark))}
+    assert sources == {(NODE, True), (NODE, False)}, sources
+    assert not [p for p in w.seen.since(mark) if p["sport"] == 40961 and p["dst"] == IMDS]
+    assert w.host.run(["nft", "delete table ip t"])[0] == 0
+
+
+@suite.test("after a permitted connection its addresses carry nothing more")
+def reuse(w):
+    assert w.pods["d"].dial("bound-port", bind_port=40961)["result"] == "ok"
+    deadline = time.monotonic() + 10  # the far side's end of the connection has to arrive
+    while "40961" in w.pods["d"].run(["ss", "-Htan", "state", "connected", "exclude",
+                                      "time-wait"])[1]:
+        assert time.monotonic() < deadline, "the connection does not end"
+    mark = w.seen.mark()
+    w.send(w.pods["c"], "raw", w.pods["d"].address, IMDS, 80, "--data")
+    w.send(w.pods["c"], "raw", w.pods["d"].address, IMDS, 80)
+    arrived = guarded_only(w.arrived(mark))
+    assert not [p for p in arrived if p["payload"] or p["flags"] & 2], arrived
+
+
+@suite.test("a socket of a pod that a process of the host connects goes nowhere")
+def made_elsewhere(w):
+    path, audit, seen = os.path.join(w.tmp, "scm.sock"), w.agent.audit.mark(), w.seen.mark()
+    giver = w.pods["h"].dialer("scm-give", socket=path, timeout=20000)
+    giver.read()
+    reply = w.host.dial("scm-take", socket=path, timeout=1500)
+    giver.close()
+    assert reply["result"] == "error", reply
+    assert not guarded_only(w.arrived(seen))
+    record = w.agent.audit.wait_for(event("guard.drop"), audit)
+    assert record["reason"] == "not_allowed" and record["pod"]["name"] == "h", record
+
+
+@suite.test("a socket of the host that a pod connects goes to the gate")
+def given_to_pod(w):
+    path, seen = os.path.join(w.tmp, "scm2.sock"), w.seen.mark()
+    giver = w.host.dialer("scm-give", socket=path, timeout=20000)
+    giver.read()
+    reply = w.pods["h"].dial("scm-take", socket=path)
+    giver.close()
+    assert reply.status in (400, 403), reply
+    assert NODE not in {p["src"] for p in guarded_only(w.arrived(seen)) if p["payload"]}
+
+
+@suite.test("migration: out of a pod's control group it is dropped, into one it goes to the gate")
+def migration(w):
+    seen, audit = w.seen.mark(), w.agent.audit.mark()
+    reply = w.pods["h"].dial("cgroup-move", cgroup=w.host.cgroup.path, timeout=1500)
+    assert reply["result"] == "error", reply
+    assert not guarded_only(w.arrived(seen))
+    w.agent.audit.wait_for(event("guard.drop"), audit)
+    reply = w.host.dial("cgroup-move", cgroup=w.pods["h"].cgroup.path)
+    assert reply.status in (400, 403), reply
+    assert not [p for p in guarded_only(w.arrived(seen)) if p["payload"]]
+
+
+@suite.test("DNS and what is not guarded are left alone")
+def unguarded(w):
+    for place in (w.pods["c"], w.host):
+        assert place.dial("udp-connect", addr=WIRESERVER, port=53)["result"] == "ok"
+        assert place.dial(addr=UNRELATED)["result"] == "ok"
+        assert place.dial(addr=IMDS, port=8080)["result"] == "ok"
+    mark = w.seen.mark()
+    for fragment in ("first", "second"):
+        w.send(w.pods["c"], "raw", w.pods["c"].address, WIRESERVER, 53, "--udp", "--data",
+               "--fragment", fragment)
+    assert len(w.sent(mark)) == 2
+
+
+@suite.test("an uplink that appears later is guarded; so is one that a route moves to")
+def later(w):
+    mark = w.agent.log.mark()
+    w.add_uplink("up1", "fab1", SECOND_NODE, SECOND_FABRIC)
+    w.sniff("fab1")
+    w.host.ip(f"route add {IMDS}/32 via {SECOND_FABRIC} table 77")
+    w.agent.log.wait_for(lambda line: "guarding an uplink" in line and "up1" in line, mark)
+    w.host.ip(f"route add {IMDS}/32 via {SECOND_FABRIC}")
+    seen = w.seen.mark()
+    w.send(w.pods["c"], "raw", w.pods["c"].address, IMDS, 80)
+    w.send(w.host, "raw", SECOND_NODE, IMDS, 80)
+    assert not w.arrived(seen, "up1")
+    assert w.host.dial()["result"] == "ok", "the host itself does not get through up1"
+    w.host.ip(f"route del {IMDS}/32", "link del up1")
+    w.agent.log.wait_for(lambda line: "an uplink is gone" in line, mark)
+    assert not [name for name in os.listdir(f"{w.bpffs}/imdsgate/links")
+                if name.startswith("guard_")][1:], "the pin of up1 stayed"
+
+
+class Other:
+    """bpf/other_tc.bpf.c as a filter at up0 with the priority that ours has, too."""
+
+    def __init__(self, w):
+        self._tool = shutil.which("bpftool", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+        if not self._tool or not shutil.which("clang"):
+            raise Skip("needs clang and bpftool")
+        multiarch = subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True,
+                                   check=True).stdout.strip()
+        self._dir, obj = os.path.join(w.bpffs, "other"), os.path.join(w.tmp, "other.o")
+        subprocess.run(["clang", "-target", "bpf", "-O2", "-g", "-idirafter",
+                        f"/usr/include/{multiarch}", "-c", f"{HERE}/bpf/other_tc.bpf.c", "-o",
+                        obj], check=True)
+        os.mkdir(self._dir)
+        self._run("prog", "load", obj, f"{self._dir}/prog", "pinmaps", self._dir)
+        for argv in (["qdisc", "replace", "dev", "up0", "clsact"],
+                     ["filter", "add", "dev", "up0", "egress", "prio", "1", "handle", "1", "bpf",
+                      "da", "object-pinned", f"{self._dir}/prog"]):
+            status, out, err = w.host.run(["tc", *argv])
+            assert status == 0, out + err
+
+    def _run(self, *args):
+        done = subprocess.run([self._tool, "-j", *args], capture_output=True, text=True,
+                              check=False)
+        assert done.returncode == 0, f"bpftool {args}: {done.stdout}{done.stderr}"
+        return json.loads(done.stdout or "null")
+
+    def packets(self):
+        (entry,) = self._run("map", "dump", "pinned", f"{self._dir}/other_packets")
+        return entry["formatted"]["value"]
+
+
+def filters(w):
+    """Egress filters of the classic kind at up0."""
+    status, out, err = w.host.run(["tc", "-json", "filter", "show", "dev", "up0", "egress"])
+    assert status == 0, err
+    return [f for f in json.loads(out or "[]") if "options" in f]
+
+
+def attached(w):
+    """How many programs of ours are at up0: (tcx links, filters)"""
+    links = [n for n in os.listdir(f"{w.bpffs}/imdsgate/links") if n.startswith("guard_")]
+    return len(links), len([f for f in filters(w) if "ig_guard" in json.dumps(f)])
+
+
+@suite.test("the agent is killed: still closed; it starts again: attached once")
+def killed(w):
+    before = attached(w)
+    assert sum(before) == 1, before
+    w.agent.kill_both()
+    for name, (place, args, _) in forms(w).items():
+        seen = w.seen.mark()
+        w.send(place, *args)
+        assert not w.arrived(seen), name
+    w.agent.start()
+    assert attached(w) == before
+    all_stopped(w)
+
+
+@suite.test("somebody else's filter stays and works, with the classic hook, too")
+def beside(w):
+    assert w.agent.stop() == 0
+    detach(w)
+    other = Other(w)
+    for flags in ((), ("--guard-hook", "clsact")):
+        w.agent.start(*flags)
+        before = other.packets()
+        assert w.pods["a"].dial(timeout=10000).appid == A
+        assert other.packets() > before, "the other program no longer runs"
+        all_stopped(w)
+        assert w.agent.stop() == 0
+        detach(w)
+        assert len(filters(w)) == 1, filters(w)
+    w.agent.start()
+
+
+@suite.test("the classic hook: no form reaches the far side, before and after a restart")
+def classic(w):
+    assert w.agent.stop() == 0
+    w.agent.start("--guard-hook", "clsact")
+    assert attached(w) == (0, 1), attached(w)
+    all_stopped(w)
+    passes(w)
+    w.agent.kill_both()
+    w.agent.start("--guard-hook", "clsact")
+    assert attached(w) == (0, 1) and len(filters(w)) == 2, filters(w)
+    all_stopped(w)
+
+
+@suite.test("from the classic hook to tcx and back: always exactly one")
+def switch(w):
+    for flags in ((), ("--guard-hook", "clsact"), ()):
+        assert w.agent.stop() == 0
+        w.agent.start(*flags)
+        assert sum(attached(w)) == 1, attached(w)
+        all_stopped(w)
+
+
+def detach(w):
+    status, out, err = w.agent.place.run([*w.agent.argv(), "--detach"])
+    assert status == 0, f"exit {status}: {out}{err}"
+
+
+@suite.test("--detach takes ours off, whichever hook, and leaves the others")
+def off(w):
+    for flags in ((), ("--guard-hook", "clsact")):
+        w.agent.stop()
+        w.agent.start(*flags)
+        assert w.agent.stop() == 0
+        detach(w)
+        assert not os.path.exists(f"{w.bpffs}/imdsgate") and len(filters(w)) == 1
+        for name, (place, args, _) in forms(w).items():
+            seen = w.seen.mark()
+            w.send(place, *args)
+            assert len(w.sent(seen)) == 1, name
+
+
+@suite.test("--guard off, and --guard with the name of another interface, guard nothing here")
+def chosen(w):
+    for choice in ("off", "up7"):
+        w.agent.start(guard=choice)
+        seen = w.seen.mark()
+        w.send(w.pods["c"], "raw", w.pods["c"].address, IMDS, 80)
+        assert len(w.sent(seen)) == 1, choice
+        assert w.agent.stop() == 0
+        detach(w)
+    w.agent.start(guard="up7,up0")
+    all_stopped(w)
+
+
+if __name__ == "__main__":
+    suite.run()

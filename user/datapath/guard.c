@@ -1,0 +1,248 @@
+/*
+ * Attaching the guard; see guard.h. Called by the monitor. It must never touch a program or filter
+ * at the same hook that is not ours: ours are known by their pin, or by handle, priority and the
+ * name of the program together.
+ */
+#include "datapath/guard.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <inttypes.h>
+#include <net/if.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include <bpf/bpf.h>
+#include <bpf/libbpf.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "datapath/datapath_internal.h"
+#include "guard.skel.h"
+
+/* Not in headers before 6.6. Headers that have them have enumerators, so these cannot clash. */
+#define ATTACH_TCX_EGRESS 47
+#define LINK_TYPE_TCX	  11
+#define FLAG_BEFORE	  (1U << 3) /* without a relative: in front of all others */
+
+/* Ours among the filters of an interface. Priority 1 is the first; another filter with it has
+ * another handle. */
+#define FILTER_HANDLE	0x1d5a7e
+#define FILTER_PRIORITY 1
+
+#define PROGRAM_PREFIX "ig_guard_l"
+#define PIN_PREFIX     "guard_"
+
+struct ig_guard {
+	struct ig_datapath *dp; /* outlives this */
+	struct guard_bpf *skel; /* owned */
+	enum ig_guard_hook hook;
+};
+
+IG_DEFINE_CLEANUP(struct ig_guard *, ig_guard_free);
+
+int ig_guard_new(struct ig_datapath *dp, enum ig_guard_hook hook, struct ig_guard **ret,
+	struct ig_err *reterr_err)
+{
+	_cleanup_(ig_guard_freep) struct ig_guard *guard = calloc(1, sizeof(*guard));
+	int r = 0;
+
+	if (!guard)
+		return -ENOMEM;
+	guard->dp = dp;
+	guard->hook = hook;
+	guard->skel = guard_bpf__open();
+	if (!guard->skel)
+		r = -errno;
+	if (r == 0)
+		r = ig_datapath_set_pin_paths(dp, guard->skel->obj);
+	if (r == 0)
+		r = guard_bpf__load(guard->skel);
+	if (r < 0)
+		return ig_err_set(reterr_err, r == -ENOMEM || r == -EPERM ? r : -EOPNOTSUPP,
+			"cannot load the guard's programs (%s): %s; it needs CONFIG_NET_CLS_ACT and CONFIG_NET_CLS_BPF; without it (--guard off) raw sockets and forwarded packets are not stopped",
+			ig_datapath_load_warning(), strerror(-r));
+	*ret = TAKE_PTR(guard);
+	return 0;
+}
+
+struct ig_guard *ig_guard_free(struct ig_guard *guard)
+{
+	if (!guard)
+		return NULL;
+	guard_bpf__destroy(guard->skel);
+	free(guard);
+	return NULL;
+}
+
+/* Interfaces are numbered per network namespace, so that is part of the name. */
+static int pin_path(const struct ig_guard *guard, unsigned int ifindex, char *ret, size_t len)
+{
+	char name[64];
+
+	(void)snprintf(
+		name, sizeof(name), PIN_PREFIX "%" PRIu64 "_%u", guard->dp->netns_cookie, ifindex);
+	return ig_pins_path(guard->dp->pins.links, name, ret, len);
+}
+
+static int program_fd(const struct ig_guard *guard, bool has_ethernet)
+{
+	return bpf_program__fd(
+		has_ethernet ? guard->skel->progs.ig_guard_l2 : guard->skel->progs.ig_guard_l3);
+}
+
+/* ---- tcx ---- */
+
+static bool link_is_on(int link_fd, unsigned int ifindex)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+
+	/* info.tcx of newer headers is laid out as info.xdp: the number comes first */
+	return bpf_obj_get_info_by_fd(link_fd, &info, &len) == 0 && info.type == LINK_TYPE_TCX &&
+	       info.xdp.ifindex == ifindex;
+}
+
+/* 1 when an earlier agent's link was taken over, 0 when there is none. */
+static int adopt_link(const char *path, unsigned int ifindex, int prog_fd)
+{
+	_cleanup_close_ int fd = bpf_obj_get(path);
+
+	if (fd < 0)
+		return fd == -ENOENT ? 0 : fd;
+	if (link_is_on(fd, ifindex)) {
+		int r = bpf_link_update(fd, prog_fd, NULL);
+
+		return r < 0 ? r : 1;
+	}
+	/* its interface is gone */
+	(void)unlink(path);
+	return 0;
+}
+
+static int attach_tcx(const struct ig_guard *guard, unsigned int ifindex, int prog_fd)
+{
+	LIBBPF_OPTS(bpf_link_create_opts, opts, .flags = FLAG_BEFORE);
+	_cleanup_close_ int fd = -1;
+	char path[IG_PIN_PATH_BYTES];
+	int r = pin_path(guard, ifindex, path, sizeof(path));
+
+	if (r == 0)
+		r = adopt_link(path, ifindex, prog_fd);
+	if (r != 0)
+		return r < 0 ? r : 0;
+	fd = bpf_link_create(prog_fd, (int)ifindex, (enum bpf_attach_type)ATTACH_TCX_EGRESS, &opts);
+	if (fd < 0)
+		return fd;
+	return bpf_obj_pin(fd, path);
+}
+
+/* ---- clsact ---- */
+
+static bool program_is_ours(__u32 id)
+{
+	struct bpf_prog_info info = {};
+	__u32 len = sizeof(info);
+	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(id);
+
+	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0 &&
+	       strncmp(info.name, PROGRAM_PREFIX, strlen(PROGRAM_PREFIX)) == 0;
+}
+
+/* 1: our filter is there. 0: none with our handle. -EEXIST: somebody else's has it. */
+static int find_filter(const struct bpf_tc_hook *hook)
+{
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+	int r = bpf_tc_query(hook, &opts);
+
+	/* -EINVAL: no clsact on the interface */
+	if (r == -ENOENT || r == -EINVAL)
+		return 0;
+	if (r < 0)
+		return r;
+	return program_is_ours(opts.prog_id) ? 1 : -EEXIST;
+}
+
+static int remove_filter(const struct bpf_tc_hook *hook)
+{
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
+	int r = find_filter(hook);
+
+	if (r <= 0)
+		return r == -EEXIST ? 0 : r;
+	r = bpf_tc_detach(hook, &opts);
+	return r < 0 ? r : 1;
+}
+
+static int attach_clsact(unsigned int ifindex, int prog_fd)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_EGRESS);
+	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY,
+		.prog_fd = prog_fd);
+	int r = bpf_tc_hook_create(&hook);
+
+	if (r < 0 && r != -EEXIST)
+		return r;
+	r = find_filter(&hook);
+	if (r < 0)
+		return r;
+	if (r > 0)
+		opts.flags = BPF_TC_F_REPLACE;
+	return bpf_tc_attach(&hook, &opts);
+}
+
+/* ---- both ---- */
+
+int ig_guard_attach(
+	struct ig_guard *guard, unsigned int ifindex, bool has_ethernet, const char **ret_hook)
+{
+	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_EGRESS);
+	int prog_fd = program_fd(guard, has_ethernet), r = -EOPNOTSUPP;
+	char path[IG_PIN_PATH_BYTES];
+
+	if (guard->hook == IG_GUARD_HOOK_AUTO)
+		r = attach_tcx(guard, ifindex, prog_fd);
+	if (r == 0) {
+		*ret_hook = "tcx";
+		/* of an agent before an upgrade of the kernel, or with another --guard-hook */
+		(void)remove_filter(&hook);
+		return 0;
+	}
+	if (r == -ENODEV)
+		return r;
+	/* a kernel without tcx says EINVAL; whatever it is, the other way may still work */
+	r = attach_clsact(ifindex, prog_fd);
+	if (r < 0)
+		return r;
+	*ret_hook = "clsact";
+	if (pin_path(guard, ifindex, path, sizeof(path)) == 0)
+		(void)unlink(path);
+	return 0;
+}
+
+void ig_guard_forget(struct ig_guard *guard, unsigned int ifindex)
+{
+	char path[IG_PIN_PATH_BYTES];
+
+	if (pin_path(guard, ifindex, path, sizeof(path)) == 0)
+		(void)unlink(path);
+}
+
+int ig_guard_remove_filters(void)
+{
+	struct if_nameindex *all = if_nameindex();
+	int removed = 0, r = all ? 0 : -errno;
+
+	for (const struct if_nameindex *i = all; i && i->if_index && r >= 0; i++) {
+		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)i->if_index,
+			.attach_point = BPF_TC_EGRESS);
+
+		r = remove_filter(&hook);
+		if (r > 0)
+			removed++;
+	}
+	if_freenameindex(all);
+	return r < 0 ? r : removed;
+}

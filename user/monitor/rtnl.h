@@ -1,0 +1,39 @@
+/*
+ * Reading rtnetlink messages of the kernel: which interfaces does this route lead to an endpoint
+ * by, and what is this link. Pure functions; a message that is cut short says nothing. Private to
+ * monitor.
+ */
+#pragma once
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+struct nlmsghdr;
+
+#define IG_RTNL_NEXTHOPS_MAX 64
+
+struct ig_rtnl_route {
+	unsigned int ifindexes[IG_RTNL_NEXTHOPS_MAX];
+	size_t n_ifindexes;
+	/* it leads there by a nexthop object that the message does not spell out, or by more
+	 * nexthops than fit */
+	bool by_unknown;
+};
+
+/* RTM_NEWROUTE. true: packets to 169.254.169.254 or 168.63.129.16 may take this route, whatever
+ * its table; *ret says by which interfaces. */
+bool ig_rtnl_route_read(const struct nlmsghdr *message, struct ig_rtnl_route *ret);
+
+struct ig_rtnl_link {
+	unsigned int ifindex;
+	unsigned short type; /* ARPHRD_… */
+	char name[16];
+	/* A link that only pods or nobody is behind, unless a route says otherwise: veth, netkit,
+	 * bridge, dummy and the like. All others may lead out, whatever the routes say: a packet
+	 * socket asks none. */
+	bool is_inner;
+};
+
+/* RTM_NEWLINK. */
+bool ig_rtnl_link_read(const struct nlmsghdr *message, struct ig_rtnl_link *ret);
