@@ -117,7 +117,8 @@ struct ig_flow {
 	X(FLOW_TABLE_FULL, "flow_table_full") /* the agent will refuse this one */                 \
 	X(PACKET_FORWARDED, "forwarded")      /* guard: a packet without a socket of this host */  \
 	X(PACKET_RAW, "raw_socket")	      /* guard: made by a raw or packet socket */          \
-	X(PACKET_NOT_ALLOWED, "not_allowed")  /* guard: the socket's owner may not */
+	X(PACKET_NOT_ALLOWED, "not_allowed")  /* guard: the socket's owner may not */              \
+	X(OLDER_CONNECTION, "older_connection") /* the monitor ended it */
 
 enum ig_event_reason {
 #define X(id, text) IG_EVENT_##id,

@@ -45,7 +45,11 @@ def main():
     with open(sys.argv[1], "a", encoding="ascii", buffering=1) as out:
         while True:
             for key, _ in selector.select():
-                data, address = key.fileobj.recvfrom(65536)
+                try:
+                    data, address = key.fileobj.recvfrom(65536)
+                except OSError:  # the device is gone or down
+                    selector.unregister(key.fileobj)
+                    continue
                 if address[2] == PACKET_OUTGOING:
                     continue
                 seen = parse(data)

@@ -57,7 +57,7 @@ def all_stopped(w, device="up0"):
         w.send(place, *args)
         arrived = w.arrived(seen, device)
         assert not arrived, f"{name}: {arrived}"
-        assert w.counter("guard_dropped") > before, name
+        assert w.counter("guard_dropped") == before + 1, name
         for record in w.agent.audit.find(event("guard.drop"), audit):
             if record["connection"]["source"].split(":")[1] in ("0", "40961"):
                 assert record["reason"] == reason, (name, record)
@@ -82,15 +82,28 @@ def control(w):
 
 @suite.test("a connection that is older than the gate ends")
 def older(w):
-    dialers = [w.pods[name].dialer(requests=2, timeout=3000) for name in ("c", "h")]
+    names = ("c", "h", "d")
+    dialers = [w.pods[name].dialer(requests=2, timeout=3000) for name in names]
     for dialer in dialers:
         assert dialer.read()["result"] == "ok"
+    kept = w.host.dialer(requests=2, timeout=3000)
+    assert kept.read()["result"] == "ok"
     w.agent.start()
     mark = w.seen.mark()
+    for name in names:
+        record = w.agent.audit.wait_for(event("guard.drop", reason="older_connection",
+                                              pod__name=name))
+        assert record["decision"] == "deny", record
+        assert record["connection"]["destination"] == f"{IMDS}:80", record
     for dialer in dialers:
-        assert dialer.next()["result"] == "error"
+        reply = dialer.next()
+        assert reply["result"] == "error" and reply["errno"] in ("ECONNABORTED", "EPIPE"), reply
         dialer.close()
     assert not [p for p in guarded_only(w.arrived(mark)) if p["payload"]]
+    assert kept.next()["result"] == "ok", "the host's own connection was ended"
+    kept.close()
+    ended = w.agent.audit.find(event("guard.drop", reason="older_connection"))
+    assert {record["pod"]["name"] for record in ended} == set(names), ended
 
 
 @suite.test("no form reaches the far side")
@@ -216,11 +229,11 @@ def unguarded(w):
         assert place.dial("udp-connect", addr=WIRESERVER, port=53)["result"] == "ok"
         assert place.dial(addr=UNRELATED)["result"] == "ok"
         assert place.dial(addr=IMDS, port=8080)["result"] == "ok"
-    mark = w.seen.mark()
+    mark, before = w.seen.mark(), w.counter("guard_dropped")
     for fragment in ("first", "second"):
         w.send(w.pods["c"], "raw", w.pods["c"].address, WIRESERVER, 53, "--udp", "--data",
                "--fragment", fragment)
-    assert len(w.sent(mark)) == 2
+    assert len(w.sent(mark)) == 2 and w.counter("guard_dropped") == before
 
 
 @suite.test("an uplink that appears later is guarded; so is one that a route moves to")

@@ -93,8 +93,11 @@ static void both_spellings_of_a_value_work(void **state)
 	assert_int_equal(PARSE(&o, NULL, "--gate-port", "8254", "--node=n1", "--host-verdict=deny",
 				 "--netns-dir=/a", "--netns-dir", "/b", "--allow-cross-namespace",
 				 "--secrets=/s", "--tenant-id", "a.example",
-				 "--authority-host=https://login.microsoftonline.us/"),
+				 "--authority-host=https://login.microsoftonline.us/",
+				 "--guard=eth0,eth1", "--guard-hook=clsact"),
 		0);
+	assert_string_equal(o.guard, "eth0,eth1");
+	assert_true(o.guard_clsact);
 	assert_int_equal(o.gate_port, 8254);
 	assert_string_equal(o.secrets, "/s");
 	assert_string_equal(o.identity_defaults.tenant_id, "a.example");
@@ -144,6 +147,11 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("1 to 65535", "--gate-port", "65536");
 	WRONG("1 to 65535", "--gate-port", "-1");
 	WRONG("pass, deny or redirect", "--host-verdict", "allow");
+	WRONG("auto, off, or interfaces", "--guard", "");
+	WRONG("auto, off, or interfaces", "--guard", "eth0,");
+	WRONG("auto, off, or interfaces", "--guard", "eth0,eth 1");
+	WRONG("auto, off, or interfaces", "--guard", "abcdefghijklmnop");
+	WRONG("auto or clsact", "--guard-hook", "tcx");
 	WRONG("absolute path", "--bpffs", "relative");
 	WRONG("absolute path", "--cgroup-root", "x");
 	WRONG("absolute path", "--secrets", "secrets");

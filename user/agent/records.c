@@ -145,7 +145,8 @@ static enum ig_audit_kind kind_of(unsigned int reason)
 	case IG_EVENT_NOT_TCP: return IG_AUDIT_CONNECT_DENIED;
 	case IG_EVENT_PACKET_FORWARDED:
 	case IG_EVENT_PACKET_RAW:
-	case IG_EVENT_PACKET_NOT_ALLOWED: return IG_AUDIT_GUARD_DROP;
+	case IG_EVENT_PACKET_NOT_ALLOWED:
+	case IG_EVENT_OLDER_CONNECTION: return IG_AUDIT_GUARD_DROP;
 	default: return IG_AUDIT_CONNECT_REFUSED;
 	}
 }
@@ -172,6 +173,8 @@ static void fill_packet(
 		event->packet.saddr_be, event->packet.sport_be, r->source, sizeof(r->source));
 	r->connection.source = r->source;
 	r->record.count = event->packet.suppressed + 1;
+	if (event->packet.ifindex == 0)
+		return;
 	(void)if_indextoname(event->packet.ifindex, out);
 	if (event->packet.ingress_ifindex)
 		(void)if_indextoname(event->packet.ingress_ifindex, in);

@@ -146,6 +146,8 @@ static void on_notice(const struct ig_monitor_message *message, int fd, void *us
 	(void)ig_close(fd);
 	if (message->kind == IG_MONITOR_LISTENER_CLOSED)
 		ig_gate_listener_closed(s->agent.gate, message->listener.netns_cookie);
+	else if (message->kind == IG_MONITOR_CONNECTION_ENDED)
+		ig_record_kernel_event(&s->agent, &message->event);
 	else
 		stop(s, ig_log_errno(-EBADMSG, "the monitor sent something unknown"));
 }

@@ -53,11 +53,17 @@ int ig_datapath_settings_set(struct ig_datapath *dp, const struct ig_settings *s
 
 int ig_datapath_workload_set(
 	struct ig_datapath *dp, uint64_t cgroup_id, const struct ig_workload_entry *entry);
+/* -ENOENT when it has none. */
+int ig_datapath_workload_get(
+	struct ig_datapath *dp, uint64_t cgroup_id, struct ig_workload_entry *ret);
 int ig_datapath_workload_delete(struct ig_datapath *dp, uint64_t cgroup_id); /* 0 if absent */
 /* Calls `keep` for every entry and deletes those for which it returns false. Returns how many went.
  */
 int ig_datapath_workloads_sweep(
 	struct ig_datapath *dp, bool (*keep)(uint64_t, void *), void *userdata);
+
+/* Did a connect hook note this connection as one that may go past the gate? */
+bool ig_datapath_is_direct(struct ig_datapath *dp, const struct ig_direct_key *key);
 
 int ig_datapath_listener_set(struct ig_datapath *dp, uint64_t netns_cookie, uint16_t port_be);
 int ig_datapath_listener_delete(struct ig_datapath *dp, uint64_t netns_cookie); /* 0 if absent */

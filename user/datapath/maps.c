@@ -48,6 +48,12 @@ int ig_datapath_workload_set(
 		bpf_map__fd(dp->skel->maps.workloads), &cgroup_id, entry, BPF_ANY);
 }
 
+int ig_datapath_workload_get(
+	struct ig_datapath *dp, uint64_t cgroup_id, struct ig_workload_entry *ret)
+{
+	return bpf_map_lookup_elem(bpf_map__fd(dp->skel->maps.workloads), &cgroup_id, ret);
+}
+
 static int delete_key(int fd, uint64_t key)
 {
 	int r = bpf_map_delete_elem(fd, &key);
@@ -87,6 +93,13 @@ int ig_datapath_workloads_sweep(
 	struct ig_datapath *dp, bool (*keep)(uint64_t, void *), void *userdata)
 {
 	return sweep(bpf_map__fd(dp->skel->maps.workloads), IG_WORKLOADS_MAX, keep, userdata);
+}
+
+bool ig_datapath_is_direct(struct ig_datapath *dp, const struct ig_direct_key *key)
+{
+	struct ig_direct entry;
+
+	return bpf_map_lookup_elem(bpf_map__fd(dp->skel->maps.direct), key, &entry) == 0;
 }
 
 int ig_datapath_listener_set(struct ig_datapath *dp, uint64_t netns_cookie, uint16_t port_be)

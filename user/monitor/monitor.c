@@ -18,12 +18,11 @@
 #include "base/fdutil.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
-#include "datapath/guard.h"
 #include "monitor/child.h"
 #include "monitor/listeners.h"
 #include "monitor/netns_watch.h"
+#include "monitor/packets.h"
 #include "monitor/requests.h"
-#include "monitor/uplinks.h"
 #include "workload/netns.h"
 #include "workload/process.h"
 #include "workload/tasks.h"
@@ -38,8 +37,7 @@ struct monitor {
 	struct ig_netns_watch *watch;
 	struct ig_requests *requests;
 	struct ig_child *child;
-	struct ig_guard *guard;	    /* NULL: --guard off */
-	struct ig_uplinks *uplinks; /* likewise */
+	struct ig_packets *packets;
 	struct ig_ring *wakeups;
 	struct event *on_term, *on_int, *on_hup, *on_wakeup, *sweep;
 	uint64_t host_cookie;
@@ -54,6 +52,7 @@ static void monitor_done(struct monitor *m)
 	struct event *events[] = {m->on_term, m->on_int, m->on_hup, m->on_wakeup, m->sweep};
 
 	m->child = ig_child_free(m->child);
+	m->packets = ig_packets_free(m->packets);
 	m->watch = ig_netns_watch_free(m->watch);
 	m->requests = ig_requests_free(m->requests);
 	m->listeners = ig_listeners_free(m->listeners);
@@ -61,8 +60,6 @@ static void monitor_done(struct monitor *m)
 	for (size_t i = 0; i < IG_ARRAY_SIZE(events); i++)
 		if (events[i])
 			event_free(events[i]);
-	m->uplinks = ig_uplinks_free(m->uplinks);
-	m->guard = ig_guard_free(m->guard);
 	m->dp = ig_datapath_free(m->dp);
 	if (m->base)
 		event_base_free(m->base);
@@ -198,29 +195,32 @@ static void on_wakeup(evutil_socket_t fd, short what, void *userdata)
 
 /* ---- the guard ---- */
 
-static void on_guarded(const char *name, void *userdata)
+static void on_older_ended(const struct ig_event *event, void *userdata)
 {
-	(void)name;
-	(void)userdata;
+	struct monitor *m = userdata;
+	struct ig_monitor_message message = {.kind = IG_MONITOR_CONNECTION_ENDED, .event = *event};
+	struct ig_channel *channel = ig_child_channel(m->child);
+	int r = channel ? ig_channel_send(channel, &message, NULL, 0) : -EPIPE;
+
+	if (r < 0)
+		(void)ig_log_warning_errno(r, "an older connection was ended without a record",
+			IG_KV_U64(NETNS, event->flow.caller.netns_cookie));
 }
 
-/* Loads what will be attached in enforce(), so that a kernel that cannot is found out before
- * anything is changed. */
-static int prepare_guard(struct monitor *m, struct ig_err *reterr_err)
+static int prepare_packets(struct monitor *m, struct ig_err *reterr_err)
 {
-	static const struct ig_uplinks_ops ops = {.guarded = on_guarded};
-	int r;
+	struct ig_packets_options options = {
+		.dp = m->dp,
+		.listeners = m->listeners,
+		.guard = m->options->guard,
+		.clsact = m->options->guard_clsact,
+		.settings = m->options->settings,
+		.ended = on_older_ended,
+		.userdata = m,
+	};
 
-	if (strcmp(m->options->guard, "off") == 0)
-		return 0;
-	r = ig_guard_new(m->dp,
-		m->options->guard_clsact ? IG_GUARD_HOOK_CLSACT : IG_GUARD_HOOK_AUTO, &m->guard,
-		reterr_err);
-	if (r < 0)
-		return r;
-	r = ig_uplinks_new(m->base, m->guard, m->options->guard, &ops, m, &m->uplinks);
-	return r < 0 ? ig_err_set(reterr_err, r, "cannot follow links and routes: %s", strerror(-r))
-		     : 0;
+	options.settings.host_netns_cookie = m->host_cookie;
+	return ig_packets_new(m->base, &options, &m->packets, reterr_err);
 }
 
 /* ---- the server process ---- */
@@ -236,7 +236,7 @@ static int enforce(struct monitor *m)
 	m->attached = true;
 	ig_log_info(
 		"enforcing", IG_KV_STR(CGROUP, m->options->cgroup_root), IG_KV_U64(COUNT, adopted));
-	return m->uplinks ? ig_uplinks_start(m->uplinks, m->err) : 0;
+	return ig_packets_start(m->packets, m->err);
 }
 
 /* Attaching waits for the first server that serves: a mistake in the configuration then leaves the
@@ -441,9 +441,9 @@ static int start(struct monitor *m, struct ig_err *reterr_err)
 		return ig_err_set(reterr_err, r, "cannot set up the event loop: %s", strerror(-r));
 	r = set_settings(m, reterr_err);
 	if (r == 0)
-		r = prepare_guard(m, reterr_err);
-	if (r == 0)
 		r = start_listeners(m, reterr_err);
+	if (r == 0)
+		r = prepare_packets(m, reterr_err);
 	if (r < 0)
 		return r;
 	r = ig_child_start(m->child);

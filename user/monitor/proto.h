@@ -60,6 +60,7 @@ enum ig_monitor_message_kind {
 	IG_MONITOR_HELLO,	    /* first message; descriptors: flows map, events ring */
 	IG_MONITOR_LISTENER_OPENED, /* descriptor: the listening socket */
 	IG_MONITOR_LISTENER_CLOSED,
+	IG_MONITOR_CONNECTION_ENDED, /* one that is older than the gate */
 };
 
 #define IG_LISTENER_NAME_BYTES 128
@@ -90,6 +91,7 @@ struct ig_monitor_message {
 		} process;
 		char cgroup_path[IG_CGROUP_PATH_BYTES]; /* NUL-terminated */
 		struct ig_flow flow;
+		struct ig_event event; /* CONNECTION_ENDED */
 		uint64_t counters[_IG_COUNTER_MAX];
 	};
 };

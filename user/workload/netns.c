@@ -136,3 +136,18 @@ int ig_netns_listen(int netns_fd, int home_fd, uint16_t preferred_port, int *ret
 		(void)raise(SIGKILL);
 	return r;
 }
+
+int ig_netns_socket(int netns_fd, int home_fd, int family, int type, int protocol, int *ret_sock)
+{
+	int sock, r;
+
+	if (setns(netns_fd, CLONE_NEWNET) < 0)
+		return -errno;
+	sock = socket(family, type | SOCK_CLOEXEC, protocol);
+	r = sock < 0 ? -errno : 0;
+	if (setns(home_fd, CLONE_NEWNET) < 0)
+		(void)raise(SIGKILL);
+	if (r == 0)
+		*ret_sock = sock;
+	return r;
+}

@@ -26,3 +26,6 @@ int ig_netns_enter(int netns_fd);
  * workload's namespace. */
 int ig_netns_listen(int netns_fd, int home_fd, uint16_t preferred_port, int *ret_sock,
 	uint64_t *ret_cookie, uint16_t *ret_port);
+
+/* Enters netns_fd, makes a socket there, and comes back; ends the process likewise. */
+int ig_netns_socket(int netns_fd, int home_fd, int family, int type, int protocol, int *ret_sock);

@@ -1,0 +1,148 @@
+/*
+ * The guard and older connections; see packets.h. Called by the monitor's start-up.
+ */
+#include "monitor/packets.h"
+
+#include <errno.h>
+#include <event2/event.h>
+#include <fcntl.h>
+#include <linux/sockios.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+
+#include "base/cleanup.h"
+#include "base/log.h"
+#include "datapath/guard.h"
+#include "monitor/listeners.h"
+#include "monitor/older.h"
+#include "monitor/uplinks.h"
+
+struct ig_packets {
+	struct ig_packets_options options;
+	struct ig_guard *guard;	    /* NULL: off */
+	struct ig_uplinks *uplinks; /* likewise */
+	struct event *end_older;    /* owned */
+};
+
+IG_DEFINE_CLEANUP(struct ig_packets *, ig_packets_free);
+
+/* ---- older connections ---- */
+
+struct older_search {
+	struct ig_older older;
+	int home_fd;
+	uint64_t ended;
+	int error;
+};
+
+static void end_older_of(const struct ig_listener *listener, void *userdata)
+{
+	struct older_search *search = userdata;
+	_cleanup_close_ int netns_fd = ioctl(listener->sock, SIOCGSKNS);
+	int r = netns_fd < 0 ? -errno
+			     : ig_older_end(&search->older, netns_fd, search->home_fd,
+				       listener->netns_cookie);
+
+	if (r < 0)
+		search->error = r;
+	else
+		search->ended += (uint64_t)r;
+}
+
+/* Those that the guard would let through (their owner may) stay; others would only hang. */
+static void on_end_older(evutil_socket_t fd, short what, void *userdata)
+{
+	const struct ig_packets *p = userdata;
+	_cleanup_close_ int home_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	struct older_search search = {
+		.older = {.dp = p->options.dp,
+			.settings = &p->options.settings,
+			.ended = p->options.ended,
+			.userdata = p->options.userdata},
+		.home_fd = home_fd,
+		.error = home_fd < 0 ? -errno : 0,
+	};
+
+	(void)fd;
+	(void)what;
+	if (home_fd >= 0)
+		ig_listeners_each(p->options.listeners, end_older_of, &search);
+	if (search.ended)
+		ig_log_warning("ended connections to an endpoint that were older than the gate",
+			IG_KV_U64(COUNT, search.ended));
+	if (search.error)
+		(void)ig_log_errno(search.error,
+			"cannot end connections that are older than the gate; the guard drops their packets");
+}
+
+static void end_older_soon(struct ig_packets *p)
+{
+	static const struct timeval now = {};
+
+	(void)evtimer_add(p->end_older, &now);
+}
+
+/* Once for all interfaces that get the guard together. */
+static void on_guarded(const char *name, void *userdata)
+{
+	(void)name;
+	end_older_soon(userdata);
+}
+
+/* ---- life ---- */
+
+static int load_guard(struct event_base *base, struct ig_packets *p, struct ig_err *reterr_err)
+{
+	static const struct ig_uplinks_ops ops = {.guarded = on_guarded};
+	int r = ig_guard_new(p->options.dp,
+		p->options.clsact ? IG_GUARD_HOOK_CLSACT : IG_GUARD_HOOK_AUTO, &p->guard,
+		reterr_err);
+
+	if (r < 0)
+		return r;
+	r = ig_uplinks_new(base, p->guard, p->options.guard, &ops, p, &p->uplinks);
+	return r < 0 ? ig_err_set(reterr_err, r, "cannot follow links and routes: %s", strerror(-r))
+		     : 0;
+}
+
+int ig_packets_new(struct event_base *base, const struct ig_packets_options *options,
+	struct ig_packets **ret, struct ig_err *reterr_err)
+{
+	_cleanup_(ig_packets_freep) struct ig_packets *p = calloc(1, sizeof(*p));
+	int r = 0;
+
+	if (!p)
+		return -ENOMEM;
+	p->options = *options;
+	p->end_older = evtimer_new(base, on_end_older, p);
+	if (!p->end_older)
+		return -ENOMEM;
+	if (strcmp(options->guard, "off") != 0)
+		r = load_guard(base, p, reterr_err);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(p);
+	return 0;
+}
+
+struct ig_packets *ig_packets_free(struct ig_packets *p)
+{
+	if (!p)
+		return NULL;
+	p->uplinks = ig_uplinks_free(p->uplinks);
+	p->guard = ig_guard_free(p->guard);
+	if (p->end_older)
+		event_free(p->end_older);
+	free(p);
+	return NULL;
+}
+
+int ig_packets_start(struct ig_packets *p, struct ig_err *reterr_err)
+{
+	int r = p->uplinks ? ig_uplinks_start(p->uplinks, reterr_err) : 0;
+
+	if (r == 0)
+		end_older_soon(p);
+	return r;
+}
