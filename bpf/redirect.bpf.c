@@ -126,14 +126,21 @@ static __always_inline void attribute(struct bpf_sock_addr *ctx, __u8 family)
 	count(IG_COUNTER_HOST_TOKEN);
 }
 
-/* For the guard, which sees the packets of a pod without their socket. Without memory for it the
- * connect still goes on; from a pod its packets are then dropped. */
+/* For the guard, which sees the packets of a pod without their socket (those of the host's
+ * namespace have one). Without memory for it the connect still goes on, and its packets are
+ * dropped. */
 static __always_inline void remember_passed(struct bpf_sock_addr *ctx, const struct ig_flow *flow)
 {
-	struct ig_flow *stored = ctx->sk ? bpf_sk_storage_get(&redirected, ctx->sk, NULL,
-						   BPF_SK_STORAGE_GET_F_CREATE)
-					 : NULL;
+	const struct ig_settings *set;
+	struct ig_flow *stored;
+	__u32 zero = 0;
 
+	set = bpf_map_lookup_elem(&settings, &zero);
+	if (!set || set->host_netns_cookie == flow->caller.netns_cookie)
+		return;
+	stored = ctx->sk ? bpf_sk_storage_get(
+				   &redirected, ctx->sk, NULL, BPF_SK_STORAGE_GET_F_CREATE)
+			 : NULL;
 	if (stored)
 		*stored = *flow;
 	else

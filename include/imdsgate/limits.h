@@ -206,8 +206,8 @@
 #define IG_DOCTOR_SELF_TEST_SEC 12		   /* from start to end */
 #define IG_DOCTOR_RECORD_SEC	5		   /* for the self-test's audit records to arrive */
 #define IG_TOP_INTERVAL_SEC	3600
-#define IG_DIRECT_MAX		  16384 /* connections that go past the gate, see map `direct` */
-#define IG_GUARD_SOURCES_MAX	  4096	/* of dropped packets, told apart */
+#define IG_DIRECT_MAX		16384 /* connections that go past the gate, see map `direct` */
+#define IG_GUARD_SOURCES_MAX	4096  /* of dropped packets, told apart */
 /* records of dropped packets: of one source, and all together; each on one CPU */
 #define IG_GUARD_RECORDS_SOURCE_PER_SEC 1
 #define IG_GUARD_RECORDS_PER_SEC	100

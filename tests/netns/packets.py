@@ -1,7 +1,7 @@
 """Sends one packet that no connect hook sees, built by hand. Runs in namespaces of the tests only.
 
     packets.py KIND SOURCE DESTINATION PORT [DEVICE MAC] [--vlan N]… [--options] [--data] [--udp]
-               [--fragment first|second]
+               [--fragment first|second] [--bypass] [--count N]
 
 KIND: raw (AF_INET, SOCK_RAW, IP_HDRINCL) or frame (AF_PACKET at DEVICE, to MAC)."""
 
@@ -13,6 +13,7 @@ import struct
 import sys
 
 ETH_P_IP, ETH_P_8021Q = 0x0800, 0x8100
+SOL_PACKET, PACKET_QDISC_BYPASS = 263, 20
 SPORT = 40961
 
 
@@ -75,6 +76,7 @@ def main():
     parser.add_argument("--data", action="store_true")
     parser.add_argument("--udp", action="store_true")
     parser.add_argument("--fragment", choices=("first", "second"))
+    parser.add_argument("--bypass", action="store_true")
     parser.add_argument("--count", type=int, default=1)
     args = parser.parse_args()
     forbidden = os.environ["IG_FORBIDDEN_NETNS"].split(",")
@@ -87,6 +89,8 @@ def main():
                 sock.sendto(data, (args.destination, 0))
         else:
             with socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0) as sock:
+                if args.bypass:
+                    sock.setsockopt(SOL_PACKET, PACKET_QDISC_BYPASS, 1)
                 sock.bind((args.device, ETH_P_IP))
                 try:
                     sock.send(frame(args, data))

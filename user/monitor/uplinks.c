@@ -26,7 +26,7 @@
 
 #define RECEIVE_BYTES	    32768 /* the kernel's dumps fill at most this */
 #define SOCKET_BUFFER_BYTES (1024 * 1024)
-#define RETRY_SEC	    1
+#define RETRY_SEC	    5
 
 struct ig_uplinks {
 	struct ig_guard *guard; /* outlives this */
