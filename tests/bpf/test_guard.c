@@ -336,6 +336,37 @@ static void a_flood_is_counted_exactly(void **state)
 	ring_buffer__free(ring);
 }
 
+/* More sources than are told apart: no drop goes uncounted, and together they have a limit, too. */
+static void forged_sources_are_counted_exactly(void **state)
+{
+	uint64_t dropped = counter(IG_COUNTER_GUARD_DROPPED),
+		 suppressed = counter(IG_COUNTER_GUARD_SUPPRESSED);
+	uint64_t lost = counter(IG_COUNTER_EVENTS_LOST);
+	struct frame f = syn_to(IMDS, 80);
+	struct tally tally = {};
+	struct ring_buffer *ring =
+		ring_buffer__new(bpf_map__fd(skel->maps.events), on_event, &tally, NULL);
+	uint8_t buf[256];
+	size_t ip_at, n = build(&f, buf, &ip_at);
+
+	(void)state;
+	assert_non_null(ring);
+	assert_true(ring_buffer__consume(ring) >= 0);
+	tally = (struct tally){};
+	for (unsigned int i = 0; i < 2 * IG_GUARD_SOURCES_MAX; i++) {
+		(void)put16(buf + ip_at + 14, i);
+		assert_int_equal(run_bytes(skel->progs.ig_guard_l2, buf, n), TC_ACT_SHOT);
+	}
+	assert_true(ring_buffer__consume(ring) >= 0);
+	ring_buffer__free(ring);
+	dropped = counter(IG_COUNTER_GUARD_DROPPED) - dropped;
+	suppressed = counter(IG_COUNTER_GUARD_SUPPRESSED) - suppressed;
+	lost = counter(IG_COUNTER_EVENTS_LOST) - lost;
+	assert_int_equal(dropped, 2 * IG_GUARD_SOURCES_MAX);
+	assert_int_equal(tally.records + suppressed + lost, dropped);
+	assert_true(suppressed > 0);
+}
+
 static unsigned int nsec_of(int prog_fd, const void *data, size_t size)
 {
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .data_in = data, .data_size_in = (__u32)size,
@@ -382,6 +413,7 @@ int main(void)
 		cmocka_unit_test(without_ethernet_header),
 		cmocka_unit_test(a_raw_socket_gets_nothing_through),
 		cmocka_unit_test(a_flood_is_counted_exactly),
+		cmocka_unit_test(forged_sources_are_counted_exactly),
 		cmocka_unit_test(what_others_pay),
 	};
 

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 
 import manifests
 from harness import GUARDED, IMDS, UNRELATED, WIRESERVER, World
@@ -76,6 +77,12 @@ class FabricWorld(World):
         """Those of packets.py that arrived (the kernels' own resets in answer are none)."""
         return [p for p in self.arrived(mark, device)
                 if p["sport"] in (0, 40961) and not p["flags"] & 4]
+
+    def wait_pins(self, count, seconds=10):
+        """Until so many interfaces have a pinned link of the guard."""
+        deadline, directory = time.monotonic() + seconds, f"{self.bpffs}/imdsgate/links"
+        while len([n for n in os.listdir(directory) if n.startswith("guard_")]) != count:
+            assert time.monotonic() < deadline, os.listdir(directory)
 
     def counter(self, name):
         return self.agent.cli("status")["counters"].get(name, 0)

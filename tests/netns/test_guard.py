@@ -255,8 +255,26 @@ def later(w):
     assert w.host.dial()["result"] == "ok", "the host itself does not get through up1"
     w.host.ip(f"route del {IMDS}/32", "link del up1")
     w.agent.log.wait_for(lambda line: "an uplink is gone" in line, mark)
-    assert not [name for name in os.listdir(f"{w.bpffs}/imdsgate/links")
-                if name.startswith("guard_")][1:], "the pin of up1 stayed"
+    w.wait_pins(1)
+
+
+@suite.test("more uplinks than there may be: said, and those that have the guard keep it")
+def many(w):
+    mark, numbers = w.agent.log.mark(), range(66)
+    w.host.ip(*(line for n in numbers for line in (
+        f"link add x{n} type veth peer name y{n}", f"link set x{n} up", f"link set y{n} up",
+        f"route add {IMDS}/32 dev x{n} table {1000 + n}")))
+    w.agent.log.wait_for(lambda line: "cannot guard an uplink" in line and '"x65"' in line, mark)
+    all_stopped(w)
+    w.host.ip(*(f"link del x{n}" for n in numbers))
+    w.agent.log.wait_for(lambda line: "an uplink is gone" in line, mark)
+    mark = w.agent.log.mark()
+    w.add_uplink("up2", "fab2", "10.97.0.2", "10.97.0.1")
+    w.host.ip(f"route add {IMDS}/32 via 10.97.0.1 table 77")
+    w.agent.log.wait_for(lambda line: "guarding an uplink" in line and "up2" in line, mark)
+    w.host.ip("link del up2")
+    w.agent.log.wait_for(lambda line: "an uplink is gone" in line, mark)
+    w.wait_pins(1)
 
 
 class Other:
