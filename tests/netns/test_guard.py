@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import time
 
 from fabric import NODE, SECOND_FABRIC, SECOND_NODE, fabric_world, guarded_only
@@ -240,6 +241,35 @@ def unguarded(w):
     assert len(w.sent(mark)) == 2 and w.counter("guard_dropped") == before
 
 
+SINK = """
+import socket
+s = socket.create_server(("10.77.255.1", 0))
+print(s.getsockname()[1], flush=True)
+c, n = s.accept()[0], 0
+while data := c.recv(1 << 20):
+    n += len(data)
+print(n, flush=True)
+"""
+SOURCE = """
+import socket, sys
+c = socket.create_connection(("10.77.255.1", int(sys.argv[1])))
+for _ in range(64):
+    c.sendall(bytes(1 << 20))
+"""
+
+
+@suite.test("bulk traffic is not touched")
+def bulk(w):
+    for place in (w.host, w.pods["c"]):
+        before = w.counter("guard_dropped"), w.counter("guard_passed")
+        sink = w.fabric.spawn([sys.executable, "-S", "-c", SINK], stdout=subprocess.PIPE)
+        port = sink.stdout.readline().strip()
+        status, _, err = place.run([sys.executable, "-S", "-c", SOURCE, port])
+        assert status == 0, err
+        assert int(sink.stdout.readline()) == 64 << 20
+        assert before == (w.counter("guard_dropped"), w.counter("guard_passed"))
+
+
 @suite.test("an uplink that appears later is guarded; so is one that a route moves to")
 def later(w):
     mark = w.agent.log.mark()
@@ -324,9 +354,14 @@ def attached(w):
 
 @suite.test("the agent is killed: still closed; it starts again: attached once")
 def killed(w):
-    before = attached(w)
+    before, mark = attached(w), w.agent.log.mark()
     assert sum(before) == 1, before
+    w.add_uplink("up3", "fab3", "10.96.0.2", "10.96.0.1")
+    w.host.ip(f"route add {IMDS}/32 via 10.96.0.1 table 77")
+    w.agent.log.wait_for(lambda line: "guarding an uplink" in line and "up3" in line, mark)
+    assert attached(w) == (2, 0)
     w.agent.kill_both()
+    w.host.ip("link del up3")
     for name, (place, args, _) in forms(w).items():
         seen = w.seen.mark()
         w.send(place, *args)

@@ -43,6 +43,41 @@ struct ig_guard {
 
 IG_DEFINE_CLEANUP(struct ig_guard *, ig_guard_free);
 
+static bool link_is_on(int link_fd, unsigned int ifindex)
+{
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+
+	/* info.tcx of newer headers is laid out as info.xdp: the number comes first */
+	return bpf_obj_get_info_by_fd(link_fd, &info, &len) == 0 && info.type == LINK_TYPE_TCX &&
+	       info.xdp.ifindex == ifindex;
+}
+
+static void closedirp(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir);
+}
+
+/* Pins of links whose interface went away while no agent ran: such a link is on interface 0. */
+static void sweep_pins(const char *path)
+{
+	_cleanup_(closedirp) DIR *dir = opendir(path);
+	const struct dirent *entry;
+	char pin[IG_PIN_PATH_BYTES];
+
+	while (dir && (entry = readdir(dir)) != NULL) {
+		_cleanup_close_ int fd = -1;
+
+		if (strncmp(entry->d_name, PIN_PREFIX, strlen(PIN_PREFIX)) != 0 ||
+			ig_pins_path(path, entry->d_name, pin, sizeof(pin)) < 0)
+			continue;
+		fd = bpf_obj_get(pin);
+		if (fd >= 0 && link_is_on(fd, 0))
+			(void)unlink(pin);
+	}
+}
+
 int ig_guard_new(struct ig_datapath *dp, enum ig_guard_hook hook, struct ig_guard **ret,
 	struct ig_err *reterr_err)
 {
@@ -64,6 +99,7 @@ int ig_guard_new(struct ig_datapath *dp, enum ig_guard_hook hook, struct ig_guar
 		return ig_err_set(reterr_err, r == -ENOMEM || r == -EPERM ? r : -EOPNOTSUPP,
 			"cannot load the guard's programs (%s): %s; it needs CONFIG_NET_CLS_ACT and CONFIG_NET_CLS_BPF; without it (--guard off) raw sockets and forwarded packets are not stopped",
 			ig_datapath_load_warning(), strerror(-r));
+	sweep_pins(dp->pins.links);
 	*ret = TAKE_PTR(guard);
 	return 0;
 }
@@ -94,16 +130,6 @@ static int program_fd(const struct ig_guard *guard, bool has_ethernet)
 }
 
 /* ---- tcx ---- */
-
-static bool link_is_on(int link_fd, unsigned int ifindex)
-{
-	struct bpf_link_info info = {};
-	__u32 len = sizeof(info);
-
-	/* info.tcx of newer headers is laid out as info.xdp: the number comes first */
-	return bpf_obj_get_info_by_fd(link_fd, &info, &len) == 0 && info.type == LINK_TYPE_TCX &&
-	       info.xdp.ifindex == ifindex;
-}
 
 /* 1 when an earlier agent's link was taken over, 0 when there is none. */
 static int adopt_link(const char *path, unsigned int ifindex, int prog_fd)
