@@ -7,6 +7,7 @@
  * question which one it is.
  */
 #include <errno.h>
+#include <net/if.h>
 #include <fcntl.h>
 #include <inttypes.h>
 #include <linux/magic.h>
@@ -358,6 +359,23 @@ void ig_doctor_check_listeners(struct ig_doctor *d)
 
 void ig_doctor_check_guard(struct ig_doctor *d)
 {
-	ig_doctor_add(d, "guard", IG_DOCTOR_SKIPPED, NULL,
-		"the guard on the uplinks is not present in this version: raw sockets are not covered");
+	struct ig_inspect_uplink uplinks[IG_INSPECT_UPLINKS_MAX];
+	int n = ig_inspect_uplinks(d->pin_dir, uplinks);
+
+	for (int i = 0; i < n; i++) {
+		char name[IF_NAMESIZE] = "?";
+
+		if (uplinks[i].ifindex)
+			(void)if_indextoname(uplinks[i].ifindex, name);
+		ig_doctor_add(d, "guard", uplinks[i].ifindex ? IG_DOCTOR_OK : IG_DOCTOR_WARNING,
+			uplinks[i].ifindex ? NULL : "the next start of the agent removes it",
+			"link %u on interface %u (%s)", uplinks[i].link_id, uplinks[i].ifindex,
+			uplinks[i].ifindex ? name : "gone");
+	}
+	if (n == 0)
+		ig_doctor_add(d, "guard", IG_DOCTOR_SKIPPED, NULL,
+			"on no interface by a pinned link: it is off (--guard), no interface leads to an endpoint, or the kernel has only tc filters (tc filter show dev IFACE egress)");
+	else if (n < 0)
+		ig_doctor_add(d, "guard", IG_DOCTOR_SKIPPED, NULL, "cannot read the pins in %s: %s",
+			d->pin_dir, strerror(-n));
 }

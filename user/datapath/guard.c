@@ -33,7 +33,7 @@
 #define FILTER_PRIORITY 1
 
 #define PROGRAM_PREFIX "ig_guard_l"
-#define PIN_PREFIX     "guard_"
+#define PIN_PREFIX     IG_PIN_GUARD_PREFIX
 
 struct ig_guard {
 	struct ig_datapath *dp; /* outlives this */

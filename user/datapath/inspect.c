@@ -3,6 +3,7 @@
  */
 #include "datapath/inspect.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -51,6 +52,49 @@ static int open_map(const char *pin_dir, const char *name)
 
 	(void)snprintf(version, sizeof(version), "v%d", IG_ABI_VERSION);
 	return open_pin(pin_dir, version, name);
+}
+
+/* ---- the guard ---- */
+
+static void closedirp(DIR **dir)
+{
+	if (*dir)
+		(void)closedir(*dir);
+}
+
+/* false: not one of the guard's. */
+static bool look_at_uplink(const char *pin_dir, const char *name, struct ig_inspect_uplink *ret)
+{
+	_cleanup_close_ int fd = -1;
+	struct bpf_link_info info = {};
+	__u32 len = sizeof(info);
+
+	if (strncmp(name, IG_PIN_GUARD_PREFIX, strlen(IG_PIN_GUARD_PREFIX)) != 0)
+		return false;
+	fd = open_pin(pin_dir, "links", name);
+	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) < 0)
+		return false;
+	ret->link_id = info.id;
+	/* info.tcx of newer headers is laid out as info.xdp: the number comes first */
+	ret->ifindex = info.xdp.ifindex;
+	return true;
+}
+
+int ig_inspect_uplinks(const char *pin_dir, struct ig_inspect_uplink ret[IG_INSPECT_UPLINKS_MAX])
+{
+	char path[IG_PIN_PATH_BYTES];
+	_cleanup_(closedirp) DIR *dir = NULL;
+	const struct dirent *entry;
+	int n = 0;
+
+	if (ig_pins_path(pin_dir, "links", path, sizeof(path)) < 0)
+		return -E2BIG;
+	dir = opendir(path);
+	if (!dir)
+		return -errno;
+	while (n < IG_INSPECT_UPLINKS_MAX && (entry = readdir(dir)) != NULL)
+		n += look_at_uplink(pin_dir, entry->d_name, &ret[n]);
+	return n;
 }
 
 /* ---- hooks ---- */

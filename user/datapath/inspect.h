@@ -50,6 +50,17 @@ void ig_inspect_hooks(
 	const char *pin_dir, int cgroup_fd, struct ig_inspect_hook ret[IG_INSPECT_HOOKS]);
 void ig_inspect_maps(const char *pin_dir, struct ig_inspect_map ret[IG_INSPECT_MAPS]);
 
+/* Interfaces that the guard is on by a pinned link (tcx); filters of older kernels are not seen. */
+#define IG_INSPECT_UPLINKS_MAX 64
+struct ig_inspect_uplink {
+	uint32_t link_id;
+	unsigned int ifindex; /* in the network namespace of the agent; 0: the interface is gone */
+};
+
+/* How many there are, at most IG_INSPECT_UPLINKS_MAX; a negative errno when the pins cannot be
+ * read. */
+int ig_inspect_uplinks(const char *pin_dir, struct ig_inspect_uplink ret[IG_INSPECT_UPLINKS_MAX]);
+
 /* The map of listeners, and whether it has the namespace. */
 int ig_inspect_listeners_open(const char *pin_dir, int *ret_fd);
 int ig_inspect_has_listener(int listeners_fd, uint64_t netns_cookie); /* 1, 0, negative errno */

@@ -7,6 +7,9 @@
 
 #define IG_PIN_PATH_BYTES 512
 
+/* links of the guard: guard_NETNSCOOKIE_IFINDEX */
+#define IG_PIN_GUARD_PREFIX "guard_"
+
 struct ig_pins {
 	char dir[IG_PIN_PATH_BYTES];   /* <bpffs>/imdsgate */
 	char links[IG_PIN_PATH_BYTES]; /* <dir>/links */
