@@ -37,7 +37,7 @@ class Browser:
             ["bash", "-c", command, "browser", BINARY, *FLAGS, f"--user-data-dir={self._home.name}"],
             pass_fds=(down_read, up_write), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL, preexec_fn=kernel.die_with_parent,
-            env={**os.environ, "HOME": self._home.name})
+            env={**os.environ, "HOME": self._home.name, "TMPDIR": self._home.name})
         os.close(down_read)
         os.close(up_write)
         self._rest, self._number, self.events = b"", 0, []
