@@ -198,6 +198,15 @@
 #define IG_MONITOR_REQUESTS_MAX	  4096 /* outstanding requests of the server */
 #define IG_EXE_PATH_BYTES	  1024
 
+/* Guard (bpf/guard.bpf.c, user/monitor/uplinks) */
+#define IG_DIRECT_MAX	     16384 /* connections that go past the gate, see map `direct` */
+#define IG_GUARD_SOURCES_MAX 4096  /* of dropped packets, told apart */
+/* records of dropped packets: of one source, and all together; each on one CPU */
+#define IG_GUARD_RECORDS_SOURCE_PER_SEC 1
+#define IG_GUARD_RECORDS_PER_SEC	100
+#define IG_GUARD_VLAN_TAGS_MAX		3
+#define IG_GUARD_UPLINKS_MAX		64
+
 /* Command-line tool (user/cli) */
 #define IG_PROC_LOCKS_BYTES	(1024 * 1024)	   /* of /proc/locks */
 #define IG_DOCTOR_RULES_BYTES	(32 * 1024 * 1024) /* what a packet filter's tool prints */
@@ -206,12 +215,3 @@
 #define IG_DOCTOR_SELF_TEST_SEC 12		   /* from start to end */
 #define IG_DOCTOR_RECORD_SEC	5		   /* for the self-test's audit records to arrive */
 #define IG_TOP_INTERVAL_SEC	3600
-#define IG_DIRECT_MAX		16384 /* connections that go past the gate, see map `direct` */
-#define IG_GUARD_SOURCES_MAX	4096  /* of dropped packets, told apart */
-/* records of dropped packets: of one source, and all together; each on one CPU */
-#define IG_GUARD_RECORDS_SOURCE_PER_SEC 1
-#define IG_GUARD_RECORDS_PER_SEC	100
-#define IG_GUARD_VLAN_TAGS_MAX		3
-#define IG_GUARD_UPLINKS_MAX		64
-#define IG_MONITOR_REQUESTS_MAX		4096 /* outstanding requests of the server */
-#define IG_EXE_PATH_BYTES		1024
