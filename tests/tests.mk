@@ -15,7 +15,7 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 # keeps the job server of an outer -j, else uses every processor; make does not see the $(MAKE) in a
 # variable, so the lines that use this start with +
 SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
-RUN = tests/run --build $(abspath $(O)) $(RUN_FLAGS)
+RUN = tests/run --build $(abspath $(O)) --jobs $(JOBS) $(RUN_FLAGS)
 
 # system calls that a unit test stands in front of
 WRAP_test_ctl := -Wl,--wrap=getsockopt

@@ -194,6 +194,34 @@ point "a suite on request is not among all" $?
 [ $? -eq 1 ] && [ "$(tail -n 1 "$tmp/output")" = "0 passed, 1 failed, 0 skipped" ]
 point "a suite on request, asked for" $?
 
+# each of two programs waits for the other
+mkdir -p "$tmp/pair/check"
+mkfifo "$tmp/pair/meet"
+printf '#!/bin/sh\nprintf "1..1\\n"\ncat "%s"\n' "$tmp/pair/meet" >"$tmp/pair/check/test_a.sh"
+printf '#!/bin/sh\necho "ok 1 - met" >"%s"\nprintf "1..1\\nok 1 - b\\n"\n' "$tmp/pair/meet" >"$tmp/pair/check/test_b.sh"
+chmod +x "$tmp/pair/check"/*
+"$runner" --tests "$tmp/pair" --timeout 60 --jobs 2 >"$tmp/output" 2>&1 &&
+	[ "$(tail -n 1 "$tmp/output")" = "2 passed, 0 failed, 0 skipped" ]
+point "two programs at a time" $?
+"$runner" --tests "$tmp/pair" --timeout 0.2 >"$tmp/output" 2>&1
+[ $? -eq 1 ] && [ "$(tail -n 1 "$tmp/output")" = "0 passed, 2 failed, 0 skipped" ]
+point "one at a time, if nothing else is asked for" $?
+
+# these fail when they meet
+mkdir -p "$tmp/alone/kube"
+for name in a b; do
+	cat >"$tmp/alone/kube/test_$name.py" <<-E
+		import os, subprocess
+		os.mkdir("$tmp/alone/here")
+		subprocess.run(["true"])
+		os.rmdir("$tmp/alone/here")
+		print("1..1\nok 1 - $name")
+	E
+done
+"$runner" --tests "$tmp/alone" --jobs 2 kube >"$tmp/output" 2>&1 &&
+	[ "$(tail -n 1 "$tmp/output")" = "2 passed, 0 failed, 0 skipped" ]
+point "a suite that has the machine to itself" $?
+
 "$runner" --tests "$tmp/empty" nonsense >"$tmp/output" 2>&1
 [ $? -eq 1 ] && grep -q nonsense "$tmp/output"
 point "an unknown suite" $?
