@@ -233,7 +233,7 @@ int ig_listeners_add_running(struct ig_listeners *t, int netns_fd, uint64_t owne
 }
 
 size_t ig_listeners_sweep(struct ig_listeners *t,
-	bool (*owner_exists)(uint64_t cgroup_id, void *userdata), void *userdata)
+	bool (*owner_lives)(uint64_t cgroup_id, void *userdata), void *userdata)
 {
 	struct entry *entry, *next;
 	size_t left = 0;
@@ -241,7 +241,7 @@ size_t ig_listeners_sweep(struct ig_listeners *t,
 	HASH_ITER (hh, t->by_cookie, entry, next) {
 		if (!is_anonymous(entry))
 			continue;
-		if (owner_exists(entry->listener.owner, userdata))
+		if (owner_lives(entry->listener.owner, userdata))
 			left++;
 		else
 			close_entry(t, entry);

@@ -1,12 +1,15 @@
 /*
  * The gate listeners: one listening socket per network namespace, the BPF map entry that points to
- *it, and the reasons why it exists. A listener keeps its namespace alive, so it is closed as soon
- *as the last reason is gone.
+ * it, and the reasons why it exists. A listener keeps its namespace alive, so it is closed as soon
+ * as the last reason is gone.
  *
- *	named      a file in a namespace directory (containerd, CRI-O, docker, `ip netns`) refers to
- *it host       the agent's own namespace anonymous  a connect() from it was met; kept while the
- *cgroup that made it exists. A workload can make any number of namespaces, so it has at most
- *IG_LISTENERS_WORKLOAD_MAX of these; the one opened first makes room for a new one.
+ *	named      a file in a namespace directory (of containerd, docker, `ip netns`) refers to it
+ *	host       the agent's own namespace
+ *	anonymous  a connect() from it was met; kept while there are processes in the cgroup that
+ *	           made it. (Not while the cgroup exists: runtimes leave empty ones behind in
+ *	           hierarchies that they do not look at.) A workload can make any number of
+ *	           namespaces, so it has at most IG_LISTENERS_WORKLOAD_MAX of these; the one opened
+ *	           first makes room for a new one.
  */
 #pragma once
 
@@ -57,7 +60,7 @@ int ig_listeners_add_anonymous(struct ig_listeners *listeners, int netns_fd,
 	uint64_t expected_cookie, uint64_t owner_cgroup_id);
 /* Closes the anonymous ones whose owner is gone. Returns how many anonymous ones are left. */
 size_t ig_listeners_sweep(struct ig_listeners *listeners,
-	bool (*owner_exists)(uint64_t cgroup_id, void *userdata), void *userdata);
+	bool (*owner_lives)(uint64_t cgroup_id, void *userdata), void *userdata);
 
 bool ig_listeners_has(const struct ig_listeners *listeners, uint64_t netns_cookie);
 size_t ig_listeners_count(const struct ig_listeners *listeners);

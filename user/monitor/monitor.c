@@ -136,11 +136,11 @@ static void on_netns_given_up(const char *path, int error, void *userdata)
 		error, "not a network namespace, ignoring", IG_KV_STR(PATH, path));
 }
 
-static bool owner_exists(uint64_t cgroup_id, void *userdata)
+static bool owner_lives(uint64_t cgroup_id, void *userdata)
 {
 	struct monitor *m = userdata;
 
-	return ig_cgroup_id_exists(ig_datapath_cgroup_fd(m->dp), cgroup_id);
+	return ig_cgroup_id_has_processes(ig_datapath_cgroup_fd(m->dp), cgroup_id);
 }
 
 /* The timer runs only while there are listeners that nobody else tells us the end of. */
@@ -158,7 +158,7 @@ static void on_sweep(evutil_socket_t fd, short what, void *userdata)
 
 	(void)fd;
 	(void)what;
-	if (ig_listeners_sweep(m->listeners, owner_exists, m) > 0)
+	if (ig_listeners_sweep(m->listeners, owner_lives, m) > 0)
 		sweep_later(m);
 }
 

@@ -7,6 +7,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -14,15 +15,11 @@
 #include <string.h>
 #include <sys/inotify.h>
 #include <sys/queue.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
-#include "base/clock.h"
 #include "workload/netns.h"
-
-#define FIRST_RETRY_USEC   500
-#define LONGEST_RETRY_USEC 50000
-#define NETNS_SETTLE_USEC  (2 * IG_USEC_PER_SEC)
 
 #define DIR_EVENTS                                                                                 \
 	(IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_ONLYDIR)
@@ -34,12 +31,12 @@ struct watched_dir {
 };
 
 struct netns_file {
-	struct ig_netns_watch *watch;
 	char *path; /* owned */
-	bool added;
+	bool added; /* the rest is what was added; its listener keeps the inode number from being
+		       used again */
 	uint64_t cookie;
-	uint64_t deadline_usec, retry_usec;
-	struct event *timer; /* owned; NULL once added */
+	dev_t device;
+	ino_t inode;
 	TAILQ_ENTRY(netns_file) link;
 };
 
@@ -47,8 +44,8 @@ struct ig_netns_watch {
 	struct event_base *base;
 	const struct ig_netns_watch_ops *ops;
 	void *userdata;
-	int inotify_fd;
-	struct event *event; /* owned */
+	int inotify_fd, mounts_fd;
+	struct event *on_names, *on_mounts; /* owned */
 	struct watched_dir *dirs;
 	size_t n_dirs;
 	TAILQ_HEAD(, netns_file) files;
@@ -58,59 +55,72 @@ IG_DEFINE_CLEANUP(struct ig_netns_watch *, ig_netns_watch_free);
 
 static void file_free(struct netns_file *file)
 {
-	if (file->timer)
-		event_free(file->timer);
 	free(file->path);
 	free(file);
+}
+
+IG_DEFINE_CLEANUP(struct netns_file *, file_free);
+
+static void drop(struct ig_netns_watch *w, struct netns_file *file)
+{
+	if (file->added)
+		w->ops->removed(file->cookie, w->userdata);
+	file->added = false;
 }
 
 static void forget(struct ig_netns_watch *w, struct netns_file *file)
 {
 	TAILQ_REMOVE(&w->files, file, link);
-	if (file->added)
-		w->ops->removed(file->cookie, w->userdata);
+	drop(w, file);
 	file_free(file);
 }
 
-static void retry_later(struct netns_file *file)
+static int add(struct ig_netns_watch *w, struct netns_file *file)
 {
-	struct timeval tv = {.tv_usec = (suseconds_t)file->retry_usec};
-
-	(void)evtimer_add(file->timer, &tv);
-	file->retry_usec *= 2;
-	if (file->retry_usec > LONGEST_RETRY_USEC)
-		file->retry_usec = LONGEST_RETRY_USEC;
-}
-
-static void try_open(struct netns_file *file)
-{
-	struct ig_netns_watch *w = file->watch;
-	const char *name = strrchr(file->path, '/') + 1;
 	_cleanup_close_ int fd = -1;
+	struct stat st;
 	int r = ig_netns_open(file->path, &fd);
 
-	if (r == -EAGAIN && ig_clock_mono_usec() < file->deadline_usec) {
-		retry_later(file);
-		return;
-	}
-	if (r == 0)
-		r = w->ops->added(fd, name, &file->cookie, w->userdata);
-	else if (r != -ENOENT)
-		w->ops->given_up(file->path, r, w->userdata);
-	if (r < 0) {
-		forget(w, file);
-		return;
-	}
+	if (r < 0)
+		return r;
+	if (fstat(fd, &st) < 0)
+		return -errno;
+	r = w->ops->added(fd, strrchr(file->path, '/') + 1, &file->cookie, w->userdata);
+	if (r < 0)
+		return -ECANCELED; /* it was reported */
+	file->device = st.st_dev;
+	file->inode = st.st_ino;
 	file->added = true;
-	event_free(file->timer);
-	file->timer = NULL;
+	return 0;
 }
 
-static void on_timer(evutil_socket_t fd, short what, void *arg)
+/* Makes what was added agree with what is there now, whatever led here: notices may be late, lost,
+ * or about a file that had the name before. */
+static void look(struct ig_netns_watch *w, struct netns_file *file)
 {
-	(void)fd;
-	(void)what;
-	try_open(arg);
+	struct stat st;
+	int r = lstat(file->path, &st) < 0 ? -errno : 0;
+
+	if (r == 0 && file->added && st.st_dev == file->device && st.st_ino == file->inode)
+		return;
+	drop(w, file);
+	if (r == 0)
+		r = add(w, file);
+	if (r == 0 || r == -EAGAIN) /* the latter: a mount is to come, and will be heard of */
+		return;
+	if (r != -ENOENT && r != -ECANCELED)
+		w->ops->given_up(file->path, r, w->userdata);
+	forget(w, file);
+}
+
+static void look_at_all(struct ig_netns_watch *w)
+{
+	struct netns_file *file = TAILQ_FIRST(&w->files), *next;
+
+	for (; file; file = next) {
+		next = TAILQ_NEXT(file, link);
+		look(w, file);
+	}
 }
 
 static struct netns_file *find_file(struct ig_netns_watch *w, const char *path)
@@ -123,39 +133,23 @@ static struct netns_file *find_file(struct ig_netns_watch *w, const char *path)
 	return NULL;
 }
 
-static void file_appeared(struct ig_netns_watch *w, const char *dir, const char *name)
+/* A file of that name came or went. */
+static void name_changed(struct ig_netns_watch *w, const char *dir, const char *name)
 {
-	struct netns_file *file = calloc(1, sizeof(*file));
-
-	if (!file)
-		return;
-	file->watch = w;
-	file->retry_usec = FIRST_RETRY_USEC;
-	file->deadline_usec = ig_clock_mono_usec() + NETNS_SETTLE_USEC;
-	file->timer = evtimer_new(w->base, on_timer, file);
-	if (!file->timer || asprintf(&file->path, "%s/%s", dir, name) < 0) {
-		file->path = NULL;
-		file_free(file);
-		return;
-	}
-	if (find_file(w, file->path)) {
-		file_free(file);
-		return;
-	}
-	TAILQ_INSERT_TAIL(&w->files, file, link);
-	try_open(file);
-}
-
-static void file_disappeared(struct ig_netns_watch *w, const char *dir, const char *name)
-{
-	char path[PATH_MAX];
+	_cleanup_(file_freep) struct netns_file *new = calloc(1, sizeof(*new));
 	struct netns_file *file;
 
-	if (snprintf(path, sizeof(path), "%s/%s", dir, name) >= (int)sizeof(path))
+	if (!new || asprintf(&new->path, "%s/%s", dir, name) < 0) {
+		if (new)
+			new->path = NULL;
 		return;
-	file = find_file(w, path);
-	if (file)
-		forget(w, file);
+	}
+	file = find_file(w, new->path);
+	if (!file) {
+		file = TAKE_PTR(new);
+		TAILQ_INSERT_TAIL(&w->files, file, link);
+	}
+	look(w, file);
 }
 
 static void scan(struct ig_netns_watch *w, const char *path)
@@ -167,7 +161,7 @@ static void scan(struct ig_netns_watch *w, const char *path)
 		return;
 	while ((entry = readdir(dir)) != NULL)
 		if (entry->d_name[0] != '.')
-			file_appeared(w, path, entry->d_name);
+			name_changed(w, path, entry->d_name);
 	(void)closedir(dir);
 }
 
@@ -210,29 +204,10 @@ static int watch_dir(struct ig_netns_watch *w, struct watched_dir *dir)
 	return dir->wd < 0 ? dir->wd : 0;
 }
 
-static void dir_gone(struct ig_netns_watch *w, struct watched_dir *dir)
-{
-	struct netns_file *file = TAILQ_FIRST(&w->files), *next;
-	size_t n = strlen(dir->path);
-
-	for (; file; file = next) {
-		next = TAILQ_NEXT(file, link);
-		if (strncmp(file->path, dir->path, n) == 0 && file->path[n] == '/')
-			forget(w, file);
-	}
-	(void)watch_dir(w, dir);
-}
-
-/* Events were lost: what is gone is dropped, what is new is found. */
+/* Events were lost, or a directory is gone. */
 static void rescan(struct ig_netns_watch *w)
 {
-	struct netns_file *file = TAILQ_FIRST(&w->files), *next;
-
-	for (; file; file = next) {
-		next = TAILQ_NEXT(file, link);
-		if (access(file->path, F_OK) < 0)
-			forget(w, file);
-	}
+	look_at_all(w);
 	for (size_t i = 0; i < w->n_dirs; i++)
 		(void)watch_dir(w, &w->dirs[i]);
 }
@@ -251,11 +226,9 @@ static void handle(struct ig_netns_watch *w, const struct inotify_event *event)
 		if (!dir->present)
 			(void)watch_dir(w, dir);
 		else if (event->mask & (IN_DELETE_SELF | IN_IGNORED | IN_UNMOUNT))
-			dir_gone(w, dir);
-		else if (event->mask & (IN_DELETE | IN_MOVED_FROM))
-			file_disappeared(w, dir->path, event->name);
-		else if (event->mask & (IN_CREATE | IN_MOVED_TO))
-			file_appeared(w, dir->path, event->name);
+			rescan(w);
+		else if (event->len)
+			name_changed(w, dir->path, event->name);
 	}
 }
 
@@ -274,6 +247,35 @@ static void on_inotify(evutil_socket_t fd, short what, void *arg)
 			p += sizeof(*event) + event->len;
 		}
 	}
+}
+
+/* Something was mounted or unmounted anywhere in our mount namespace. */
+static void on_mounts(evutil_socket_t fd, short what, void *arg)
+{
+	(void)fd;
+	(void)what;
+	look_at_all(arg);
+}
+
+static int follow_mounts(struct ig_netns_watch *w)
+{
+	/* The file is always readable, and wakes who waits when mounts change: only edges tell. */
+	if (!(event_base_get_features(w->base) & EV_FEATURE_ET))
+		return -EOPNOTSUPP;
+	w->mounts_fd = open("/proc/self/mountinfo", O_RDONLY | O_CLOEXEC);
+	if (w->mounts_fd < 0)
+		return -errno;
+	w->on_mounts = event_new(w->base, w->mounts_fd, EV_READ | EV_ET | EV_PERSIST, on_mounts, w);
+	return w->on_mounts && event_add(w->on_mounts, NULL) == 0 ? 0 : -ENOMEM;
+}
+
+static int follow_names(struct ig_netns_watch *w)
+{
+	w->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
+	if (w->inotify_fd < 0)
+		return -errno;
+	w->on_names = event_new(w->base, w->inotify_fd, EV_READ | EV_PERSIST, on_inotify, w);
+	return w->on_names && event_add(w->on_names, NULL) == 0 ? 0 : -ENOMEM;
 }
 
 static int copy_dirs(struct ig_netns_watch *w, const char *const *dirs)
@@ -307,13 +309,13 @@ int ig_netns_watch_new(struct event_base *base, const char *const *dirs,
 	w->base = base;
 	w->ops = ops;
 	w->userdata = userdata;
-	w->inotify_fd = inotify_init1(IN_CLOEXEC | IN_NONBLOCK);
-	if (w->inotify_fd < 0)
-		return -errno;
-	w->event = event_new(base, w->inotify_fd, EV_READ | EV_PERSIST, on_inotify, w);
-	if (!w->event || event_add(w->event, NULL) < 0)
-		return -ENOMEM;
-	r = copy_dirs(w, dirs);
+	w->inotify_fd = w->mounts_fd = -1;
+	/* before the first look, so that nothing falls in between */
+	r = follow_mounts(w);
+	if (r == 0)
+		r = follow_names(w);
+	if (r == 0)
+		r = copy_dirs(w, dirs);
 	for (size_t i = 0; i < w->n_dirs && r == 0; i++)
 		r = watch_dir(w, &w->dirs[i]);
 	if (r < 0)
@@ -332,9 +334,12 @@ struct ig_netns_watch *ig_netns_watch_free(struct ig_netns_watch *w)
 		TAILQ_REMOVE(&w->files, file, link);
 		file_free(file);
 	}
-	if (w->event)
-		event_free(w->event);
+	if (w->on_names)
+		event_free(w->on_names);
+	if (w->on_mounts)
+		event_free(w->on_mounts);
 	(void)ig_close(w->inotify_fd);
+	(void)ig_close(w->mounts_fd);
 	for (size_t i = 0; i < w->n_dirs; i++)
 		free(w->dirs[i].path);
 	free(w->dirs);

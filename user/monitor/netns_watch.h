@@ -1,8 +1,9 @@
 /*
  * Follows the directories in which container runtimes keep their network namespaces. A runtime
- * first creates the file and then mounts the namespace on it, and inotify reports only the first,
- * so a new file is looked at again, a little later each time, until a namespace is there or
- * NETNS_SETTLE_USEC passed. A directory that does not exist yet is waited for.
+ * first creates the file and then mounts the namespace on it: inotify reports the former, and a
+ * change of /proc/self/mountinfo the latter, however late. Both only say where to look; what is
+ * there then counts, so notices may be lost or come late. A directory that does not exist yet is
+ * waited for.
  */
 #pragma once
 
@@ -15,9 +16,11 @@ struct ig_netns_watch_ops {
 	/* A namespace appeared. Returns 0 and a number for it, or a negative errno (reported by the
 	 * callee; the file is then forgotten until it is made again). */
 	int (*added)(int netns_fd, const char *name, uint64_t *ret_cookie, void *userdata);
-	/* The file of a namespace that was added is gone. */
+	/* A namespace that was added is not there any more: its file is gone, or it was unmounted,
+	 * or another was mounted there (which is then added). */
 	void (*removed)(uint64_t cookie, void *userdata);
-	/* A file did not become a namespace in time, or cannot be opened. */
+	/* What is there is no network namespace and no plain file that may become one. It is
+	 * forgotten likewise. */
 	void (*given_up)(const char *path, int error, void *userdata);
 };
 

@@ -14,12 +14,15 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/fdutil.h"
 #include "base/parse.h"
 #include "workload/cgroup.h"
 
 /* exportfs' FILEID_KERNFS (not in the UAPI headers): the handle of a kernfs node is its 64-bit id
  */
 #define FILEID_KERNFS 0xfe
+
+#define EVENTS_BYTES 4096 /* of cgroup.events, which has a few short lines */
 
 /* starttime in /proc/PID/stat counts clock ticks of 1/100 s (USER_HZ is fixed by the ABI) */
 #define NSEC_PER_TICK 10000000ULL
@@ -63,12 +66,20 @@ static bool has_suffix(const char *s, const char *suffix)
 	return n >= m && strcmp(s + n - m, suffix) == 0;
 }
 
+/* Some kernels still open what was removed while anything refers to it, such as memory that was
+ * charged to it. */
+static bool is_removed(int fd, const char *path)
+{
+	struct stat st;
+
+	return fstat(fd, &st) < 0 || st.st_nlink == 0 || has_suffix(path, " (deleted)");
+}
+
 int ig_cgroup_path_by_id(int cgroup_root_fd, uint64_t cgroup_id, char *ret, size_t len)
 {
 	_cleanup_close_ int fd = open_cgroup_id(cgroup_root_fd, cgroup_id);
 	char root[PATH_MAX], path[PATH_MAX];
 	const char *below;
-	struct stat st;
 	size_t root_len;
 	int r;
 
@@ -79,7 +90,7 @@ int ig_cgroup_path_by_id(int cgroup_root_fd, uint64_t cgroup_id, char *ret, size
 		r = fd_path(fd, path, sizeof(path));
 	if (r < 0)
 		return r;
-	if (fstat(fd, &st) < 0 || st.st_nlink == 0 || has_suffix(path, " (deleted)"))
+	if (is_removed(fd, path))
 		return -ENOENT;
 	if (!ig_cgroup_path_is_below(path, root))
 		return -ENXIO;
@@ -94,8 +105,21 @@ int ig_cgroup_path_by_id(int cgroup_root_fd, uint64_t cgroup_id, char *ret, size
 bool ig_cgroup_id_exists(int cgroup_root_fd, uint64_t cgroup_id)
 {
 	_cleanup_close_ int fd = open_cgroup_id(cgroup_root_fd, cgroup_id);
+	char path[PATH_MAX];
 
-	return fd >= 0;
+	return fd >= 0 && fd_path(fd, path, sizeof(path)) == 0 && !is_removed(fd, path);
+}
+
+bool ig_cgroup_id_has_processes(int cgroup_root_fd, uint64_t cgroup_id)
+{
+	_cleanup_close_ int fd = open_cgroup_id(cgroup_root_fd, cgroup_id);
+	_cleanup_free_ char *text = NULL;
+	size_t len;
+	int r = fd < 0 ? fd : ig_fd_read_file(fd, "cgroup.events", EVENTS_BYTES, &text, &len);
+
+	if (r == -ENOENT) /* the root of the hierarchy has no such file, and is never empty */
+		return ig_cgroup_id_exists(cgroup_root_fd, cgroup_id);
+	return r < 0 ? r != -ENODEV : strstr(text, "populated 1") != NULL;
 }
 
 /* Field 22 of /proc/PID/stat. The process name in field 2 may contain anything, so count from the

@@ -16,6 +16,10 @@ int ig_cgroup_path_by_id(int cgroup_root_fd, uint64_t cgroup_id, char *ret, size
 /* Does the cgroup still exist? */
 bool ig_cgroup_id_exists(int cgroup_root_fd, uint64_t cgroup_id);
 
+/* Is there a process in the cgroup or anywhere below it? Whoever made it may leave an empty one
+ * behind. True when that cannot be found out. */
+bool ig_cgroup_id_has_processes(int cgroup_root_fd, uint64_t cgroup_id);
+
 /* When process pid started, in nanoseconds since boot (as exact as /proc tells: 10 ms). -ESRCH when
  * there is none. */
 int ig_process_start(uint32_t pid, uint64_t *ret_start_time_ns);
