@@ -259,6 +259,22 @@ size_t ig_listeners_count(const struct ig_listeners *t)
 	return HASH_COUNT(t->by_cookie);
 }
 
+const struct ig_listener *ig_listeners_next(const struct ig_listeners *t, uint64_t after_seq)
+{
+	struct entry *entry, *next;
+
+	/* the table goes through them in the order in which they came */
+	HASH_ITER (hh, t->by_cookie, entry, next)
+		if (entry->listener.opened_seq > after_seq)
+			return &entry->listener;
+	return NULL;
+}
+
+uint64_t ig_listeners_last_seq(const struct ig_listeners *t)
+{
+	return t->seq;
+}
+
 void ig_listeners_each(const struct ig_listeners *t,
 	void (*each)(const struct ig_listener *listener, void *userdata), void *userdata)
 {

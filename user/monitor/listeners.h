@@ -64,5 +64,11 @@ size_t ig_listeners_sweep(struct ig_listeners *listeners,
 
 bool ig_listeners_has(const struct ig_listeners *listeners, uint64_t netns_cookie);
 size_t ig_listeners_count(const struct ig_listeners *listeners);
+/* By age: the first one that was opened after the one with that opened_seq (0: of all), NULL when
+ * there is none. Valid until the next call that may close one. */
+const struct ig_listener *ig_listeners_next(
+	const struct ig_listeners *listeners, uint64_t after_seq);
+/* opened_seq of the youngest that there has been. */
+uint64_t ig_listeners_last_seq(const struct ig_listeners *listeners);
 void ig_listeners_each(const struct ig_listeners *listeners,
 	void (*each)(const struct ig_listener *listener, void *userdata), void *userdata);

@@ -193,6 +193,25 @@ static void on_wakeup(evutil_socket_t fd, short what, void *userdata)
 	(void)ig_ring_consume(m->wakeups);
 }
 
+/* Namespaces without a file in the watched directories: their first connect need not be the one
+ * that makes them known. */
+static void on_running(int netns_fd, uint64_t cgroup_id, void *userdata)
+{
+	struct monitor *m = userdata;
+
+	if (ig_listeners_add_running(m->listeners, netns_fd, cgroup_id) == 0)
+		sweep_later(m);
+}
+
+static void look_for_running(struct monitor *m)
+{
+	int r = ig_tasks_each_namespace(ig_datapath_cgroup_fd(m->dp), on_running, m);
+
+	if (r < 0)
+		(void)ig_log_warning_errno(
+			r, "cannot look for the namespaces of running processes, ignoring");
+}
+
 /* ---- the guard ---- */
 
 static void on_older_ended(const struct ig_event *event, void *userdata)
@@ -236,6 +255,8 @@ static int enforce(struct monitor *m)
 	m->attached = true;
 	ig_log_info(
 		"enforcing", IG_KV_STR(CGROUP, m->options->cgroup_root), IG_KV_U64(COUNT, adopted));
+	/* those that were made while the server started may have connections from before, too */
+	look_for_running(m);
 	return ig_packets_start(m->packets, m->err);
 }
 
@@ -352,16 +373,6 @@ static int make_events(struct monitor *m)
 	return ig_child_new(m->base, m->options->server_argv, &child_ops, m, &m->child);
 }
 
-/* Namespaces without a file in the watched directories: their first connect need not be the one
- * that makes them known. */
-static void on_running(int netns_fd, uint64_t cgroup_id, void *userdata)
-{
-	struct monitor *m = userdata;
-
-	if (ig_listeners_add_running(m->listeners, netns_fd, cgroup_id) == 0)
-		sweep_later(m);
-}
-
 static int start_listeners(struct monitor *m, struct ig_err *reterr_err)
 {
 	static const struct ig_listeners_ops ops = {.opened = on_opened, .closed = on_closed};
@@ -384,10 +395,7 @@ static int start_listeners(struct monitor *m, struct ig_err *reterr_err)
 	if (r < 0)
 		return ig_err_set(
 			reterr_err, r, "cannot follow the network namespaces: %s", strerror(-r));
-	r = ig_tasks_each_namespace(ig_datapath_cgroup_fd(m->dp), on_running, m);
-	if (r < 0)
-		(void)ig_log_warning_errno(
-			r, "cannot look for the namespaces of running processes, ignoring");
+	look_for_running(m);
 	return 0;
 }
 

@@ -23,63 +23,73 @@ struct ig_packets {
 	struct ig_guard *guard;	    /* NULL: off */
 	struct ig_uplinks *uplinks; /* likewise */
 	struct event *end_older;    /* owned */
+	/* of the search for older connections: the namespaces that had a listener when it began, by
+	 * opened_seq; a younger one cannot have any */
+	uint64_t looked_at, last;
+	uint64_t ended;
+	int error;
 };
 
 IG_DEFINE_CLEANUP(struct ig_packets *, ig_packets_free);
 
 /* ---- older connections ---- */
 
-struct older_search {
-	struct ig_older older;
-	int home_fd;
-	uint64_t ended;
-	int error;
-};
-
-static void end_older_of(const struct ig_listener *listener, void *userdata)
+static void end_older_of(struct ig_packets *p, const struct ig_listener *listener)
 {
-	struct older_search *search = userdata;
+	const struct ig_older older = {.dp = p->options.dp,
+		.settings = &p->options.settings,
+		.ended = p->options.ended,
+		.userdata = p->options.userdata};
+	_cleanup_close_ int home_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	_cleanup_close_ int netns_fd = ioctl(listener->sock, SIOCGSKNS);
-	int r = netns_fd < 0 ? -errno
-			     : ig_older_end(&search->older, netns_fd, search->home_fd,
-				       listener->netns_cookie);
+	int r = home_fd < 0 || netns_fd < 0
+			? -errno
+			: ig_older_end(&older, netns_fd, home_fd, listener->netns_cookie);
 
 	if (r < 0)
-		search->error = r;
+		p->error = r;
 	else
-		search->ended += (uint64_t)r;
+		p->ended += (uint64_t)r;
 }
 
-/* Those that the guard would let through (their owner may) stay; others would only hang. */
+static void report_ended(const struct ig_packets *p)
+{
+	if (p->ended)
+		ig_log_warning("ended connections to an endpoint that were older than the gate",
+			IG_KV_U64(COUNT, p->ended));
+	if (p->error)
+		(void)ig_log_errno(p->error,
+			"cannot end connections that are older than the gate; the guard drops their packets");
+}
+
+/* Those that the guard would let through (their owner may) stay; others would only hang. One
+ * namespace at a time: the kernel goes through all sockets of the machine for each, and new pods
+ * wait for their listeners meanwhile. */
 static void on_end_older(evutil_socket_t fd, short what, void *userdata)
 {
-	const struct ig_packets *p = userdata;
-	_cleanup_close_ int home_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
-	struct older_search search = {
-		.older = {.dp = p->options.dp,
-			.settings = &p->options.settings,
-			.ended = p->options.ended,
-			.userdata = p->options.userdata},
-		.home_fd = home_fd,
-		.error = home_fd < 0 ? -errno : 0,
-	};
+	static const struct timeval now = {};
+	struct ig_packets *p = userdata;
+	const struct ig_listener *listener = ig_listeners_next(p->options.listeners, p->looked_at);
 
 	(void)fd;
 	(void)what;
-	if (home_fd >= 0)
-		ig_listeners_each(p->options.listeners, end_older_of, &search);
-	if (search.ended)
-		ig_log_warning("ended connections to an endpoint that were older than the gate",
-			IG_KV_U64(COUNT, search.ended));
-	if (search.error)
-		(void)ig_log_errno(search.error,
-			"cannot end connections that are older than the gate; the guard drops their packets");
+	if (!listener || listener->opened_seq > p->last) {
+		report_ended(p);
+		return;
+	}
+	p->looked_at = listener->opened_seq;
+	end_older_of(p, listener);
+	(void)evtimer_add(p->end_older, &now);
 }
 
 static void end_older_soon(struct ig_packets *p)
 {
 	static const struct timeval now = {};
 
+	p->looked_at = 0;
+	p->last = ig_listeners_last_seq(p->options.listeners);
+	p->ended = 0;
+	p->error = 0;
 	(void)evtimer_add(p->end_older, &now);
 }
 
