@@ -11,7 +11,7 @@ import time
 
 from fabric import NODE, SECOND_FABRIC, SECOND_NODE, fabric_world, guarded_only
 from harness import IMDS, TRACES, UNRELATED, WIRESERVER, manifests
-from places import HERE
+from places import BUILD, HERE
 from tap import Skip, Suite
 from watch import event
 
@@ -349,7 +349,19 @@ def filters(w):
 def attached(w):
     """How many programs of ours are at up0: (tcx links, filters)"""
     links = [n for n in os.listdir(f"{w.bpffs}/imdsgate/links") if n.startswith("guard_")]
-    return len(links), len([f for f in filters(w) if "ig_guard" in json.dumps(f)])
+    found = len(links), len([f for f in filters(w) if "ig_guard" in json.dumps(f)])
+    assert told_by_doctor(w) == found
+    return found
+
+
+def told_by_doctor(w):
+    argv = [f"{BUILD}/imdsgate", "--json", "--socket", w.agent.socket, "doctor", "--no-self-test"]
+    out = w.host.run(argv)[1]
+    told = [c["found"] for c in json.loads(out)["checks"]
+            if (c["name"], c["state"]) == ("guard", "ok")]
+    assert all("on interface" in text for text in told), told
+    return (len([text for text in told if text.startswith("link ")]),
+            len([text for text in told if text.startswith("filter ")]))
 
 
 @suite.test("the agent is killed: still closed; it starts again: attached once")

@@ -357,25 +357,32 @@ void ig_doctor_check_listeners(struct ig_doctor *d)
 			seen.pods, seen.others, seen.others_without);
 }
 
+static void add_uplink(struct ig_doctor *d, const struct ig_inspect_uplink *uplink)
+{
+	char name[IF_NAMESIZE] = "?";
+
+	if (uplink->ifindex)
+		(void)if_indextoname(uplink->ifindex, name);
+	ig_doctor_add(d, "guard", uplink->ifindex ? IG_DOCTOR_OK : IG_DOCTOR_WARNING,
+		uplink->ifindex ? NULL : "the next start of the agent removes it",
+		"%s %u on interface %u (%s)", uplink->is_filter ? "filter with program" : "link",
+		uplink->id, uplink->ifindex, uplink->ifindex ? name : "gone");
+}
+
 void ig_doctor_check_guard(struct ig_doctor *d)
 {
 	struct ig_inspect_uplink uplinks[IG_INSPECT_UPLINKS_MAX];
-	int n = ig_inspect_uplinks(d->pin_dir, uplinks);
+	int n;
 
-	for (int i = 0; i < n; i++) {
-		char name[IF_NAMESIZE] = "?";
-
-		if (uplinks[i].ifindex)
-			(void)if_indextoname(uplinks[i].ifindex, name);
-		ig_doctor_add(d, "guard", uplinks[i].ifindex ? IG_DOCTOR_OK : IG_DOCTOR_WARNING,
-			uplinks[i].ifindex ? NULL : "the next start of the agent removes it",
-			"link %u on interface %u (%s)", uplinks[i].link_id, uplinks[i].ifindex,
-			uplinks[i].ifindex ? name : "gone");
-	}
+	if (needs_root(d, "guard"))
+		return;
+	n = ig_inspect_uplinks(d->pin_dir, uplinks);
+	for (int i = 0; i < n; i++)
+		add_uplink(d, &uplinks[i]);
 	if (n == 0)
 		ig_doctor_add(d, "guard", IG_DOCTOR_SKIPPED, NULL,
-			"on no interface by a pinned link: it is off (--guard), no interface leads to an endpoint, or the kernel has only tc filters (tc filter show dev IFACE egress)");
+			"on no interface of this network namespace: it is off (--guard), or no interface leads to an endpoint");
 	else if (n < 0)
-		ig_doctor_add(d, "guard", IG_DOCTOR_SKIPPED, NULL, "cannot read the pins in %s: %s",
-			d->pin_dir, strerror(-n));
+		ig_doctor_add(d, "guard", IG_DOCTOR_SKIPPED, NULL,
+			"cannot read the pins in %s, or the filters: %s", d->pin_dir, strerror(-n));
 }

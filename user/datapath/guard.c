@@ -1,7 +1,6 @@
 /*
  * Attaching the guard; see guard.h. Called by the monitor. It must never touch a program or filter
- * at the same hook that is not ours: ours are known by their pin, or by handle, priority and the
- * name of the program together.
+ * at the same hook that is not ours: ours are known by their pin, or as filter.h says.
  */
 #include "datapath/guard.h"
 
@@ -20,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "datapath/datapath_internal.h"
+#include "datapath/filter.h"
 #include "guard.skel.h"
 
 /* Not in headers before 6.6. Headers that have them have enumerators, so these cannot clash. */
@@ -27,13 +27,7 @@
 #define LINK_TYPE_TCX	  11
 #define FLAG_BEFORE	  (1U << 3) /* without a relative: in front of all others */
 
-/* Ours among the filters of an interface. Priority 1 is the first; another filter with it has
- * another handle. */
-#define FILTER_HANDLE	0x1d5a7e
-#define FILTER_PRIORITY 1
-
-#define PROGRAM_PREFIX "ig_guard_l"
-#define PIN_PREFIX     IG_PIN_GUARD_PREFIX
+#define PIN_PREFIX IG_PIN_GUARD_PREFIX
 
 struct ig_guard {
 	struct ig_datapath *dp; /* outlives this */
@@ -165,66 +159,11 @@ static int attach_tcx(const struct ig_guard *guard, unsigned int ifindex, int pr
 	return bpf_obj_pin(fd, path);
 }
 
-/* ---- clsact ---- */
-
-static bool program_is_ours(__u32 id)
-{
-	struct bpf_prog_info info = {};
-	__u32 len = sizeof(info);
-	_cleanup_close_ int fd = bpf_prog_get_fd_by_id(id);
-
-	return fd >= 0 && bpf_obj_get_info_by_fd(fd, &info, &len) == 0 &&
-	       strncmp(info.name, PROGRAM_PREFIX, strlen(PROGRAM_PREFIX)) == 0;
-}
-
-/* 1: our filter is there. 0: none with our handle. -EEXIST: somebody else's has it. */
-static int find_filter(const struct bpf_tc_hook *hook)
-{
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
-	int r = bpf_tc_query(hook, &opts);
-
-	/* -EINVAL: no clsact on the interface */
-	if (r == -ENOENT || r == -EINVAL)
-		return 0;
-	if (r < 0)
-		return r;
-	return program_is_ours(opts.prog_id) ? 1 : -EEXIST;
-}
-
-static int remove_filter(const struct bpf_tc_hook *hook)
-{
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY);
-	int r = find_filter(hook);
-
-	if (r <= 0)
-		return r == -EEXIST ? 0 : r;
-	r = bpf_tc_detach(hook, &opts);
-	return r < 0 ? r : 1;
-}
-
-static int attach_clsact(unsigned int ifindex, int prog_fd)
-{
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_EGRESS);
-	LIBBPF_OPTS(bpf_tc_opts, opts, .handle = FILTER_HANDLE, .priority = FILTER_PRIORITY,
-		.prog_fd = prog_fd);
-	int r = bpf_tc_hook_create(&hook);
-
-	if (r < 0 && r != -EEXIST)
-		return r;
-	r = find_filter(&hook);
-	if (r < 0)
-		return r;
-	if (r > 0)
-		opts.flags = BPF_TC_F_REPLACE;
-	return bpf_tc_attach(&hook, &opts);
-}
-
 /* ---- both ---- */
 
 int ig_guard_attach(
 	struct ig_guard *guard, unsigned int ifindex, bool has_ethernet, const char **ret_hook)
 {
-	LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)ifindex, .attach_point = BPF_TC_EGRESS);
 	int prog_fd = program_fd(guard, has_ethernet), r = -EOPNOTSUPP;
 	char path[IG_PIN_PATH_BYTES];
 
@@ -233,13 +172,13 @@ int ig_guard_attach(
 	if (r == 0) {
 		*ret_hook = "tcx";
 		/* of an agent before an upgrade of the kernel, or with another --guard-hook */
-		(void)remove_filter(&hook);
+		(void)ig_filter_remove(ifindex);
 		return 0;
 	}
 	if (r == -ENODEV)
 		return r;
 	/* a kernel without tcx says EINVAL; whatever it is, the other way may still work */
-	r = attach_clsact(ifindex, prog_fd);
+	r = ig_filter_attach(ifindex, prog_fd);
 	if (r < 0)
 		return r;
 	*ret_hook = "clsact";
@@ -262,10 +201,7 @@ int ig_guard_remove_filters(void)
 	int removed = 0, r = all ? 0 : -errno;
 
 	for (const struct if_nameindex *i = all; i && i->if_index && r >= 0; i++) {
-		LIBBPF_OPTS(bpf_tc_hook, hook, .ifindex = (int)i->if_index,
-			.attach_point = BPF_TC_EGRESS);
-
-		r = remove_filter(&hook);
+		r = ig_filter_remove(i->if_index);
 		if (r > 0)
 			removed++;
 	}

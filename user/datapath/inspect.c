@@ -6,6 +6,8 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <net/if.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -19,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/fdutil.h"
+#include "datapath/filter.h"
 #include "datapath/pins.h"
 
 static const struct {
@@ -33,7 +36,8 @@ static const struct {
 };
 
 static const char *const map_names[IG_INSPECT_MAPS] = {"settings", "workloads", "listeners",
-	"flows", "redirected", "upstream", "events", "wakeups", "counters"};
+	"flows", "redirected", "upstream", "direct", "drops", "drops_all", "events", "wakeups",
+	"counters"};
 
 static int open_pin(const char *dir, const char *below, const char *name)
 {
@@ -74,13 +78,14 @@ static bool look_at_uplink(const char *pin_dir, const char *name, struct ig_insp
 	fd = open_pin(pin_dir, "links", name);
 	if (fd < 0 || bpf_obj_get_info_by_fd(fd, &info, &len) < 0)
 		return false;
-	ret->link_id = info.id;
+	ret->is_filter = false;
+	ret->id = info.id;
 	/* info.tcx of newer headers is laid out as info.xdp: the number comes first */
 	ret->ifindex = info.xdp.ifindex;
 	return true;
 }
 
-int ig_inspect_uplinks(const char *pin_dir, struct ig_inspect_uplink ret[IG_INSPECT_UPLINKS_MAX])
+static int look_at_links(const char *pin_dir, struct ig_inspect_uplink ret[], int max)
 {
 	char path[IG_PIN_PATH_BYTES];
 	_cleanup_(closedirp) DIR *dir = NULL;
@@ -92,9 +97,50 @@ int ig_inspect_uplinks(const char *pin_dir, struct ig_inspect_uplink ret[IG_INSP
 	dir = opendir(path);
 	if (!dir)
 		return -errno;
-	while (n < IG_INSPECT_UPLINKS_MAX && (entry = readdir(dir)) != NULL)
+	while (n < max && (entry = readdir(dir)) != NULL)
 		n += look_at_uplink(pin_dir, entry->d_name, &ret[n]);
 	return n;
+}
+
+/* libbpf says on stderr for each interface that it has no filter. */
+static int say_nothing(enum libbpf_print_level level, const char *format, va_list args)
+{
+	(void)level;
+	(void)format;
+	(void)args;
+	return 0;
+}
+
+static int look_at_filters(struct ig_inspect_uplink ret[], int max)
+{
+	libbpf_print_fn_t before = libbpf_set_print(say_nothing);
+	struct if_nameindex *all = if_nameindex();
+	int n = 0, r = all ? 0 : -errno;
+
+	for (const struct if_nameindex *i = all; i && i->if_index && n < max && r >= 0; i++) {
+		struct ig_inspect_uplink found = {.is_filter = true, .ifindex = i->if_index};
+
+		r = ig_filter_find(i->if_index, &found.id);
+		if (r > 0)
+			ret[n++] = found;
+		if (r == -EEXIST || r == -ENODEV) /* another's; gone meanwhile */
+			r = 0;
+	}
+	if_freenameindex(all);
+	(void)libbpf_set_print(before);
+	return r < 0 ? r : n;
+}
+
+int ig_inspect_uplinks(const char *pin_dir, struct ig_inspect_uplink ret[IG_INSPECT_UPLINKS_MAX])
+{
+	int links, filters;
+
+	(void)libbpf_set_strict_mode(LIBBPF_STRICT_ALL);
+	links = look_at_links(pin_dir, ret, IG_INSPECT_UPLINKS_MAX);
+	if (links < 0)
+		return links;
+	filters = look_at_filters(ret + links, IG_INSPECT_UPLINKS_MAX - links);
+	return filters < 0 ? filters : links + filters;
 }
 
 /* ---- hooks ---- */

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define IG_INSPECT_HOOKS	5
-#define IG_INSPECT_MAPS		9
+#define IG_INSPECT_MAPS		12
 #define IG_INSPECT_PROGRAMS_MAX 64 /* what the kernel allows at one cgroup */
 #define IG_INSPECT_NAME_BYTES	15
 
@@ -50,15 +50,16 @@ void ig_inspect_hooks(
 	const char *pin_dir, int cgroup_fd, struct ig_inspect_hook ret[IG_INSPECT_HOOKS]);
 void ig_inspect_maps(const char *pin_dir, struct ig_inspect_map ret[IG_INSPECT_MAPS]);
 
-/* Interfaces that the guard is on by a pinned link (tcx); filters of older kernels are not seen. */
+/* Interfaces that the guard is on, by a pinned link (tcx) or a classic filter. */
 #define IG_INSPECT_UPLINKS_MAX 64
 struct ig_inspect_uplink {
-	uint32_t link_id;
+	bool is_filter;	      /* else a link */
+	uint32_t id;	      /* of the link, or of the filter's program */
 	unsigned int ifindex; /* in the network namespace of the agent; 0: the interface is gone */
 };
 
-/* How many there are, at most IG_INSPECT_UPLINKS_MAX; a negative errno when the pins cannot be
- * read. */
+/* How many there are, at most IG_INSPECT_UPLINKS_MAX; a negative errno when they cannot be read.
+ * Filters are those of the caller's network namespace. */
 int ig_inspect_uplinks(const char *pin_dir, struct ig_inspect_uplink ret[IG_INSPECT_UPLINKS_MAX]);
 
 /* The map of listeners, and whether it has the namespace. */
