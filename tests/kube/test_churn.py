@@ -41,14 +41,15 @@ class Client:
                                                 **(labels(selector) if selector else {})},
                              containers=[workloads.container(command=dial)])
         self.uid = c.api.request("POST", PODS, body)["metadata"]["uid"]
-        self._log, self.replies, self.before = None, [], 0
+        self._log, self._rest, self.replies, self.before = None, "", [], 0
 
     def read(self):
         """All that it has said until now."""
         if not self._log:
             self._log = open(f"{cluster.LOGS}/default_{self.name}_{self.uid}/client/0.log",
                              encoding="utf-8")
-        for line in self._log:
+        *whole, self._rest = (self._rest + self._log.read()).split("\n")
+        for line in whole:
             if " stdout F {" in line:
                 self.replies.append(Reply(json.loads(line.split(" ", 3)[3])))
         return self.replies
