@@ -162,13 +162,15 @@ const char *ig_counter_name(enum ig_counter counter)
 	return counter < _IG_COUNTER_MAX ? names[counter] : "unknown";
 }
 
+#define KERNEL_ENOTSUPP 524 /* not among the errors that are meant to leave the kernel */
+
 /* Taking out in one step exists for hash maps since 5.14; before, the entry can only be replaced by
  * a newer connection of the same tuple, whose own record it then is. */
 int ig_flow_take(int flows_fd, const struct ig_flow_key *key, struct ig_flow *ret)
 {
 	int r = bpf_map_lookup_and_delete_elem(flows_fd, key, ret);
 
-	if (r != -ENOTSUP && r != -EOPNOTSUPP && r != -EINVAL)
+	if (r != -KERNEL_ENOTSUPP && r != -EINVAL)
 		return r;
 	r = bpf_map_lookup_elem(flows_fd, key, ret);
 	if (r == 0)
