@@ -50,8 +50,12 @@ static __always_inline __u64 netns_cookie_of(struct bpf_sock *sk)
 {
 	const void *pointer = sk;
 	const struct sock *sock = as_address(&pointer);
+	const struct net *net = BPF_CORE_READ(sock, __sk_common.skc_net.net);
 
-	return BPF_CORE_READ(sock, __sk_common.skc_net.net, net_cookie);
+	if (bpf_core_field_exists(net->net_cookie))
+		return BPF_CORE_READ(net, net_cookie);
+	/* 0 until somebody asked for it; for the host's namespace the agent did */
+	return (__u64)BPF_CORE_READ((const struct net___atomic *)net, net_cookie.counter);
 }
 
 static __always_inline bool is_own_kind(const struct bpf_sock *sk, __u8 protocol)

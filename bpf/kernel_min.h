@@ -30,6 +30,13 @@ struct net {
 	__u64 net_cookie;
 };
 
+/* The same before Linux 5.12. */
+struct net___atomic {
+	struct {
+		__s64 counter;
+	} net_cookie;
+};
+
 typedef struct {
 	struct net *net;
 } possible_net_t;

@@ -20,6 +20,7 @@
 #include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include <bpf/bpf.h>
@@ -28,6 +29,7 @@
 #include "base/cleanup.h"
 #include "datapath/datapath.h"
 #include "workload/mount.h"
+#include "workload/netns.h"
 
 #define TEXT_OF_(x) #x
 #define TEXT_OF(x)  TEXT_OF_(x)
@@ -187,6 +189,59 @@ static void a_flow_is_taken_once(void **state)
 	(void)ig_datapath_free(dp);
 }
 
+/* In a process of its own, below the cgroup or not: 0, or a negative errno. */
+static int cookie_in(bool below, uint64_t *ret)
+{
+	char procs[700];
+	int pipes[2], status, r = -EIO;
+	uint64_t cookie = 0;
+	pid_t pid;
+
+	(void)snprintf(procs, sizeof(procs), "%s/cgroup.procs", cgroup);
+	assert_int_equal(pipe2(pipes, O_CLOEXEC), 0);
+	pid = fork();
+	assert_true(pid >= 0);
+	if (pid == 0) {
+		struct ig_datapath *dp = NULL;
+		int sock, fd = below ? open(procs, O_WRONLY | O_CLOEXEC) : -1;
+
+		if (below && write(fd, "0", 1) != 1)
+			_exit(EIO);
+		/* the hooks that run are those of the cgroup that the socket was made in */
+		sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+		r = open_dp(&dp, NULL);
+		if (r == 0)
+			r = ig_datapath_netns_cookie(dp, sock, &cookie);
+		_exit(r == 0 ? write(pipes[1], &cookie, sizeof(cookie)) != sizeof(cookie) : -r);
+	}
+	assert_int_equal(waitpid(pid, &status, 0), pid);
+	assert_true(WIFEXITED(status));
+	if (WEXITSTATUS(status) == 0)
+		r = read(pipes[0], ret, sizeof(*ret)) == (ssize_t)sizeof(*ret) ? 0 : -EIO;
+	else
+		r = -WEXITSTATUS(status);
+	(void)close(pipes[0]);
+	(void)close(pipes[1]);
+	return r;
+}
+
+static void a_connect_hook_tells_the_namespace(void **state)
+{
+	uint64_t told = 0, again = 0, own;
+	int r = ig_netns_own_cookie(&own);
+
+	(void)state;
+	assert_int_equal(cookie_in(true, &told), 0);
+	assert_int_not_equal(told, 0);
+	assert_int_equal(cookie_in(true, &again), 0);
+	assert_int_equal(told, again);
+	if (r != -ENOPROTOOPT) { /* before Linux 5.14 nobody else tells it */
+		assert_int_equal(r, 0);
+		assert_int_equal(told, own);
+	}
+	assert_int_equal(cookie_in(false, &told), -EOPNOTSUPP);
+}
+
 static void only_sockets_can_be_marked(void **state)
 {
 	struct ig_datapath *dp = must_open();
@@ -296,6 +351,7 @@ int main(void)
 		cmocka_unit_test(the_next_agent_adopts),
 		cmocka_unit_test(a_sweep_sees_every_entry_once),
 		cmocka_unit_test(a_flow_is_taken_once),
+		cmocka_unit_test(a_connect_hook_tells_the_namespace),
 		cmocka_unit_test(only_sockets_can_be_marked),
 		cmocka_unit_test(pins_of_another_shape_are_replaced),
 		cmocka_unit_test(what_the_kernel_lacks_is_named),

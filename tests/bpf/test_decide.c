@@ -395,5 +395,9 @@ int main(void)
 		cmocka_unit_test(only_the_hosts_streams_reach_the_host_token_port),
 	};
 
+	if (libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_SYSCALL, NULL) == 0) {
+		puts("1..0 # SKIP needs BPF programs that a system call runs (Linux 5.14)");
+		return 77;
+	}
 	return cmocka_run_group_tests_name("bpf/decide", tests, setup, teardown);
 }

@@ -280,9 +280,13 @@ static void a_raw_socket_gets_nothing_through(void **state)
 {
 	struct frame f = syn_to(IMDS, 80);
 	uint64_t cookie;
+	int r = ig_netns_own_cookie(&cookie);
 
 	(void)state;
-	assert_int_equal(ig_netns_own_cookie(&cookie), 0);
+	if (r == -ENOPROTOOPT) /* before Linux 5.14 only the agent can tell; see netns/test_guard.py
+				*/
+		skip();
+	assert_int_equal(r, 0);
 	set_host_verdict(cookie, IG_VERDICT_PASS);
 	assert_int_equal(run(f), TC_ACT_SHOT);
 	f.flags = ACK;

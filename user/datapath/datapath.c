@@ -126,7 +126,7 @@ static int load_failed(int r, struct ig_err *reterr_err)
 			libbpf_warning);
 	ig_probe_missing(missing, sizeof(missing));
 	return ig_err_set(reterr_err, r == -ENOMEM ? r : -EOPNOTSUPP,
-		"kernel %s lacks what the data path needs%s%s (%s); it needs 5.14 or later with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF",
+		"kernel %s lacks what the data path needs%s%s (%s); it needs 5.10 or later with CONFIG_BPF_SYSCALL, CONFIG_CGROUP_BPF and CONFIG_DEBUG_INFO_BTF",
 		uts.release, missing[0] ? ": " : "", missing,
 		libbpf_warning[0] ? libbpf_warning : strerror(-r));
 }
@@ -191,6 +191,7 @@ struct ig_datapath *ig_datapath_free(struct ig_datapath *dp)
 	if (!dp)
 		return NULL;
 	redirect_bpf__destroy(dp->skel);
+	ig_datapath_cookie_done(dp);
 	ig_pins_close(&dp->pins);
 	(void)ig_close(dp->cgroup_fd);
 	free(dp);

@@ -72,6 +72,11 @@ int ig_datapath_listeners_clear(struct ig_datapath *dp);
 /* Marks a socket as the agent's own, so that its connect to IMDS passes. */
 int ig_datapath_upstream_mark(struct ig_datapath *dp, int sock);
 
+/* Cookie of the network namespace that a datagram socket is of, for kernels that do not tell it by
+ * SO_NETNS_COOKIE. Connects the socket. -EOPNOTSUPP when the calling process is not below the
+ * cgroup root. */
+int ig_datapath_netns_cookie(struct ig_datapath *dp, int udp_sock, uint64_t *ret);
+
 int ig_datapath_counters(struct ig_datapath *dp, uint64_t ret[_IG_COUNTER_MAX]);
 const char *ig_counter_name(enum ig_counter counter);
 

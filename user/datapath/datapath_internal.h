@@ -8,10 +8,12 @@
 #include "datapath/pins.h"
 
 struct bpf_object;
+struct cookie_bpf;
 struct redirect_bpf;
 
 struct ig_datapath {
 	struct redirect_bpf *skel; /* owned */
+	struct cookie_bpf *cookie; /* owned; NULL until it is needed */
 	struct ig_pins pins;
 	int cgroup_fd;
 	uint64_t netns_cookie; /* of the agent's own network namespace; 0: not known */
@@ -21,5 +23,7 @@ struct ig_datapath {
 int ig_datapath_set_pin_paths(const struct ig_datapath *dp, struct bpf_object *object);
 /* The first warning of libbpf since the last load, "" without. */
 const char *ig_datapath_load_warning(void);
+
+void ig_datapath_cookie_done(struct ig_datapath *dp);
 
 IG_DEFINE_CLEANUP(struct ig_datapath *, ig_datapath_free);

@@ -15,6 +15,7 @@
 
 #include "base/cleanup.h"
 #include "datapath/datapath.h"
+#include "monitor/cookie.h"
 #include "workload/netns.h"
 
 struct entry {
@@ -106,8 +107,10 @@ static int open_entry(struct ig_listeners *t, int netns_fd, const char *name, st
 	if (!entry->name)
 		return -ENOMEM;
 	entry->listener.name = entry->name;
-	r = ig_netns_listen(netns_fd, t->home_fd, t->preferred_port, &entry->listener.sock,
-		&entry->listener.netns_cookie, &entry->listener.port);
+	r = ig_cookie_of_netns(t->dp, netns_fd, t->home_fd, &entry->listener.netns_cookie);
+	if (r == 0)
+		r = ig_netns_listen(netns_fd, t->home_fd, t->preferred_port, &entry->listener.sock,
+			&entry->listener.port);
 	if (r < 0)
 		return r;
 	entry->listener.opened_seq = ++t->seq;

@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdlib.h>
@@ -19,6 +20,7 @@
 #include "base/log.h"
 #include "datapath/datapath.h"
 #include "monitor/child.h"
+#include "monitor/cookie.h"
 #include "monitor/listeners.h"
 #include "monitor/netns_watch.h"
 #include "monitor/packets.h"
@@ -414,12 +416,16 @@ static int start_wakeups(struct monitor *m)
 static int set_settings(struct monitor *m, struct ig_err *reterr_err)
 {
 	struct ig_settings settings = m->options->settings;
+	_cleanup_close_ int home_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	uint64_t cookie;
-	int r = ig_netns_own_cookie(&cookie);
+	int r = home_fd < 0 ? -errno : ig_cookie_of_netns(m->dp, home_fd, home_fd, &cookie);
 
+	if (r == -EOPNOTSUPP)
+		return ig_err_set(reterr_err, r,
+			"before Linux 5.14 imdsgated has to run below its --cgroup-root (%s), or it cannot tell network namespaces apart",
+			m->options->cgroup_root);
 	if (r < 0)
-		return ig_err_set(reterr_err, -EOPNOTSUPP,
-			"the kernel does not tell network namespace cookies (SO_NETNS_COOKIE, Linux 5.14): %s",
+		return ig_err_set(reterr_err, r, "cannot tell this network namespace's cookie: %s",
 			strerror(-r));
 	settings.host_netns_cookie = cookie;
 	r = ig_datapath_settings_set(m->dp, &settings);

@@ -52,7 +52,7 @@ int ig_netns_open_task(uint32_t tgid, uint32_t tid, int *ret_fd)
 	return 0;
 }
 
-static int socket_cookie(int sock, uint64_t *ret)
+int ig_netns_cookie(int sock, uint64_t *ret)
 {
 	socklen_t len = sizeof(*ret);
 
@@ -65,7 +65,7 @@ int ig_netns_own_cookie(uint64_t *ret)
 {
 	_cleanup_close_ int sock = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
 
-	return sock < 0 ? -errno : socket_cookie(sock, ret);
+	return sock < 0 ? -errno : ig_netns_cookie(sock, ret);
 }
 
 int ig_netns_enter(int netns_fd)
@@ -85,8 +85,7 @@ static int bind_loopback(int sock, uint16_t port)
 }
 
 /* In the workload's namespace. */
-static int open_listener(
-	uint16_t preferred_port, int *ret_sock, uint64_t *ret_cookie, uint16_t *ret_port)
+static int open_listener(uint16_t preferred_port, int *ret_sock, uint16_t *ret_port)
 {
 	_cleanup_close_ int sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_in bound = {};
@@ -116,22 +115,19 @@ static int open_listener(
 		return r;
 	if (getsockname(sock, (struct sockaddr *)&bound, &len) < 0)
 		return -errno;
-	r = socket_cookie(sock, ret_cookie);
-	if (r < 0)
-		return r;
 	*ret_port = ntohs(bound.sin_port);
 	*ret_sock = TAKE_FD(sock);
 	return 0;
 }
 
-int ig_netns_listen(int netns_fd, int home_fd, uint16_t preferred_port, int *ret_sock,
-	uint64_t *ret_cookie, uint16_t *ret_port)
+int ig_netns_listen(
+	int netns_fd, int home_fd, uint16_t preferred_port, int *ret_sock, uint16_t *ret_port)
 {
 	int r;
 
 	if (setns(netns_fd, CLONE_NEWNET) < 0)
 		return -errno;
-	r = open_listener(preferred_port, ret_sock, ret_cookie, ret_port);
+	r = open_listener(preferred_port, ret_sock, ret_port);
 	if (setns(home_fd, CLONE_NEWNET) < 0)
 		(void)raise(SIGKILL);
 	return r;

@@ -14,7 +14,9 @@ int ig_netns_open(const char *path, int *ret_fd);
 /* The namespace of thread tid of process tgid. */
 int ig_netns_open_task(uint32_t tgid, uint32_t tid, int *ret_fd);
 
-/* Cookie of the calling process's own network namespace (SO_NETNS_COOKIE, Linux 5.14). */
+/* Cookie of a socket's network namespace, or of the calling process's own. -ENOPROTOOPT before
+ * Linux 5.14. */
+int ig_netns_cookie(int sock, uint64_t *ret);
 int ig_netns_own_cookie(uint64_t *ret);
 
 /* Enters netns_fd for good: for processes that were made for it. */
@@ -24,8 +26,8 @@ int ig_netns_enter(int netns_fd);
  * that one is taken), and comes back to home_fd. The socket has no SO_REUSEPORT: a process of the
  * workload could otherwise join it. If the way back fails the process ends: nothing may run in a
  * workload's namespace. */
-int ig_netns_listen(int netns_fd, int home_fd, uint16_t preferred_port, int *ret_sock,
-	uint64_t *ret_cookie, uint16_t *ret_port);
+int ig_netns_listen(
+	int netns_fd, int home_fd, uint16_t preferred_port, int *ret_sock, uint16_t *ret_port);
 
 /* Enters netns_fd, makes a socket there, and comes back; ends the process likewise. */
 int ig_netns_socket(int netns_fd, int home_fd, int family, int type, int protocol, int *ret_sock);
