@@ -149,10 +149,10 @@ static int load(const struct ig_pins *pins, struct redirect_bpf **ret, struct ig
 			IG_KV_STR(PATH, pins->maps), IG_KV_STR(DETAIL, libbpf_warning));
 		(void)ig_pins_remove_dir(pins->maps);
 		(void)mkdir(pins->maps, 0700);
+		libbpf_warning[0] = '\0';
+		if (try_load(pins, true, ret) == 0)
+			return 0;
 	}
-	libbpf_warning[0] = '\0';
-	if (try_load(pins, true, ret) == 0)
-		return 0;
 	libbpf_warning[0] = '\0';
 	r = try_load(pins, false, ret);
 	if (r < 0)
