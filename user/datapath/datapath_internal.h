@@ -7,6 +7,9 @@
 #include "datapath/datapath.h"
 #include "datapath/pins.h"
 
+/* newer than the headers (Linux 6.6) */
+#define ATTACH_TCX_EGRESS 47
+
 struct bpf_object;
 struct cookie_bpf;
 struct redirect_bpf;

@@ -5,6 +5,7 @@
 
 #include <errno.h>
 #include <linux/bpf.h>
+#include <net/if.h>
 #include <stdint.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -15,6 +16,7 @@
 #include <bpf/libbpf.h>
 
 #include "base/cleanup.h"
+#include "datapath/datapath_internal.h"
 
 #ifndef SO_NETNS_COOKIE
 #define SO_NETNS_COOKIE 71
@@ -131,6 +133,16 @@ static int has_netns_cookie(void)
 	return getsockopt(sock, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) == 0;
 }
 
+/* The kernel answers for an interface, and knows the kind of hook or not. */
+static int has_tcx(void)
+{
+	LIBBPF_OPTS(bpf_prog_query_opts, opts);
+	int r = bpf_prog_query_opts(
+		(int)if_nametoindex("lo"), (enum bpf_attach_type)ATTACH_TCX_EGRESS, &opts);
+
+	return r == -EPERM ? r : r == 0;
+}
+
 static const struct {
 	const char *name;
 	int (*probe)(void);
@@ -144,6 +156,8 @@ static const struct {
 		"the agent has to run below the cgroup that its programs attach to"},
 	{"bpf_set_retval", has_set_retval, false,
 		"a refusal that a retry may cure is EPERM, which clients do not retry, in place of ECONNREFUSED"},
+	{"tcx", has_tcx, false,
+		"the guard is a filter of a clsact queueing discipline, which whoever manages the interface may take off"},
 	{"taking an entry out of a hash map in one step", has_take_from_hash, false,
 		"two calls for each connection"},
 	{"maps without CAP_BPF", has_maps_without_capability, false,

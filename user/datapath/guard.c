@@ -23,9 +23,8 @@
 #include "guard.skel.h"
 
 /* Not in headers before 6.6. Headers that have them have enumerators, so these cannot clash. */
-#define ATTACH_TCX_EGRESS 47
-#define LINK_TYPE_TCX	  11
-#define FLAG_BEFORE	  (1U << 3) /* without a relative: in front of all others */
+#define LINK_TYPE_TCX 11
+#define FLAG_BEFORE   (1U << 3) /* without a relative: in front of all others */
 
 #define PIN_PREFIX IG_PIN_GUARD_PREFIX
 
