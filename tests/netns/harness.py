@@ -23,7 +23,7 @@ import kernel
 import manifests
 from places import BUILD, REPO, TOKEN_TEXT, Place, Pod
 from tap import Skip
-from watch import Lines, event, wait_gone, wait_ready
+from watch import PATIENCE, Lines, event, wait_gone, wait_ready
 
 IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
 UNRELATED = "10.77.255.1"
@@ -166,7 +166,7 @@ class Agent:
     def cli_run(self, *args):
         """(exit status, stdout, stderr) of the tool."""
         process = self.cli_start(*args)
-        out, err = process.communicate(timeout=20)
+        out, err = process.communicate(timeout=20 * PATIENCE)
         self.world.outputs.append(out + err)
         return process.returncode, out, err
 

@@ -12,6 +12,7 @@ import subprocess
 import sys
 
 import kernel
+from watch import PATIENCE
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 REPO = os.path.dirname(os.path.dirname(HERE))
@@ -56,7 +57,7 @@ class Dialer:
         self._process = process
 
     def read(self, timeout=15):
-        ready, _, _ = select.select([self._process.stdout], [], [], timeout)
+        ready, _, _ = select.select([self._process.stdout], [], [], timeout * PATIENCE)
         assert ready, "the dialer says nothing"
         line = self._process.stdout.readline()
         assert line, f"the dialer ended: {self._process.wait()}"
@@ -103,12 +104,12 @@ class Place:
         """(exit status, stdout, stderr)"""
         process = self.spawn(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                              stderr=subprocess.PIPE, **options)
-        out, err = process.communicate(timeout=timeout)
+        out, err = process.communicate(timeout=timeout * PATIENCE)
         return process.returncode, out, err
 
     def ip(self, *commands):
         process = self.spawn(["ip", "-batch", "-"], stdin=subprocess.PIPE)
-        process.communicate("\n".join(commands) + "\n", timeout=10)
+        process.communicate("\n".join(commands) + "\n", timeout=10 * PATIENCE)
         assert process.returncode == 0, f"ip: {commands}"
 
     @staticmethod

@@ -7,6 +7,8 @@ import signal
 import sys
 import traceback
 
+from watch import PATIENCE
+
 
 class Skip(Exception):
     """Raised by a test that cannot run here; the text says why."""
@@ -16,7 +18,7 @@ class Suite:
     """Tests that share one world. `always` are points that hold after every run."""
 
     def __init__(self, build_world, always=(), seconds=60):
-        self._build_world, self._seconds = build_world, seconds
+        self._build_world, self._seconds = build_world, seconds * PATIENCE
         self._tests, self._always = [], list(always)
 
     def test(self, title):

@@ -9,6 +9,10 @@ import time
 import kernel
 
 
+# how much longer than usual to wait: where the processor is emulated (tests/kernels)
+PATIENCE = int(os.environ.get("IG_PATIENCE", "1"))
+
+
 class Lines:
     """The complete lines of a file that another process appends to."""
 
@@ -36,7 +40,7 @@ class Lines:
 
     def wait_for(self, wanted, since=0, timeout=10, what="line"):
         """The first line for which wanted(line) holds, waiting until it is written."""
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + timeout * PATIENCE
         watch = kernel.Watch(os.path.dirname(self.path))
         with contextlib.closing(watch):
             while True:
@@ -45,7 +49,7 @@ class Lines:
                     return found[0]
                 if not watch.wait(deadline):
                     raise AssertionError(f"no such {what} in {os.path.basename(self.path)} "
-                                         f"within {timeout} s")
+                                         f"within {timeout * PATIENCE} s")
 
 
 def event(kind, **members):
@@ -65,6 +69,7 @@ def event(kind, **members):
 
 def wait_ready(fd, timeout=20):
     """What is written to a readiness pipe until its end, or until "ready"."""
+    timeout *= PATIENCE
     text, deadline = b"", time.monotonic() + timeout
     with open(fd, "rb", buffering=0) as f:
         while b"ready" not in text:
@@ -82,6 +87,6 @@ def wait_gone(pid, timeout=10):
     with contextlib.suppress(ProcessLookupError):
         fd = os.pidfd_open(pid)
         try:
-            assert select.select([fd], [], [], timeout)[0], f"process {pid} does not end"
+            assert select.select([fd], [], [], timeout * PATIENCE)[0], f"process {pid} does not end"
         finally:
             os.close(fd)
