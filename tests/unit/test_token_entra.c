@@ -14,9 +14,11 @@
 #include <openssl/crypto.h>
 #include <openssl/err.h>
 
-#include "unit/alloc_failure.h"
 #include "unit/credential_fixture.h"
 #include "unit/entra_fixture.h"
+
+#define ALLOCATION_IS_SPARED upstream_works /* the token fixture's own */
+#include "unit/alloc_failure.h"
 
 /* ---- allocations ----------------------------------------------------------------------------- */
 

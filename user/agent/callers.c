@@ -9,10 +9,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/queue.h>
-#include <uthash.h>
 
 #include "agent/link.h"
 #include "base/cleanup.h"
+#include "base/table.h"
 
 #define CACHE_MAX 4096
 
@@ -139,6 +139,10 @@ static void remember(
 	if (HASH_COUNT(c->facts) >= CACHE_MAX)
 		drop_fact(c, c->facts);
 	HASH_ADD(hh, c->facts, key, sizeof(fact->key), fact);
+	if (!ig_table_has(fact)) {
+		free(fact->text);
+		free(fact);
+	}
 }
 
 /* Returns whether the cache had it. */

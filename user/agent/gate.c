@@ -16,7 +16,6 @@
 #include <sys/queue.h>
 #include <sys/socket.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include <imdsgate/limits.h>
 
@@ -27,6 +26,7 @@
 #include "audit/stream.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/table.h"
 #include "datapath/datapath.h"
 
 /* accepted in one go before other events get their turn */
@@ -464,6 +464,10 @@ int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is
 		return r;
 	ig_gate_listener_closed(gate, netns_cookie);
 	HASH_ADD(hh, gate->listeners, netns_cookie, sizeof(netns_cookie), l);
+	if (!ig_table_has(l)) {
+		listener_free(l);
+		return -ENOMEM;
+	}
 	ig_record_listener(gate->agent, IG_AUDIT_LISTENER_OPENED, netns_cookie, is_host, name);
 	return 0;
 }

@@ -10,10 +10,10 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <uthash.h>
 
 #include "base/cleanup.h"
 #include "base/fdutil.h"
+#include "base/table.h"
 
 #define HELLO_TIMEOUT_SEC 10
 #define SYNC_TIMEOUT_SEC  2
@@ -173,12 +173,18 @@ int ig_link_request(struct ig_link *link, const struct ig_monitor_request *reque
 	p->seq = copy.seq = ++link->seq;
 	p->reply = reply;
 	p->userdata = userdata;
+	/* before it is sent: a reply that nobody expects ends the server */
+	HASH_ADD(hh, link->pending, seq, sizeof(p->seq), p);
+	if (!ig_table_has(p)) {
+		free(p);
+		return -ENOMEM;
+	}
 	r = ig_fd_send(link->async_fd, &copy, sizeof(copy), NULL, 0);
 	if (r < 0) {
+		HASH_DEL(link->pending, p);
 		free(p);
 		return r == -EAGAIN ? -EBUSY : r;
 	}
-	HASH_ADD(hh, link->pending, seq, sizeof(p->seq), p);
 	return 0;
 }
 

@@ -8,9 +8,9 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include "base/cleanup.h"
+#include "base/table.h"
 
 struct learned {
 	char *key;	 /* owned: "namespace/name" */
@@ -74,13 +74,8 @@ static struct learned *find(const struct ig_object_ids *ids, const char *ns, con
 int ig_object_ids_learn(
 	struct ig_object_ids *ids, const char *ns, const char *name, const char *object_id)
 {
-	struct learned *l = find(ids, ns, name);
+	struct learned *l = calloc(1, sizeof(*l)), *old;
 
-	if (l) {
-		HASH_DEL(ids->by_key, l);
-		learned_free(l);
-	}
-	l = calloc(1, sizeof(*l));
 	if (!l)
 		return -ENOMEM;
 	l->object_id = strdup(object_id);
@@ -90,7 +85,16 @@ int ig_object_ids_learn(
 		learned_free(l);
 		return -ENOMEM;
 	}
+	HASH_FIND_STR(ids->by_key, l->key, old);
+	if (old) {
+		HASH_DEL(ids->by_key, old);
+		learned_free(old);
+	}
 	HASH_ADD_KEYPTR(hh, ids->by_key, l->key, strlen(l->key), l);
+	if (!ig_table_has(l)) {
+		learned_free(l);
+		return -ENOMEM;
+	}
 	return 0;
 }
 

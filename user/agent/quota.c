@@ -6,7 +6,8 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
-#include <uthash.h>
+
+#include "base/table.h"
 
 struct held {
 	uint64_t workload;
@@ -59,6 +60,10 @@ bool ig_quota_take(struct ig_quota *quota, uint64_t workload)
 			return false;
 		held->workload = workload;
 		HASH_ADD(hh, quota->held, workload, sizeof(held->workload), held);
+		if (!ig_table_has(held)) {
+			free(held);
+			return false;
+		}
 	}
 	if (held->n >= quota->max_each)
 		return false;

@@ -6,9 +6,9 @@
 
 #include <errno.h>
 #include <stdlib.h>
-#include <uthash.h>
 
 #include "base/clock.h"
+#include "base/table.h"
 
 struct bucket {
 	uint64_t workload;
@@ -74,6 +74,10 @@ static struct bucket *bucket_of(
 		bucket->seen_usec = now_usec;
 	}
 	HASH_ADD(hh, rate->buckets, workload, sizeof(workload), bucket);
+	if (!ig_table_has(bucket)) {
+		free(bucket);
+		return NULL;
+	}
 	return bucket;
 }
 

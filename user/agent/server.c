@@ -138,9 +138,10 @@ static void on_notice(const struct ig_monitor_message *message, int fd, void *us
 			message->listener.is_host != 0, message->listener.port,
 			message->listener.name, fd);
 
+		/* its connects would wait for ever; the monitor's next server gets all listeners */
 		if (r < 0)
-			(void)ig_log_errno(r, "cannot serve a namespace",
-				IG_KV_U64(NETNS, message->listener.netns_cookie));
+			stop(s, ig_log_errno(r, "cannot serve a namespace, starting anew",
+					IG_KV_U64(NETNS, message->listener.netns_cookie)));
 		return;
 	}
 	(void)ig_close(fd);

@@ -8,11 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/table.h"
 
 struct entry {
 	char *namespace, *name; /* owned */
@@ -90,7 +88,7 @@ static struct entry *add(struct ig_tally *tally, const struct ig_pod *pod)
 		return NULL;
 	e->first_seen_usec = ig_clock_mono_usec();
 	HASH_ADD_KEYPTR(hh, tally->by_key, e->key, strlen(e->key), e);
-	if (!e->hh.tbl)
+	if (!ig_table_has(e))
 		return NULL;
 	return TAKE_PTR(e);
 }

@@ -11,7 +11,6 @@
 #include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include <imdsgate/limits.h>
 
@@ -19,6 +18,7 @@
 #include "audit/record.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/table.h"
 
 #define RUN_BYTES     16
 #define BOOT_BYTES    36
@@ -181,6 +181,10 @@ static int find_run(struct ig_audit_verify *v, const struct record *r, struct ru
 		run->first = r->seq;
 		run->chained = r->prev != NULL;
 		HASH_ADD_STR(v->runs, id, run);
+		if (!ig_table_has(run)) {
+			free(run);
+			return -ENOMEM;
+		}
 		v->summary.runs++;
 	} else if (v->current != run) {
 		struct gap at = here(v, r->seq);

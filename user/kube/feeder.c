@@ -13,12 +13,11 @@
 #include <string.h>
 
 #include <event2/event.h>
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
+#include "base/table.h"
 #include "kube/policy_status.h"
 #include "kube/resources.h"
 #include "objects/names.h"
@@ -102,7 +101,7 @@ static void remember_refused(struct feed *f, const char *source, json_t *object)
 	memcpy(refused->source, source, strlen(source) + 1);
 	refused->object = json_incref(object);
 	HASH_ADD_STR(f->refused, source, refused);
-	if (!refused->hh.tbl) {
+	if (!ig_table_has(refused)) {
 		json_decref(refused->object);
 		free(refused);
 	}

@@ -7,12 +7,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
+#include "base/table.h"
 
 #define KEY_BYTES (2 * IG_KUBE_NAME_BYTES + 2)
 
@@ -69,7 +67,7 @@ int ig_kube_known_add(struct ig_kube_known *known, const char *ns, const char *n
 	memcpy(entry->text + ns_len + 1, name, name_len + 1);
 	memcpy(entry->text + ns_len + name_len + 2, uid, uid_len + 1);
 	HASH_ADD(hh, known->entries, text[0], ns_len + name_len + 2, entry);
-	if (!entry->hh.tbl)
+	if (!ig_table_has(entry))
 		return -ENOMEM;
 	*ret = TAKE_PTR(entry);
 	return 0;

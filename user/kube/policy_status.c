@@ -14,14 +14,13 @@
 #include <sys/random.h>
 
 #include <event2/event.h>
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
 
 #include <imdsgate/limits.h>
 
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/table.h"
 #include "http/client.h"
 #include "kube/client.h"
 #include "objects/names.h"
@@ -192,7 +191,7 @@ static int entry_new(struct ig_kube_policy_status *status, const char *ns, const
 		return -ENOMEM;
 	}
 	HASH_ADD_STR(status->entries, key, e);
-	if (!e->hh.tbl)
+	if (!ig_table_has(e))
 		return -ENOMEM;
 	*ret = TAKE_PTR(e);
 	return 0;

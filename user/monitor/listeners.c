@@ -9,11 +9,11 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
-#include <uthash.h>
 
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
+#include "base/table.h"
 #include "datapath/datapath.h"
 #include "monitor/cookie.h"
 #include "workload/netns.h"
@@ -123,13 +123,19 @@ static int open_entry(struct ig_listeners *t, int netns_fd, const char *name, st
 static int insert(struct ig_listeners *t, struct entry *entry)
 {
 	uint64_t cookie = entry->listener.netns_cookie;
-	int r = ig_datapath_listener_set(t->dp, cookie, htons(entry->listener.port));
+	int r;
 
+	HASH_ADD(hh, t->by_cookie, listener.netns_cookie, sizeof(cookie), entry);
+	if (!ig_table_has(entry)) {
+		entry_free(entry);
+		return -ENOMEM;
+	}
+	r = ig_datapath_listener_set(t->dp, cookie, htons(entry->listener.port));
 	if (r < 0) {
+		HASH_DEL(t->by_cookie, entry);
 		entry_free(entry);
 		return r;
 	}
-	HASH_ADD(hh, t->by_cookie, listener.netns_cookie, sizeof(cookie), entry);
 	t->ops->opened(&entry->listener, t->userdata);
 	return 0;
 }

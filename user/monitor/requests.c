@@ -8,9 +8,9 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <sys/socket.h>
-#include <uthash.h>
 
 #include "base/cleanup.h"
+#include "base/table.h"
 #include "datapath/datapath.h"
 #include "workload/process.h"
 
@@ -134,6 +134,10 @@ static int workload_set(struct ig_requests *requests, const struct ig_monitor_re
 			return -ENOMEM;
 		w->cgroup_id = cgroup_id;
 		HASH_ADD(hh, requests->workloads, cgroup_id, sizeof(cgroup_id), w);
+		if (!ig_table_has(w)) {
+			free(w);
+			return -ENOMEM;
+		}
 	}
 	r = ig_datapath_workload_set(requests->dp, cgroup_id, &entry);
 	return r;

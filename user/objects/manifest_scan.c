@@ -23,10 +23,9 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include <imdsgate/limits.h>
+
+#include "base/table.h"
 
 IG_DEFINE_CLEANUP(struct ig_object_set *, ig_object_set_free);
 IG_DEFINE_CLEANUP(DIR *, closedir);
@@ -135,7 +134,7 @@ static struct file *get_file(struct ig_manifest_scan *scan, const char *name)
 	}
 	file->name = file->path + strlen(file->path) - strlen(name);
 	HASH_ADD_KEYPTR(hh, scan->files, file->name, strlen(file->name), file);
-	if (!file->hh.tbl)
+	if (!ig_table_has(file))
 		return NULL;
 	return TAKE_PTR(file);
 }

@@ -112,13 +112,13 @@ static void unlink_claims(struct ig_store *store, struct ig_store_source *source
 static int link_source(struct ig_store *store, struct ig_store_source *source)
 {
 	HASH_ADD_KEYPTR(hh, store->sources, source->name, strlen(source->name), source);
-	if (!source->hh.tbl)
+	if (!ig_table_has(source))
 		return -ENOMEM;
 	for (size_t i = 0; i < source->n_claims; i++) {
 		struct ig_store_claim *claim = &source->claims[i];
 
 		HASH_ADD_KEYPTR(hh, store->index, claim->key, strlen(claim->key), claim);
-		if (!claim->hh.tbl) {
+		if (!ig_table_has(claim)) {
 			unlink_claims(store, source, i);
 			HASH_DEL(store->sources, source);
 			return -ENOMEM;

@@ -6,11 +6,9 @@
 
 #include <stddef.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include "base/cleanup.h"
 #include "base/err.h"
+#include "base/table.h"
 #include "objects/object.h"
 
 /* An object's place in the array of its kind. */

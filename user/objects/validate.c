@@ -13,10 +13,8 @@
 #include <string.h>
 #include <strings.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include "base/parse.h"
+#include "base/table.h"
 #include "objects/fields.h"
 #include "objects/kinds.h"
 #include "objects/names.h"
@@ -80,7 +78,7 @@ int ig_kind_add(const struct ig_input *in, enum ig_object_kind kind, void *objec
 		memcpy(seen->key, key, len);
 		seen->line = in->place.line;
 		HASH_ADD_STR(in->validator->seen, key, seen);
-		if (!seen->hh.tbl)
+		if (!ig_table_has(seen))
 			return ig_err_set(in->top.err, -ENOMEM, "out of memory");
 		(void)TAKE_PTR(seen);
 	}

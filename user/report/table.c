@@ -250,7 +250,7 @@ static int insert(struct ig_report_table *table, const char *const *fields, size
 	if (!row)
 		return -ENOMEM;
 	HASH_ADD_KEYPTR(hh, table->rows, row->key, row->key_len, row);
-	if (!row->hh.tbl) {
+	if (!ig_table_has(row)) {
 		free(row);
 		return -ENOMEM;
 	}

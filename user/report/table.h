@@ -11,10 +11,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#define HASH_NONFATAL_OOM 1
-#include <uthash.h>
-
 #include "audit/record.h"
+#include "base/table.h"
 
 #define IG_REPORT_FIELDS_MAX 8
 

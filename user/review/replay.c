@@ -13,6 +13,7 @@
 
 #include <imdsgate/limits.h>
 
+#include "base/table.h"
 #include "policy/binding.h"
 #include "policy/metadata.h"
 #include "report/filter.h"
@@ -260,7 +261,7 @@ static struct judgement judge_remembered(
 	memo->judgement = j;
 	memcpy(memo->key, key, (size_t)len);
 	HASH_ADD(hh, replay->memos, key, (size_t)len, memo);
-	if (!memo->hh.tbl)
+	if (!ig_table_has(memo))
 		free(memo);
 	else
 		replay->n_memos++;

@@ -5,7 +5,7 @@
  * resources that all fall into one bucket. It must never hold more than IG_TOKEN_CACHE_MAX entries,
  * and never evict one for which somebody waits.
  */
-#define HASH_NONFATAL_OOM		      1
+/* before the first include of uthash */
 #define HASH_FUNCTION(key, key_len, ret_hash) ((ret_hash) = keyed_hash((key), (key_len)))
 
 #include "token/cache.h"
@@ -244,7 +244,7 @@ static int add_entry(
 	if (!entry)
 		return -ENOMEM;
 	HASH_ADD_KEYPTR(hh, cache->entries, ident->text, ident->len, entry);
-	if (!entry->hh.tbl)
+	if (!ig_table_has(entry))
 		return -ENOMEM;
 	entry->ident = ig_token_ident_ref(ident);
 	TAILQ_INIT(&entry->waiters);

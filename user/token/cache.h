@@ -8,8 +8,7 @@
 #include <stdint.h>
 #include <sys/queue.h>
 
-#include <uthash.h>
-
+#include "base/table.h"
 #include "token/service.h"
 
 struct ig_token_fetch;

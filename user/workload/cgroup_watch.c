@@ -15,11 +15,11 @@
 #include <sys/inotify.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
+#include "base/table.h"
 
 #define DIR_EVENTS (IN_CREATE | IN_DELETE | IN_MOVED_TO | IN_MOVED_FROM | IN_ONLYDIR)
 
@@ -157,6 +157,11 @@ static int want_path(struct ig_cgroup_watch *w, const char *path)
 			return -ENOMEM;
 		}
 		HASH_ADD_KEYPTR(hh, w->wanted, want->path, strlen(want->path), want);
+		if (!ig_table_has(want)) {
+			free(want->path);
+			free(want);
+			return -ENOMEM;
+		}
 	}
 	want->keep = true;
 	return 0;

@@ -14,13 +14,13 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-#include <uthash.h>
 
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
 #include "base/fdutil.h"
 #include "base/parse.h"
+#include "base/table.h"
 #include "workload/cgroup.h"
 #include "workload/mount.h"
 
@@ -63,6 +63,10 @@ static bool remember(struct walk *w, ino_t inode)
 		return false;
 	s->inode = inode;
 	HASH_ADD(hh, w->seen, inode, sizeof(s->inode), s);
+	if (!ig_table_has(s)) {
+		free(s);
+		return false;
+	}
 	return true;
 }
 
