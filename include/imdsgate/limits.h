@@ -190,6 +190,7 @@
 #define IG_CGROUP_DEPTH_MAX	  16 /* ancestors of the caller that are looked up */
 #define IG_FLOWS_MAX		  65536
 #define IG_WORKLOADS_MAX	  16384
+#define IG_WORKLOADS_AGAIN_SEC	  1 /* until they are looked at anew, after memory ran out */
 #define IG_LISTENERS_MAX	  8192
 #define IG_LISTENERS_WORKLOAD_MAX 16 /* namespaces without a name, per workload */
 #define IG_LISTENER_BACKLOG	  1024

@@ -12,12 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <uthash.h>
 
 #include "agent/agent.h"
 #include "agent/link.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "base/table.h"
 #include "policy/binding.h"
 #include "workload/cgroup.h"
 #include "workload/cgroup_watch.h"
@@ -27,6 +27,7 @@ struct target {
 	struct ig_workload_entry want, sent;
 	bool wanted;   /* else: to be deleted */
 	bool was_sent; /* `sent` is what the map has or will have */
+	bool again;    /* the monitor had no memory for what was sent */
 	UT_hash_handle hh;
 };
 
@@ -36,11 +37,14 @@ struct ig_workloads {
 	struct ig_cgroup_watch *watch;
 	int root_fd; /* borrowed */
 	struct target *targets;
-	struct event *pump; /* owned */
+	struct event *pump;  /* owned */
+	struct event *again; /* owned */
 	const struct ig_workloads_ops *ops;
 	void *userdata;
 	size_t outstanding;
 	bool updated, is_synced, sync_sent;
+	bool incomplete; /* something is declared that there was no memory to follow */
+	bool resend;	 /* something was sent that the monitor had no memory for */
 };
 
 IG_DEFINE_CLEANUP(struct ig_workloads *, ig_workloads_free);
@@ -94,12 +98,16 @@ static struct target *target_get(struct ig_workloads *w, uint64_t cgroup_id)
 		return NULL;
 	t->cgroup_id = cgroup_id;
 	HASH_ADD(hh, w->targets, cgroup_id, sizeof(t->cgroup_id), t);
+	if (!ig_table_has(t)) {
+		free(t);
+		return NULL;
+	}
 	return t;
 }
 
 static bool differs(const struct target *t)
 {
-	return t->wanted != t->was_sent ||
+	return t->again || t->wanted != t->was_sent ||
 	       (t->wanted && memcmp(&t->want, &t->sent, sizeof(t->want)) != 0);
 }
 
@@ -108,6 +116,31 @@ static void pump_soon(struct ig_workloads *w)
 	static const struct timeval now = {};
 
 	(void)evtimer_add(w->pump, &now);
+}
+
+/* Out of memory: what the kernel has stays until all of it can be looked at again. */
+static void again_later(struct ig_workloads *w)
+{
+	static const struct timeval pause = {.tv_sec = IG_WORKLOADS_AGAIN_SEC};
+
+	w->incomplete = true;
+	(void)evtimer_add(w->again, &pause);
+}
+
+static void on_again(evutil_socket_t fd, short what, void *arg)
+{
+	struct ig_workloads *w = arg;
+	struct target *t, *next;
+	int r;
+
+	(void)fd;
+	(void)what;
+	HASH_ITER (hh, w->targets, t, next)
+		t->again |= w->resend;
+	w->resend = false;
+	r = ig_workloads_update(w);
+	if (r < 0)
+		(void)ig_log_errno(r, "cannot follow the workloads, trying again");
 }
 
 static void on_reply(const struct ig_monitor_message *reply, void *userdata)
@@ -119,6 +152,10 @@ static void on_reply(const struct ig_monitor_message *reply, void *userdata)
 	if (reply->result < 0 && reply->result != -ENOENT)
 		(void)ig_log_errno(reply->result, "cannot change the map of workloads",
 			IG_KV_U64(KIND, reply->request));
+	if (reply->result == -ENOMEM) {
+		w->resend = true;
+		again_later(w);
+	}
 	if (reply->request == IG_MONITOR_WORKLOADS_SYNCED && !w->is_synced) {
 		w->is_synced = true;
 		w->ops->synced(w->userdata);
@@ -145,6 +182,7 @@ static int send_target(struct ig_workloads *w, struct target *t)
 	w->outstanding++;
 	t->sent = t->want;
 	t->was_sent = t->wanted;
+	t->again = false;
 	return 0;
 }
 
@@ -156,8 +194,10 @@ static void settle(struct ig_workloads *w)
 	struct ig_monitor_request done = {.kind = IG_MONITOR_WORKLOADS_SYNCED};
 
 	if (w->ops->complete(w->userdata)) {
-		if (ig_link_request(w->link, &done, on_reply, w) < 0)
+		if (ig_link_request(w->link, &done, on_reply, w) < 0) {
+			again_later(w);
 			return;
+		}
 		w->outstanding++;
 		w->sync_sent = true;
 	} else if (!w->is_synced) {
@@ -172,14 +212,17 @@ static void pump(struct ig_workloads *w)
 	struct target *t, *next;
 
 	HASH_ITER (hh, w->targets, t, next) {
-		if (differs(t) && send_target(w, t) < 0)
+		if (differs(t) && send_target(w, t) < 0) {
+			if (w->outstanding == 0) /* no reply calls us again */
+				again_later(w);
 			return;
+		}
 		if (!t->wanted && !t->was_sent) {
 			HASH_DEL(w->targets, t);
 			free(t);
 		}
 	}
-	if (w->updated && !w->sync_sent && w->outstanding == 0)
+	if (w->updated && !w->incomplete && !w->sync_sent && w->outstanding == 0)
 		settle(w);
 }
 
@@ -204,6 +247,9 @@ static void on_cgroup_changed(const char *path, uint64_t old_id, uint64_t id, vo
 	if (t) {
 		t->want = verdicts_of_path(w, path);
 		t->wanted = true;
+	} else if (id) {
+		(void)ig_log_errno(-ENOMEM, "cannot follow a workload, trying again");
+		again_later(w);
 	}
 	pump_soon(w);
 }
@@ -223,7 +269,8 @@ int ig_workloads_new(struct event_base *base, int root_fd, struct ig_link *link,
 	w->ops = ops;
 	w->userdata = userdata;
 	w->pump = evtimer_new(base, on_pump, w);
-	if (!w->pump)
+	w->again = evtimer_new(base, on_again, w);
+	if (!w->pump || !w->again)
 		return -ENOMEM;
 	r = ig_cgroup_watch_new(base, root_fd, on_cgroup_changed, w, &w->watch);
 	if (r < 0)
@@ -246,6 +293,8 @@ struct ig_workloads *ig_workloads_free(struct ig_workloads *w)
 	}
 	if (w->pump)
 		event_free(w->pump);
+	if (w->again)
+		event_free(w->again);
 	free(w);
 	return NULL;
 }
@@ -322,13 +371,17 @@ int ig_workloads_update(struct ig_workloads *w)
 	struct target *t, *next;
 	int r = collect_paths(w, &paths);
 
-	if (r < 0)
+	if (r == 0) /* reports the new ones; all are looked up below */
+		r = ig_cgroup_watch_set(w->watch, (const char *const *)paths.items, paths.n);
+	if (r < 0) {
+		again_later(w);
 		return r;
+	}
+	/* only now: an entry that goes by mistake makes a workload part of the host */
+	w->incomplete = w->resend;
 	HASH_ITER (hh, w->targets, t, next)
 		t->wanted = false;
-	/* reports the new ones; the others are looked up below */
-	r = ig_cgroup_watch_set(w->watch, (const char *const *)paths.items, paths.n);
-	for (size_t i = 0; i < paths.n && r == 0; i++) {
+	for (size_t i = 0; i < paths.n; i++) {
 		uint64_t id = ig_cgroup_watch_id(w->watch, paths.items[i]);
 
 		if (id)
@@ -336,7 +389,7 @@ int ig_workloads_update(struct ig_workloads *w)
 	}
 	w->updated = true;
 	pump_soon(w);
-	return r;
+	return 0;
 }
 
 /* For people: looked up when they ask, so that pods which need no entry cost nothing. */
