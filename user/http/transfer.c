@@ -405,12 +405,23 @@ static bool is_method(const char *method)
 	       strcmp(method, "CONNECT") != 0;
 }
 
+/* What is asked for, said once more: libcurl leaves the query out without a word when it finds no
+ * memory for it (7.88), which is then another question. NULL when the URL has no plain path. */
+static const char *target_of(const char *url)
+{
+	const char *host = strstr(url, "://");
+	const char *path = host ? strpbrk(host + 3, "/?#") : NULL;
+
+	return path && *path == '/' && !strchr(path, '#') ? path : NULL;
+}
+
 static CURLcode set_request(
 	CURL *easy, const struct ig_http_call *call, const struct ig_http_call_options *options)
 {
 	CURLcode code = CURLE_OK;
 
 	SET(CURLOPT_URL, options->url);
+	SET(CURLOPT_REQUEST_TARGET, target_of(options->url));
 	SET(CURLOPT_HTTPHEADER, call->headers);
 	if (options->post_body) {
 		SET(CURLOPT_POST, 1L);
@@ -443,15 +454,6 @@ int ig_http_transfer_setup(struct ig_http_call *call, const struct ig_http_call_
 	SET(CURLOPT_WRITEDATA, (void *)call);
 	SET(CURLOPT_HEADERFUNCTION, on_header);
 	SET(CURLOPT_HEADERDATA, (void *)call);
-	if (call->common->options.open_socket) {
-		SET(CURLOPT_OPENSOCKETFUNCTION, on_open_socket);
-		SET(CURLOPT_OPENSOCKETDATA, (void *)call);
-	}
-	if (options->post_body) {
-		SET(CURLOPT_POST, 1L);
-		SET(CURLOPT_POSTFIELDSIZE_LARGE, (curl_off_t)call->post.len);
-		SET(CURLOPT_POSTFIELDS, call->post.data);
-	}
 	if (code == CURLE_OK)
 		return 0;
 	return code == CURLE_OUT_OF_MEMORY ? -ENOMEM : -EINVAL;
