@@ -24,7 +24,7 @@ WRAP_test_store := $(addprefix -Wl$(comma)--wrap=,malloc calloc reallocarray str
 WRAP_test_token_oom := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
 WRAP_test_token_entra := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
 WRAP_test_token_assertion := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
-WRAP_test_json := -Wl,--wrap=free
+WRAP_test_json := $(addprefix -Wl$(comma)--wrap=,malloc free)
 WRAP_test_kube_token_request := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup free ig_kube_client_start)
 WRAP_test_kube_watch := $(addprefix -Wl$(comma)--wrap=,ig_kube_client_start ig_kube_call_cancel event_add)
 WRAP_test_kube_policy_status := $(addprefix -Wl$(comma)--wrap=,malloc calloc asprintf event_add ig_clock_mono_usec ig_clock_real_usec ig_kube_client_start ig_kube_call_cancel)

@@ -100,6 +100,7 @@ with "strtoul outside base" forbidden 'main.c:4: strtoul' user/cli/main.c 'int x
 with "strtoul in base" forbidden '' user/base/b.h '#define X strtoul("1", 0, 0)'
 with "exit outside main.c" forbidden 'a.h:4: exit' user/policy/a.h '#define DIE() exit(1)'
 with "exit in main.c" forbidden '' user/cli/main.c '#define DIE() exit(1)'
+with "json_loadb outside base" forbidden 'main.c:4: json_loadb' user/cli/main.c 'void f(void) { json_loadb("", 0, 0, 0); }'
 with "uthash outside base" forbidden 'main.c:4: #include <uthash.h>' user/cli/main.c '#include <uthash.h>'
 with "a table entry that may be lost" forbidden 'main.c:4: HASH_ADD' user/cli/main.c 'void f(void) { HASH_ADD(hh, t, k, 1, e); g(e); }'
 with "a table entry that is looked after" forbidden '' user/cli/main.c 'void f(void) { HASH_ADD(hh, t, k, 1, e); if (!ig_table_has(e)) free(e); }'

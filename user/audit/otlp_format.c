@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 
 #define PATH_BYTES 64
 
@@ -113,7 +114,7 @@ static void put_severity(struct ig_buf *b, const struct ig_audit_line *line)
 
 static void put_record(struct ig_buf *b, const struct ig_audit_line *line)
 {
-	_cleanup_(json_decrefp) json_t *record = json_loadb(line->text, line->len, 0, NULL);
+	_cleanup_(json_decrefp) json_t *record = ig_json_load(line->text, line->len, 0, NULL);
 
 	ig_buf_printf(b,
 		"{\"timeUnixNano\":\"%" PRIu64 "000\",\"observedTimeUnixNano\":\"%" PRIu64 "000\"",

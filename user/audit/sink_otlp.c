@@ -17,6 +17,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/log.h"
 
 #define BATCH_MSEC	    1000 /* a line waits at most that long for others */
@@ -62,7 +63,7 @@ static void retry_later(struct otlp_sink *sink, int error, int64_t retry_after_s
 /* How many records of a batch the collector did not take although it took the batch. */
 static size_t rejected_records(const struct ig_audit_post_reply *reply, size_t sent)
 {
-	_cleanup_(json_decrefp) json_t *json = json_loadb(reply->body, reply->body_len, 0, NULL);
+	_cleanup_(json_decrefp) json_t *json = ig_json_load(reply->body, reply->body_len, 0, NULL);
 	const json_t *value =
 		json_object_get(json_object_get(json, "partialSuccess"), "rejectedLogRecords");
 	unsigned long long n = 0;

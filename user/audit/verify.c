@@ -18,6 +18,7 @@
 #include "audit/record.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/table.h"
 
 #define RUN_BYTES     16
@@ -372,7 +373,8 @@ static int read_record(
 
 static int read_line(struct ig_audit_verify *v, const char *text, size_t len)
 {
-	_cleanup_(json_decrefp) json_t *json = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+	_cleanup_(json_decrefp) json_t *json =
+		ig_json_load(text, len, JSON_REJECT_DUPLICATES, NULL);
 	const json_t *version = json_object_get(json, "v");
 	struct gap at = here(v, 0);
 	struct record record;

@@ -9,6 +9,7 @@
 
 #include "audit/record.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/parse.h"
 #include "cli/cmd.h"
 #include "cli/out.h"
@@ -227,7 +228,7 @@ static int on_line(const char *text, size_t len, void *userdata)
 {
 	struct tail *tail = userdata;
 	const struct ig_cli *cli = tail->cli;
-	_cleanup_(json_decrefp) json_t *event = json_loadb(text, len, 0, NULL);
+	_cleanup_(json_decrefp) json_t *event = ig_json_load(text, len, 0, NULL);
 	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = IG_OUT_BYTES};
 	int r = 0;
 

@@ -19,6 +19,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "cli/doctor.h"
 #include "cli/out.h"
 #include "workload/netns.h"
@@ -237,7 +238,7 @@ static int look_with_nft(int netns_fd, struct ig_doctor_rules *rules)
 
 	if (r < 0)
 		return r;
-	ruleset = text.len ? json_loadb(text.data, text.len, 0, NULL) : json_object();
+	ruleset = text.len ? ig_json_load(text.data, text.len, 0, NULL) : json_object();
 	if (!ruleset)
 		return -EBADMSG;
 	ig_doctor_read_nft(ruleset, rules);

@@ -13,6 +13,7 @@
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "cli/doctor.h"
 #include "cli/out.h"
 #include "ctl/client.h"
@@ -137,7 +138,7 @@ static bool is_complete(const struct awaited *a)
 
 static int on_record(const char *text, size_t len, void *userdata)
 {
-	_cleanup_(json_decrefp) json_t *record = json_loadb(text, len, 0, NULL);
+	_cleanup_(json_decrefp) json_t *record = ig_json_load(text, len, 0, NULL);
 	const char *cgroup = ig_out_get_string(record, "cgroup.path");
 	const char *kind = ig_out_get_string(record, "kind");
 	struct awaited *a = userdata;

@@ -18,6 +18,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "ctl/proto.h"
 
 #define ANSWER_MSEC	   5000
@@ -196,7 +197,8 @@ static int code_of_name(const char *name)
 /* What the agent's answer means. */
 static int judge_reply(const char *text, size_t len, json_t **ret_result, struct ig_err *reterr_err)
 {
-	_cleanup_(json_decrefp) json_t *reply = json_loadb(text, len, JSON_REJECT_DUPLICATES, NULL);
+	_cleanup_(json_decrefp) json_t *reply =
+		ig_json_load(text, len, JSON_REJECT_DUPLICATES, NULL);
 	const char *code = NULL, *message = NULL;
 	json_t *result;
 

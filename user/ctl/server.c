@@ -24,6 +24,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "ctl/proto.h"
 
@@ -194,7 +195,7 @@ static int parse_request(const char *line, size_t len, json_t **ret, struct ig_e
 	json_error_t where;
 	json_t *v;
 
-	request = json_loadb(line, len, JSON_REJECT_DUPLICATES, &where);
+	request = ig_json_load(line, len, JSON_REJECT_DUPLICATES, &where);
 	if (!request)
 		return ig_err_set(reterr_err, -EBADMSG, "the request is not JSON: %s", where.text);
 	if (!json_is_object(request))

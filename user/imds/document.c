@@ -15,6 +15,7 @@
 
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/parse.h"
 #include "imds/query.h"
 #include "imds/request.h"
@@ -251,7 +252,7 @@ static void free_json(json_t **p)
 /* An object or an array, and no token, whatever upstream takes the path for. */
 static bool is_json(const char *body, size_t len)
 {
-	_cleanup_(free_json) json_t *root = json_loadb(body, len, 0, NULL);
+	_cleanup_(free_json) json_t *root = ig_json_load(body, len, 0, NULL);
 
 	return root && !json_object_get(root, "access_token");
 }

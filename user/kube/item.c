@@ -9,13 +9,14 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/parse.h"
 
 /* ---- texts ----------------------------------------------------------------------------------- */
 
 char *ig_kube_decode(const char *json, size_t len)
 {
-	json_t *string = json_loadb(json, len, JSON_DECODE_ANY, NULL);
+	json_t *string = ig_json_load(json, len, JSON_DECODE_ANY, NULL);
 	char *text = string ? strdup(json_string_value(string)) : NULL;
 
 	json_decref(string);
@@ -113,7 +114,7 @@ static int make_object(const struct ig_buf *text, struct ig_kube_item *item)
 		return r;
 	if (item->unusable)
 		return 0;
-	item->object = json_loadb(text->data, text->len, JSON_REJECT_DUPLICATES, &error);
+	item->object = ig_json_load(text->data, text->len, JSON_REJECT_DUPLICATES, &error);
 	if (item->object)
 		return complete_metadata(item->object, item);
 	if (json_error_code(&error) == json_error_out_of_memory)

@@ -126,7 +126,7 @@ static void tell_token(const struct token_call *call, const struct ig_http_respo
 	const json_t *token;
 	json_error_t error;
 
-	reply = json_loadb(response->body, response->body_len, JSON_REJECT_DUPLICATES, &error);
+	reply = ig_json_load(response->body, response->body_len, JSON_REJECT_DUPLICATES, &error);
 	if (!reply && json_error_code(&error) == json_error_out_of_memory) {
 		tell(call, -ENOMEM, "out of memory");
 		return;

@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "kube/client.h"
 #include "kube/paths.h"
 #include "kube/watch_internal.h"
@@ -131,7 +132,7 @@ static void explain(struct ig_kube_watch *watch, const struct ig_http_response *
 						    : strerror(-response->error));
 		return;
 	}
-	status = json_loadb(response->body, response->body_len, JSON_REJECT_DUPLICATES, NULL);
+	status = ig_json_load(response->body, response->body_len, JSON_REJECT_DUPLICATES, NULL);
 	message = json_string_value(json_object_get(status, "message"));
 	(void)snprintf(watch->why, sizeof(watch->why), "HTTP %u%s%.512s", response->status,
 		message ? ": " : "", message ? message : "");

@@ -14,6 +14,7 @@
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 
 #define WHY_BYTES 256
 
@@ -119,7 +120,7 @@ static int take_line(struct reading *r, const char *line, size_t len, bool torn)
 	json_error_t error;
 	char text[WHY_BYTES];
 
-	record = json_loadb(line, len, JSON_REJECT_DUPLICATES, &error);
+	record = ig_json_load(line, len, JSON_REJECT_DUPLICATES, &error);
 	if (!record) {
 		(void)snprintf(text, sizeof(text), "%snot JSON: %s (column %d)",
 			torn ? "the last line has no end; " : "", error.text, error.column);

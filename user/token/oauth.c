@@ -15,6 +15,7 @@
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/parse.h"
 #include "token/token.h"
 
@@ -40,7 +41,7 @@ void ig_oauth_put_encoded(struct ig_buf *b, const char *s)
 int ig_oauth_parse(const char *body, size_t len, json_t **ret)
 {
 	json_error_t error;
-	json_t *reply = json_loadb(body, len, JSON_REJECT_DUPLICATES, &error);
+	json_t *reply = ig_json_load(body, len, JSON_REJECT_DUPLICATES, &error);
 
 	if (!reply && json_error_code(&error) == json_error_out_of_memory)
 		return -ENOMEM;

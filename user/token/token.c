@@ -24,6 +24,7 @@
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
+#include "base/json.h"
 #include "base/parse.h"
 
 #define SHA256_BYTES 32
@@ -166,7 +167,7 @@ static int parse_claims(const char *jwt, json_t **ret)
 	n = decode_base64url(middle, (size_t)(end - middle), claims);
 	if (n <= 0)
 		return -EBADMSG;
-	*ret = json_loadb(claims, (size_t)n, JSON_REJECT_DUPLICATES, &error);
+	*ret = ig_json_load(claims, (size_t)n, JSON_REJECT_DUPLICATES, &error);
 	if (!*ret)
 		return json_error_code(&error) == json_error_out_of_memory ? -ENOMEM : -EBADMSG;
 	return 0;
