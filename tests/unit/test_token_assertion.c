@@ -216,7 +216,7 @@ static const struct meaning meanings[] = {
 	{-EBADMSG, IG_TOKEN_BROKEN},
 	{-E2BIG, IG_TOKEN_BROKEN},
 	{-EINVAL, IG_TOKEN_BROKEN},
-	{-ENOMEM, IG_TOKEN_BROKEN},
+	{-ENOMEM, IG_TOKEN_UNAVAILABLE},
 	{-EAGAIN, IG_TOKEN_UNAVAILABLE},
 	{-ETIMEDOUT, IG_TOKEN_UNAVAILABLE},
 	{-ECONNREFUSED, IG_TOKEN_UNAVAILABLE},
@@ -256,7 +256,7 @@ static void test_not_started(void **state)
 {
 	static const struct meaning cases[] = {
 		{-EBUSY, IG_TOKEN_UNAVAILABLE},
-		{-ENOMEM, IG_TOKEN_BROKEN},
+		{-ENOMEM, IG_TOKEN_UNAVAILABLE},
 		{-EINVAL, IG_TOKEN_BROKEN},
 	};
 	struct fixture *f = *state;

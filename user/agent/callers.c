@@ -145,6 +145,12 @@ static void remember(
 	}
 }
 
+static void keep(struct ig_caller_facts *facts, char **field, const char *text)
+{
+	*field = strdup(text);
+	facts->lost |= !*field;
+}
+
 /* Returns whether the cache had it. */
 static bool take_cgroup(
 	const struct ig_callers *c, const struct ig_caller *caller, struct ig_caller_facts *facts)
@@ -153,7 +159,7 @@ static bool take_cgroup(
 	const struct fact *fact = find(c, &key);
 
 	if (fact)
-		facts->cgroup_path = strdup(fact->text);
+		keep(facts, &facts->cgroup_path, fact->text);
 	return fact != NULL;
 }
 
@@ -164,7 +170,7 @@ static bool take_process(
 	const struct fact *fact = find(c, &key);
 
 	if (fact) {
-		facts->exe = strdup(fact->text);
+		keep(facts, &facts->exe, fact->text);
 		facts->exe_deleted = fact->deleted;
 	}
 	return fact != NULL;
@@ -188,7 +194,9 @@ static void on_cgroup(const struct ig_monitor_message *reply, void *userdata)
 	if (reply->result == 0) {
 		remember(l->callers, &key, reply->cgroup_path, false);
 		if (l->facts)
-			l->facts->cgroup_path = strdup(reply->cgroup_path);
+			keep(l->facts, &l->facts->cgroup_path, reply->cgroup_path);
+	} else if (reply->result == -ENOMEM && l->facts) {
+		l->facts->lost = true;
 	}
 	answered(l);
 }
@@ -201,9 +209,11 @@ static void on_process(const struct ig_monitor_message *reply, void *userdata)
 	if (reply->result == 0) {
 		remember(l->callers, &key, reply->process.path, reply->process.deleted);
 		if (l->facts) {
-			l->facts->exe = strdup(reply->process.path);
+			keep(l->facts, &l->facts->exe, reply->process.path);
 			l->facts->exe_deleted = reply->process.deleted;
 		}
+	} else if (reply->result == -ENOMEM && l->facts) {
+		l->facts->lost = true;
 	}
 	answered(l);
 }
@@ -242,6 +252,8 @@ int ig_callers_resolve(struct ig_callers *c, const struct ig_caller *caller,
 	struct lookup *l;
 	int r;
 
+	if (facts->lost)
+		return -ENOMEM;
 	if (!need_cgroup && !need_process)
 		return 1;
 	l = calloc(1, sizeof(*l));

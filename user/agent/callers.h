@@ -16,6 +16,7 @@ struct ig_caller_facts {
 	char *cgroup_path; /* below the cgroup root; NULL when it could not be found out */
 	char *exe;	   /* NULL when the process is gone or runs another file by now */
 	bool exe_deleted;
+	bool lost; /* there was no memory for what is known: not a word on who it is */
 };
 
 void ig_caller_facts_done(struct ig_caller_facts *facts);
@@ -26,7 +27,7 @@ int ig_callers_new(struct ig_link *link, struct ig_callers **ret);
 /* Who still waits is told at once, with what is known. */
 struct ig_callers *ig_callers_free(struct ig_callers *callers);
 
-/* Fills *facts. 1: now, `done` is not called. 0: later, `done` is called once unless
+/* Fills *facts (see `lost`). 1: now, `done` is not called. 0: later, `done` is called once unless
  * ig_callers_cancel() comes first; `facts` must stay where it is until then. Negative errno: not at
  * all, ask again later. */
 int ig_callers_resolve(struct ig_callers *callers, const struct ig_caller *caller,

@@ -30,7 +30,8 @@
 #include "datapath/datapath.h"
 
 /* accepted in one go before other events get their turn */
-#define ACCEPT_BURST 32
+#define ACCEPT_BURST  32
+#define OUT_OF_MEMORY "out_of_memory"
 /* EMFILE and the like do not go away by trying again at once */
 #define ACCEPT_PAUSE_USEC 50000
 
@@ -204,34 +205,54 @@ static bool peer_is_gone(int fd)
 	       info.tcpi_state != TCP_ESTABLISHED;
 }
 
-void ig_gate_refuse(struct ig_gate *gate, int fd, const struct ig_arrival *arrival,
-	const struct ig_caller_facts *facts, const char *reason)
+static void record_refusal(struct ig_agent *agent, const struct ig_flow *flow,
+	const struct sockaddr_in *peer, const struct ig_caller_facts *facts, const char *reason)
 {
 	struct ig_conn_record r;
 
-	refuse(fd);
-	ig_record_flow(gate->agent, &arrival->flow, facts, &arrival->peer, &r);
+	ig_record_flow(agent, flow, facts, peer, &r);
 	r.record.kind = IG_AUDIT_CONNECT_REFUSED;
 	r.record.decision = IG_AUDIT_DENY;
 	r.record.reason = reason;
-	ig_audit_emit(gate->agent->audit, &r.record);
+	ig_audit_emit(agent->audit, &r.record);
 }
 
-/* The connection ends before it was let in. */
+void ig_gate_refuse(struct ig_gate *gate, int fd, const struct ig_arrival *arrival,
+	const struct ig_caller_facts *facts, const char *reason)
+{
+	refuse(fd);
+	record_refusal(gate->agent, &arrival->flow, &arrival->peer, facts, reason);
+}
+
+/* The connection ends, whether it was let in or not. */
 static void turn_away(struct ig_gate_conn *conn, const char *reason)
 {
-	const struct ig_arrival arrival = {.peer = conn->peer, .flow = conn->flow};
-
-	ig_gate_refuse(conn->agent->gate, TAKE_FD(conn->fd), &arrival,
+	record_refusal(conn->agent, &conn->flow, &conn->peer,
 		conn->facts_known ? &conn->facts : NULL, reason);
+	if (conn->http) {
+		ig_http_conn_close(conn->http);
+		return;
+	}
+	refuse(TAKE_FD(conn->fd));
 	conn_free(conn);
+}
+
+static const char *reason_of(int error)
+{
+	switch (error) {
+	case -EDQUOT: return "too_many_connections_of_workload";
+	case -ENOMEM: return OUT_OF_MEMORY;
+	default: return "too_many_connections";
+	}
 }
 
 /* Its requests are read from now on. false: it is gone instead. */
 static bool let_in(struct ig_gate_conn *conn)
 {
-	if (ig_http_server_add(conn->agent->gate->http, conn->fd, conn, &conn->http) < 0) {
-		turn_away(conn, "too_many_connections");
+	int r = ig_http_server_add(conn->agent->gate->http, conn->fd, conn, &conn->http);
+
+	if (r < 0) {
+		turn_away(conn, reason_of(r));
 		return false;
 	}
 	conn->fd = -1;
@@ -242,7 +263,7 @@ static bool let_in(struct ig_gate_conn *conn)
 /* The facts about a caller of /host/token are there. */
 static void judge(struct ig_gate_conn *conn)
 {
-	const char *reason = ig_host_token_refusal(conn);
+	const char *reason = conn->facts.lost ? OUT_OF_MEMORY : ig_host_token_refusal(conn);
 
 	LIST_REMOVE(conn, waiting);
 	if (reason)
@@ -257,10 +278,12 @@ static void on_facts(void *userdata)
 
 	conn->facts_pending = false;
 	conn->facts_known = true;
-	if (conn->http)
-		ig_serve_facts_known(conn);
-	else
+	if (!conn->http)
 		judge(conn);
+	else if (conn->facts.lost)
+		turn_away(conn, OUT_OF_MEMORY);
+	else
+		ig_serve_facts_known(conn);
 }
 
 static void find_facts(struct ig_gate_conn *conn)
@@ -268,8 +291,9 @@ static void find_facts(struct ig_gate_conn *conn)
 	int r = ig_callers_resolve(
 		conn->agent->callers, &conn->flow.caller, &conn->facts, on_facts, conn);
 
-	conn->facts_known = r != 0; /* a failure leaves them empty: not attributable, so denied */
+	conn->facts_known = r != 0;
 	conn->facts_pending = r == 0;
+	conn->facts.lost |= r < 0;
 }
 
 /* Counts the connection against its workload. Takes fd on success. */
@@ -303,8 +327,7 @@ void ig_gate_arrived(struct ig_gate *gate, int fd, const struct ig_arrival *arri
 	int r = conn_new(gate, fd, arrival, &conn);
 
 	if (r < 0) {
-		ig_gate_refuse(gate, fd, arrival, facts,
-			r == -EDQUOT ? "too_many_connections_of_workload" : "too_many_connections");
+		ig_gate_refuse(gate, fd, arrival, facts, reason_of(r));
 		if (facts)
 			ig_caller_facts_done(facts);
 		return;
@@ -315,8 +338,12 @@ void ig_gate_arrived(struct ig_gate *gate, int fd, const struct ig_arrival *arri
 		conn->facts_known = true;
 	}
 	if (conn->entrance == IG_ENTRANCE_GATE) {
-		if (let_in(conn) && !conn->facts_known)
+		if (!let_in(conn))
+			return;
+		if (!conn->facts_known)
 			find_facts(conn);
+		if (conn->facts.lost)
+			turn_away(conn, OUT_OF_MEMORY);
 		return;
 	}
 	LIST_INSERT_HEAD(&gate->not_in, conn, waiting);

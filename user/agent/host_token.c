@@ -183,6 +183,7 @@ static void on_accepted(struct evconnlistener *listener, evutil_socket_t fd,
 	arrival = arrival_of(&peer);
 	if (r == 0) {
 		facts.cgroup_path = strdup(peer.cgroup_path);
+		facts.lost = !facts.cgroup_path;
 		ig_gate_arrived(agent->gate, fd, &arrival, &facts);
 	} else {
 		ig_gate_refuse(agent->gate, fd, &arrival, NULL, "unknown_peer");

@@ -98,6 +98,7 @@
 	X(CONNECT_REFUSED, "flow_table_full")                                                      \
 	X(CONNECT_REFUSED, "too_many_connections")                                                 \
 	X(CONNECT_REFUSED, "too_many_connections_of_workload")                                     \
+	X(CONNECT_REFUSED, "out_of_memory")                                                        \
 	X(CONNECT_REFUSED, "unknown_peer")                                                         \
 	X(CONNECT_REFUSED, "not_root")                                                             \
 	X(CONNECT_REFUSED, "cgroup_not_listed")                                                    \

@@ -338,7 +338,7 @@ static int make_lanes(struct ig_token_service *service)
 static int make_parts(struct ig_token_service *service, const char *imds_url)
 {
 	static const struct ig_token_failure out_of_memory = {
-		.kind = IG_TOKEN_BROKEN,
+		.kind = IG_TOKEN_UNAVAILABLE,
 		.code = "",
 		.text = "out of memory",
 	};

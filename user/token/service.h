@@ -85,8 +85,8 @@ struct ig_token {
 enum ig_token_failure_kind {
 	IG_TOKEN_REJECTED,    /* upstream said no: code and text are relayed (400) */
 	IG_TOKEN_NOT_FOUND,   /* upstream does not know the identity */
-	IG_TOKEN_UNAVAILABLE, /* unreachable, 5xx, 410, 429, time-out, queue full */
-	IG_TOKEN_BROKEN,      /* nonsense in the reply, another identity's token, out of memory */
+	IG_TOKEN_UNAVAILABLE, /* unreachable, 5xx, 410, 429, time-out, queue full, out of memory */
+	IG_TOKEN_BROKEN,      /* nonsense in the reply, another identity's token */
 	_IG_TOKEN_FAILURE_MAX
 };
 

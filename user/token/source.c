@@ -77,8 +77,7 @@ void ig_source_answer_no_reply(
 		return;
 	case -E2BIG:
 	case -EBADMSG:
-	case -EINVAL:
-	case -ENOMEM: kind = IG_TOKEN_BROKEN; break;
+	case -EINVAL: kind = IG_TOKEN_BROKEN; break;
 	default: break;
 	}
 	ig_source_answer_fail(answer, kind, "%s", response->error_text);

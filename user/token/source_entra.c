@@ -316,7 +316,7 @@ static void read_error(unsigned int status, const json_t *reply, const struct ig
 	int r = ig_oauth_read_error(reply, &answer->code, &answer->text);
 
 	if (r == -ENOMEM)
-		ig_source_answer_fail(answer, IG_TOKEN_BROKEN, "out of memory");
+		ig_source_answer_fail(answer, IG_TOKEN_UNAVAILABLE, "out of memory");
 	else if (r != -EACCES)
 		ig_source_answer_fail(answer, IG_TOKEN_BROKEN, "Entra ID answered %u", status);
 	else
@@ -343,7 +343,8 @@ static void read_success(const json_t *reply, const struct ig_token_key *key, ui
 	int r = read_token(reply, key, now_sec, answer);
 
 	if (r < 0)
-		ig_source_answer_fail(answer, IG_TOKEN_BROKEN, "%s",
+		ig_source_answer_fail(answer, r == -ENOMEM ? IG_TOKEN_UNAVAILABLE : IG_TOKEN_BROKEN,
+			"%s",
 			r == -ENOMEM ? "out of memory"
 				     : "Entra ID's reply is not a token for this identity");
 }
@@ -375,7 +376,7 @@ void ig_source_entra_read(const struct ig_http_response *response, const struct 
 	}
 	r = ig_oauth_parse(response->body, response->body_len, &reply);
 	if (r == -ENOMEM)
-		ig_source_answer_fail(ret_answer, IG_TOKEN_BROKEN, "out of memory");
+		ig_source_answer_fail(ret_answer, IG_TOKEN_UNAVAILABLE, "out of memory");
 	else if (r < 0 || (response->status != 200 && response->status < 400))
 		ig_source_answer_fail(ret_answer, IG_TOKEN_BROKEN,
 			"Entra ID answered %u, and not in JSON as expected", response->status);

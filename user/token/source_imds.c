@@ -134,7 +134,7 @@ void ig_source_imds_read(const struct ig_http_response *response, const struct i
 	if (r == 0)
 		return;
 	if (r == -ENOMEM)
-		ig_source_answer_fail(ret_answer, IG_TOKEN_BROKEN, "out of memory");
+		ig_source_answer_fail(ret_answer, IG_TOKEN_UNAVAILABLE, "out of memory");
 	else if (response->status == 200)
 		ig_source_answer_fail(ret_answer, IG_TOKEN_BROKEN,
 			"upstream's reply is not a token for this identity");

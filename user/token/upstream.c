@@ -209,8 +209,7 @@ static enum ig_token_failure_kind failure_of_assertion(int error)
 	case -EACCES:
 	case -EBADMSG:
 	case -E2BIG:
-	case -EINVAL:
-	case -ENOMEM: return IG_TOKEN_BROKEN;
+	case -EINVAL: return IG_TOKEN_BROKEN;
 	default: return IG_TOKEN_UNAVAILABLE;
 	}
 }
@@ -235,8 +234,8 @@ static void use_assertion(struct ig_token_fetch *fetch, const struct ig_assertio
 	}
 	r = send_call(fetch, result->assertion, now_usec, &err);
 	if (r < 0)
-		ig_source_answer_fail(answer, IG_TOKEN_BROKEN, "%s",
-			r == -ENOMEM ? "out of memory" : err.message);
+		ig_source_answer_fail(answer, r == -ENOMEM ? IG_TOKEN_UNAVAILABLE : IG_TOKEN_BROKEN,
+			"%s", r == -ENOMEM ? "out of memory" : err.message);
 }
 
 static void on_assertion(const struct ig_assertion_result *result, void *userdata)
@@ -305,7 +304,8 @@ static void start_or_fail(struct ig_token_fetch *fetch, uint64_t now_usec)
 	int r = start(fetch, now_usec, &err);
 
 	if (r < 0)
-		finish_failed(fetch, r == -EBUSY ? IG_TOKEN_UNAVAILABLE : IG_TOKEN_BROKEN,
+		finish_failed(fetch,
+			r == -EBUSY || r == -ENOMEM ? IG_TOKEN_UNAVAILABLE : IG_TOKEN_BROKEN,
 			r == -ENOMEM ? "out of memory" : err.message);
 }
 
