@@ -75,8 +75,6 @@ static void test_answers(void **state)
 	unsigned int n = 1;
 	int hurt = 0;
 
-	/* a transfer that libcurl cannot watch ends by its deadline */
-	f->service->timeout_usec = 100000;
 	while (run_with_failure(f, n, &hurt)) {
 		n++;
 		for (int i = 0; i < f->n_calls; i++) {
@@ -102,7 +100,6 @@ static void test_failing_answers(void **state)
 		struct asked asked[N_ASKED] = {};
 		int accepted[N_ASKED] = {};
 
-		f->service->timeout_usec = 100000;
 		allocations = 0;
 		failing = n;
 		armed = true;

@@ -147,15 +147,31 @@ static void watch_free(struct watch *watch)
 	free(watch);
 }
 
-/* Always says 0: after any other answer libcurl would refuse to use this handle ever again. A
- * transfer whose descriptor cannot be watched for want of memory ends by its deadline. */
+/* NULL for a handle of libcurl's own. */
+static struct ig_http_call *call_of(CURL *easy)
+{
+	char *call = NULL;
+
+	(void)curl_easy_getinfo(easy, CURLINFO_PRIVATE, &call);
+	return (struct ig_http_call *)(void *)call;
+}
+
+/* Without memory nobody would hear of the descriptor; act() ends the call. */
+static void lose(CURL *easy)
+{
+	struct ig_http_call *call = call_of(easy);
+
+	if (call)
+		call->lost = true;
+}
+
+/* Always says 0: after any other answer libcurl would refuse to use this handle ever again. */
 static int set_watch(CURL *easy, curl_socket_t fd, int wanted, void *arg, void *socket_data)
 {
 	struct ig_http_client *client = arg;
 	struct watch *watch = socket_data;
 	short events = EV_PERSIST;
 
-	(void)easy;
 	if (wanted == CURL_POLL_REMOVE) {
 		if (watch)
 			watch_free(watch);
@@ -164,8 +180,10 @@ static int set_watch(CURL *easy, curl_socket_t fd, int wanted, void *arg, void *
 	}
 	if (!watch) {
 		watch = calloc(1, sizeof(*watch));
-		if (!watch)
+		if (!watch) {
+			lose(easy);
 			return 0;
+		}
 		LIST_INSERT_HEAD(&client->watches, watch, link);
 		(void)curl_multi_assign(client->multi, fd, watch);
 	}
@@ -176,8 +194,8 @@ static int set_watch(CURL *easy, curl_socket_t fd, int wanted, void *arg, void *
 	if (watch->event)
 		event_free(watch->event);
 	watch->event = event_new(client->base, fd, events, on_ready, client);
-	if (watch->event)
-		(void)event_add(watch->event, NULL);
+	if (!watch->event || event_add(watch->event, NULL) < 0)
+		lose(easy);
 	return 0;
 }
 
@@ -241,15 +259,31 @@ static void finish_calls(struct ig_http_client *client)
 	while (!client->gone) {
 		int left = 0;
 		CURLMsg *msg = curl_multi_info_read(client->multi, &left);
-		char *call = NULL;
 
 		if (!msg)
 			break;
 		if (msg->msg != CURLMSG_DONE)
 			continue;
-		(void)curl_easy_getinfo(msg->easy_handle, CURLINFO_PRIVATE, &call);
-		finish_call((struct ig_http_call *)(void *)call, msg->data.result);
+		finish_call(call_of(msg->easy_handle), msg->data.result);
 	}
+}
+
+static struct ig_http_call *find_lost(const struct ig_http_client *client)
+{
+	struct ig_http_call *call;
+
+	LIST_FOREACH (call, &client->calls, link)
+		if (call->lost)
+			return call;
+	return NULL;
+}
+
+static void finish_lost(struct ig_http_client *client)
+{
+	struct ig_http_call *call;
+
+	while (!client->gone && (call = find_lost(client)) != NULL)
+		finish_call(call, CURLE_OUT_OF_MEMORY);
 }
 
 /* Hands on what libcurl has brought for one stream. */
@@ -302,6 +336,7 @@ static void act(struct ig_http_client *client, curl_socket_t fd, int flags)
 	/* what came before how it ended */
 	deliver_all(client);
 	finish_calls(client);
+	finish_lost(client);
 	if (code != CURLM_OK && !client->gone)
 		break_multi(client);
 	end_dispatch(client);

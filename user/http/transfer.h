@@ -45,6 +45,7 @@ struct ig_http_call {
 	uint64_t idle_timeout_usec;
 	bool was_idle; /* the time-out passed */
 	bool refused;  /* on_data said no */
+	bool lost;     /* its descriptor cannot be watched */
 	size_t header_bytes;
 	size_t limit_bytes; /* that what came last was held against */
 	int64_t retry_after_sec;
