@@ -34,6 +34,7 @@ WRAP_test_table := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
 WRAP_test_workloads := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup reallocarray ig_link_request ig_link_forget)
 WRAP_test_tally := $(addprefix -Wl$(comma)--wrap=,ig_clock_mono_usec malloc calloc strdup asprintf)
 WRAP_test_datapath := $(addprefix -Wl$(comma)--wrap=,bpf_object__load_skeleton libbpf_probe_bpf_map_type)
+WRAP_test_channel := -Wl,--wrap=sendmsg
 WRAP_test_audit_file := -Wl,--wrap=fdatasync
 WRAP_test_fdutil := $(addprefix -Wl$(comma)--wrap=,read write sendmsg recvmsg)
 

@@ -78,6 +78,21 @@ static void on_reply(const struct ig_monitor_message *reply, void *userdata)
 	f->last = *reply;
 }
 
+/* So many sendmsg() fail with this errno. */
+static int shortages, shortage;
+
+ssize_t __real_sendmsg(int fd, const struct msghdr *msg, int flags);
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags);
+
+ssize_t __wrap_sendmsg(int fd, const struct msghdr *msg, int flags)
+{
+	if (shortages == 0)
+		return __real_sendmsg(fd, msg, flags);
+	shortages--;
+	errno = shortage;
+	return -1;
+}
+
 static const struct ig_channel_ops channel_ops = {.request = on_request, .broken = on_broken};
 static const struct ig_link_ops link_ops = {.notice = on_notice, .broken = on_link_broken};
 
@@ -278,6 +293,29 @@ static void nonsense_from_the_monitor_is_noticed(void **state)
 	assert_int_equal(f->link_broken, -EBADMSG);
 }
 
+static void a_kernel_short_of_memory_delays_and_loses_nothing(void **state)
+{
+	static const int errors[] = {ENOBUFS, ENOMEM, ETOOMANYREFS};
+	struct fixture *f = *state;
+
+	for (size_t i = 0; i < sizeof(errors) / sizeof(*errors); i++) {
+		struct ig_monitor_message notice = {.kind = IG_MONITOR_LISTENER_CLOSED};
+
+		f->notices = 0;
+		shortage = errors[i];
+		shortages = 3;
+		for (uint64_t n = 1; n <= 2; n++) {
+			notice.listener.netns_cookie = n;
+			assert_int_equal(ig_channel_send(f->channel, &notice, NULL, 0), 0);
+		}
+		run_loop(f);
+		assert_int_equal(shortages, 0);
+		assert_int_equal(f->notices, 2);
+		assert_int_equal(f->last.listener.netns_cookie, 2);
+		assert_int_equal(f->broken, 0);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -297,6 +335,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(hello_must_be_what_it_is, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			nonsense_from_the_monitor_is_noticed, setup_both, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_kernel_short_of_memory_delays_and_loses_nothing, setup_both, teardown),
 	};
 
 	return cmocka_run_group_tests_name("monitor/channel", tests, NULL, NULL);

@@ -57,6 +57,12 @@ static void break_off(struct ig_channel *c, int error)
 	c->ops->broken(error, c->userdata);
 }
 
+/* The kernel has no room for the message now; it has not seen it either. */
+static bool is_for_later(int r)
+{
+	return r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM || r == -ETOOMANYREFS;
+}
+
 static int enqueue(struct ig_channel *c, const struct ig_monitor_message *message, const int *fds,
 	size_t n_fds)
 {
@@ -93,7 +99,7 @@ int ig_channel_send(struct ig_channel *c, const struct ig_monitor_message *messa
 	if (n_fds > FDS_MAX)
 		return -E2BIG;
 	r = c->n_queued ? -EAGAIN : ig_fd_send(c->async_fd, message, sizeof(*message), fds, n_fds);
-	return r == -EAGAIN ? enqueue(c, message, fds, n_fds) : r;
+	return is_for_later(r) ? enqueue(c, message, fds, n_fds) : r;
 }
 
 static void on_writable(evutil_socket_t fd, short what, void *arg)
@@ -105,7 +111,7 @@ static void on_writable(evutil_socket_t fd, short what, void *arg)
 	while ((q = STAILQ_FIRST(&c->queue)) != NULL) {
 		int r = ig_fd_send(fd, &q->message, sizeof(q->message), q->fds, q->n_fds);
 
-		if (r == -EAGAIN)
+		if (is_for_later(r))
 			return;
 		if (r < 0) {
 			break_off(c, r);
