@@ -57,6 +57,13 @@ $(KUBE_TOOLS): $(O)/.flags $(wildcard user/base/*.h)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 $(WARN) $(CFLAGS) -static -o $@ $(filter %.c,$^) $(if $(findstring dial,$@),-ljansson -luring)
 
+# what makes imdsgated's allocations and system calls fail: preloaded, so never instrumented
+INJECT := $(O)/tests/fault/inject.so
+$(INJECT): tests/fault/inject.c $(O)/.flags
+	@mkdir -p $(@D)
+	$(call say,LD,$@)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 $(WARN) -O2 -g -fPIC -shared -o $@ $<
+
 # the watches of many agents
 SWARM := $(O)/tests/kube/swarm
 
@@ -128,11 +135,19 @@ scale: need-root ## what the watches of many agents cost (sudo; compiles Kuberne
 .PHONY: e2e-programs
 e2e-programs: $(PROGRAMS) $(LAB_IF_ANY) $(KUBE_TOOLS) $(SWARM)
 
+.PHONY: fault
+fault: need-root ## memory, system calls, clocks and upstreams that fail (sudo; two minutes)
+	@deploy/packages.sh test
+	+@$(SUBMAKE) fault-programs
+	@$(RUN) fault
+.PHONY: fault-programs
+fault-programs: $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(INJECT)
+
 .PHONY: clang-build
 clang-build: ## compile everything with clang, for its warnings
 	+@$(SUBMAKE) O=$(O)/clang CC=$(CLANG) clang-build-here
 .PHONY: clang-build-here
-clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(KUBE_TOOLS) $(SWARM) $(UNIT_TESTS)
+clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(KUBE_TOOLS) $(SWARM) $(INJECT) $(UNIT_TESTS)
 
 .PHONY: demo
 demo: need-root ## install what is missing, build, show the gate at work (sudo)
