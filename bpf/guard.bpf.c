@@ -9,8 +9,8 @@
  * to an endpoint is dropped, counted and recorded. Whatever is missing (settings, storage, a map
  * entry) drops.
  *
- * Packets that are for nobody we guard leave after two comparisons, and other programs at the same
- * hook still see them (TC_ACT_UNSPEC): the guard never decides for others.
+ * Packets that are for nobody we guard leave after three comparisons, and other programs at the
+ * same hook still see them (TC_ACT_UNSPEC): the guard never decides for others.
  */
 #include <linux/bpf.h>
 
@@ -233,7 +233,7 @@ int ig_guard_l2(struct __sk_buff *skb)
 	/* nearly every packet ends here; headers outside the linear part take the long way */
 	if (data + sizeof(*eth) + sizeof(*ip) <= end) {
 		if (eth->h_proto == bpf_htons(ETH_P_IP)) {
-			if (!ig_guard_is_guarded(ip->daddr))
+			if (!ig_guard_is_guarded(ip->daddr) && ip->ihl <= 5)
 				return NEXT;
 		} else if (!ig_packet_is_vlan(eth->h_proto)) {
 			return NEXT;

@@ -4,8 +4,9 @@
  * it through BPF_PROG_TEST_RUN, which sched_cls programs allow.
  *
  * Failing closed: what cannot be read of a packet to a guarded address (ports in a later fragment,
- * a header that is cut short) is taken to be for the endpoint, except in UDP, which no endpoint
- * speaks: without its first fragment, which has the port, a datagram is never put together.
+ * a header that is cut short) is taken to be for the endpoint, except in UDP and its like, which no
+ * endpoint speaks: without its first fragment, which has the port, a datagram is never put
+ * together.
  */
 #pragma once
 
@@ -20,7 +21,7 @@ struct ig_packet {
 	__u32 saddr_be, daddr_be;
 	__u16 sport_be, dport_be; /* 0: cannot be read */
 	__u32 endpoint;		  /* enum ig_endpoint */
-	__u8 protocol;		  /* IPPROTO_TCP or IPPROTO_UDP */
+	__u8 protocol;		  /* one with ports: ig_guard_has_ports() */
 	bool is_bare; /* TCP without SYN and without data: asks for nothing, carries nothing */
 };
 
@@ -39,13 +40,21 @@ static __always_inline bool ig_guard_is_guarded(__u32 daddr_be)
 	return daddr_be == bpf_htonl(IG_ADDR_IMDS) || daddr_be == bpf_htonl(IG_ADDR_WIRESERVER);
 }
 
+/* Protocols that begin with two ports as TCP does. No endpoint speaks the others of these, but what
+ * stands behind the address is not ours to know. */
+static __always_inline bool ig_guard_has_ports(__u8 protocol)
+{
+	return protocol == IPPROTO_TCP || protocol == IPPROTO_UDP || protocol == IPPROTO_UDPLITE ||
+	       protocol == IPPROTO_SCTP || protocol == IPPROTO_DCCP;
+}
+
 /* The endpoint that this IPv4 packet is for, or _IG_ENDPOINT_MAX. dport_be 0: cannot be read. */
 static __always_inline enum ig_endpoint ig_guard_endpoint(
 	__u32 daddr_be, __u8 protocol, __u16 dport_be, bool is_later_fragment)
 {
-	if (!ig_guard_is_guarded(daddr_be) || (protocol != IPPROTO_TCP && protocol != IPPROTO_UDP))
+	if (!ig_guard_is_guarded(daddr_be) || !ig_guard_has_ports(protocol))
 		return _IG_ENDPOINT_MAX;
-	if (is_later_fragment && protocol == IPPROTO_UDP)
+	if (is_later_fragment && protocol != IPPROTO_TCP)
 		return _IG_ENDPOINT_MAX;
 	if (dport_be == 0)
 		return daddr_be == bpf_htonl(IG_ADDR_IMDS) ? IG_ENDPOINT_IMDS

@@ -194,6 +194,49 @@ static void udp_is_dropped_too(void **state)
 	assert_int_equal(run(f), TC_ACT_SHOT);
 }
 
+static void so_is_all_else_that_has_ports(void **state)
+{
+	static const unsigned int protocols[] = {IPPROTO_UDPLITE, IPPROTO_DCCP, IPPROTO_SCTP};
+	struct frame f = syn_to(IMDS, 80), dns = syn_to(WIRESERVER, 53);
+
+	(void)state;
+	for (size_t i = 0; i < IG_ARRAY_SIZE(protocols); i++) {
+		f.protocol = dns.protocol = protocols[i];
+		assert_int_equal(run(f), TC_ACT_SHOT);
+		assert_int_equal(run(dns), PASS);
+	}
+}
+
+/* Sent to somebody else, who is asked to send it on to `stop` (host order). */
+static int run_routed(uint8_t option, size_t at, uint32_t stop, uint16_t dport)
+{
+	struct frame f = syn_to(0x0a630001, dport);
+	uint8_t buf[256], *options;
+	size_t ip_at, n;
+
+	f.ihl = 15;
+	n = build(&f, buf, &ip_at);
+	options = buf + ip_at + 20;
+	memset(options, 1 /* nothing */, at);
+	options[at] = option;
+	options[at + 1] = 7;
+	options[at + 2] = 4;
+	(void)put16(options + at + 3, stop >> 16);
+	(void)put16(options + at + 5, stop & 0xffff);
+	return run_bytes(skel->progs.ig_guard_l2, buf, n);
+}
+
+static void source_routes_do_not_hide_endpoints(void **state)
+{
+	(void)state;
+	for (size_t at = 0; at <= 40 - 7; at++) {
+		assert_int_equal(run_routed(131, at, IMDS, 80), TC_ACT_SHOT);
+		assert_int_equal(run_routed(137, at, WIRESERVER, 32526), TC_ACT_SHOT);
+		assert_int_equal(run_routed(131, at, IMDS, 81), PASS);
+		assert_int_equal(run_routed(131, at, IMDS + 1, 80), PASS);
+	}
+}
+
 static void ip_options_do_not_hide_ports(void **state)
 {
 	struct frame f = syn_to(WIRESERVER, 80);
@@ -410,6 +453,8 @@ int main(void)
 		cmocka_unit_test(endpoints_are_dropped),
 		cmocka_unit_test(others_go_on),
 		cmocka_unit_test(udp_is_dropped_too),
+		cmocka_unit_test(so_is_all_else_that_has_ports),
+		cmocka_unit_test(source_routes_do_not_hide_endpoints),
 		cmocka_unit_test(ip_options_do_not_hide_ports),
 		cmocka_unit_test(vlan_tags_do_not_hide_packets),
 		cmocka_unit_test(fragments),
