@@ -131,9 +131,10 @@ class Place:
         return Reply(json.loads(out.splitlines()[-1]))
 
     def dialer(self, mode="plain", argv_prefix=(), **options):
-        process = self.spawn([*argv_prefix, *self.dial_argv(mode, **options)],
-                             stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        return Dialer(process)
+        return self.dialer_by([*argv_prefix, *self.dial_argv(mode, **options)])
+
+    def dialer_by(self, argv):
+        return Dialer(self.spawn(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
 
     def respond(self, *where):
         """Somebody who answers at "tcp:ADDR:PORT" or "udp:ADDR:PORT" from here."""

