@@ -11,6 +11,7 @@ import errno
 import fcntl
 import json
 import os
+import select
 import signal
 import socket
 import struct
@@ -246,9 +247,12 @@ def segment(source, destination, sport, dport, sequence, ack, flags, options=b""
     head = struct.pack("!HHIIBBHHH", sport, dport, sequence, ack, 5 << 4, flags, 65535, 0, 0)
     value = checksum(source + destination + struct.pack("!BBH", 0, 6, len(head)) + head)
     head = head[:16] + struct.pack("!H", value) + head[18:]
-    return struct.pack("!BBHHHBBH4s4s", 0x45 + len(options) // 4, 0,
-                       20 + len(options) + len(head), 4711, 0, 64, 6, 0, source,
-                       destination) + options + head
+
+    def header(value):
+        return struct.pack("!BBHHHBBH4s4s", 0x45 + len(options) // 4, 0,
+                           20 + len(options) + len(head), 4711, 0, 64, 6, value, source,
+                           destination) + options
+    return header(checksum(header(0))) + head
 
 
 def source_routed(a):
@@ -268,10 +272,38 @@ def source_route(a):
 
 
 def tunnelled(a):
-    """IPv4 in IPv4, to a host that takes it out again."""
-    inner = segment(a["source"], a.addr, 40961, a.port, 1, 0, 0x02)
-    sock = a.socket(kind=socket.SOCK_RAW, protocol=4)
-    sock.sendto(inner, (a["via"], 0))
+    """A VXLAN frame, made by hand, to a node that takes out what is in it."""
+    frame = (bytes.fromhex(a["mac"].replace(":", "")) + b"\2\0\0\0\0\1\x08\0"
+             + segment(a["source"], a.addr, 40961, a.port, 1, 0, 0x02))
+    a.socket(kind=socket.SOCK_DGRAM).sendto(struct.pack("!B3xI", 8, 7 << 8) + frame,
+                                            (a["via"], 4789))
+    return {}
+
+
+def mptcp_server(a):
+    """Accepts one MPTCP connection after the other, and stays until standard input ends."""
+    sock = a.socket(protocol=IPPROTO_MPTCP)
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind(a.where)
+    sock.listen(4)
+    print("ready", flush=True)
+    kept = []
+    while True:
+        readable, _, _ = select.select([sock, sys.stdin], [], [])
+        if sys.stdin in readable:
+            return {}
+        kept.append(sock.accept()[0])
+        kept[-1].sendall(b"hello")
+
+
+def mptcp_client(a):
+    """Connects, listens to what the other side says, and stays until standard input ends."""
+    sock = a.socket(protocol=IPPROTO_MPTCP)
+    sock.connect(a.where)
+    sock.sendall(b"hello")
+    sock.recv(16)
+    print("ready", flush=True)
+    sys.stdin.read()
     return {}
 
 
