@@ -120,6 +120,10 @@ conformance: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## the metadata 
 clients: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## real Azure clients (sudo)
 	@$(RUN) clients
 
+.PHONY: stress
+stress: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## 500 kills of the agent under load (sudo)
+	@$(RUN) --timeout 900 stress
+
 .PHONY: e2e
 e2e: need-root ## a real Kubernetes node (sudo; compiles Kubernetes, once)
 	@deploy/packages.sh e2e
