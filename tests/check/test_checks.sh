@@ -162,5 +162,22 @@ crds "old field with conditions" 'pattern was not there' $of_identity 's/^\( *\)
 crds "difference without a reason" 'belongs to rows in which the two differ' tests/unit/data/examples.yaml '0,/^why:/{/^why:/d}'
 crds "document" "'Enforced' is not one of" docs/policy.md '0,/mode: Enforce/s//mode: Enforced/'
 
+# NAME TEXT FILE SED: the real table and tests with one fault
+failures() {
+	good_tree
+	mkdir -p "$tree"/docs
+	cp "$here/../../docs/architecture.md" "$tree/docs/"
+	cp -r "$here"/../{netns,unit,kube,stress} "$tree/tests/"
+	sed -i "$4" "$tree/$3"
+	expect "$1" failures "$2"
+}
+
+failures "every row has its tests" '' docs/architecture.md ''
+failures "failure without a test" 'no test for: the moon falls' docs/architecture.md 's/^| event ring full/| the moon falls | wet |\n&/'
+failures "failure that is gone" 'no such row in docs/architecture.md: event ring full' docs/architecture.md '/^| event ring full/d'
+failures "table that is gone" 'none in docs/architecture.md' docs/architecture.md '/^## When something fails/d'
+failures "test that is gone" 'has no test' tests/netns/test_fail_closed.py '/both are killed/d'
+failures "test in a comment" 'has no test' tests/netns/test_fail_closed.py 's/^@suite.test("both are/# &/'
+
 echo "1..$count"
 exit $failed
