@@ -418,6 +418,10 @@ static void test_not_its_format(void **state)
 	expect_replaced(__LINE__, "&format=text", 200, "a\0b", 3, IG_IMDS_ERROR_SERVER);
 	/* what upstream takes the path for does not matter */
 	EXPECT_REPLACED("", 200, "{\"access_token\":\"eyJ\",\"resource\":\"r\"}", SERVER);
+	EXPECT_REPLACED("", 200, "[{\"a\":1},{\"access_token\":\"eyJ\"}]", SERVER);
+	EXPECT_REPLACED(
+		"&format=text", 200, "{\"access_token\":\"eyJ\",\"resource\":\"r\"}", SERVER);
+	EXPECT_REPLACED("&format=text", 200, "[{\"access_token\":\"eyJ\"}]", SERVER);
 }
 
 static void test_size(void **state)

@@ -249,19 +249,37 @@ static void free_json(json_t **p)
 	json_decref(*p);
 }
 
-/* An object or an array, and no token, whatever upstream takes the path for. */
+/* What a client would take for a token (or, in the older form, for several), whatever upstream
+ * takes the path for. */
+static bool is_token(const json_t *root)
+{
+	const json_t *item;
+	size_t i;
+
+	if (json_object_get(root, "access_token"))
+		return true;
+	json_array_foreach (root, i, item)
+		if (json_object_get(item, "access_token"))
+			return true;
+	return false;
+}
+
+/* An object or an array, and no token. */
 static bool is_json(const char *body, size_t len)
 {
 	_cleanup_(free_json) json_t *root = ig_json_load(body, len, 0, NULL);
 
-	return root && !json_object_get(root, "access_token");
+	return root && !is_token(root);
 }
 
-/* UTF-8 in lines, without other control characters. A leaf may be empty. */
+/* UTF-8 in lines, without other control characters, and no token. A leaf may be empty. */
 static bool is_lines(const char *body, size_t len)
 {
+	_cleanup_(free_json) json_t *root = json_loadb(body, len, 0, NULL);
 	const unsigned char *p = (const unsigned char *)body;
 
+	if (is_token(root))
+		return false;
 	while (len) {
 		size_t n =
 			*p == '\n' || *p == '\r' || *p == '\t' ? 1 : ig_imds_text_sequence(p, len);
