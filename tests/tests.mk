@@ -147,6 +147,8 @@ fault: need-root ## memory, system calls, clocks and upstreams that fail (sudo; 
 .PHONY: fault-programs
 fault-programs: $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(INJECT)
 
+include tests/fuzz/fuzz.mk
+
 .PHONY: clang-build
 clang-build: ## compile everything with clang, for its warnings
 	+@$(SUBMAKE) O=$(O)/clang CC=$(CLANG) clang-build-here
