@@ -40,10 +40,11 @@
 	800 /* what may pass: less than the Retry-After that clients get */
 
 /* Credentials on disk (user/token) */
-#define IG_SECRET_BYTES		  4096	/* a client secret, the password of a certificate */
-#define IG_CERTIFICATE_BYTES	  65536 /* a PKCS#12 file */
-#define IG_ASSERTION_BYTES	  16384 /* a client assertion, made or read */
-#define IG_CREDENTIAL_FILES_MAX	  1024	/* entries of one secret's directory that are looked at */
+#define IG_SECRET_BYTES		  4096	  /* a client secret, the password of a certificate */
+#define IG_CERTIFICATE_BYTES	  65536	  /* a PKCS#12 file */
+#define IG_CERTIFICATE_ITERATIONS 2000000 /* of deriving keys for one; about a second */
+#define IG_ASSERTION_BYTES	  16384	  /* a client assertion, made or read */
+#define IG_CREDENTIAL_FILES_MAX	  1024	  /* entries of one secret's directory that are looked at */
 #define IG_CREDENTIAL_PATH_BYTES  1024
 #define IG_UPSTREAM_REQUEST_BYTES 65536 /* a form */
 

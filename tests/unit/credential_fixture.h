@@ -147,22 +147,32 @@ static inline void drop_legacy_context(void)
 	OSSL_LIB_CTX_free(TAKE_PTR(legacy));
 }
 
-static inline void put_pkcs12(const char *file, const char *password, EVP_PKEY *key, X509 *x509,
-	STACK_OF(X509) * others, const struct pkcs12_style *style)
+/* iterations: of the keys, and of the MAC. */
+static inline void put_slow_pkcs12(const char *file, const char *password, EVP_PKEY *key,
+	X509 *x509, STACK_OF(X509) * others, const struct pkcs12_style *style, int iterations,
+	int mac_iterations)
 {
 	PKCS12 *p12 = PKCS12_create_ex(password, "name", key, x509, others, style->key_nid,
-		style->cert_nid, 1, style->mac ? 1 : -1, 0, legacy_context(), NULL);
+		style->cert_nid, iterations, style->mac ? 1 : -1, 0, legacy_context(), NULL);
 	unsigned char *der = NULL;
 	int len;
 
 	assert_non_null(p12);
 	if (style->mac)
-		assert_int_equal(PKCS12_set_mac(p12, password, -1, NULL, 0, 1, style->mac()), 1);
+		assert_int_equal(
+			PKCS12_set_mac(p12, password, -1, NULL, 0, mac_iterations, style->mac()),
+			1);
 	len = i2d_PKCS12(p12, &der);
 	assert_true(len > 0);
 	put_file(file, der, (size_t)len);
 	OPENSSL_free(der);
 	PKCS12_free(p12);
+}
+
+static inline void put_pkcs12(const char *file, const char *password, EVP_PKEY *key, X509 *x509,
+	STACK_OF(X509) * others, const struct pkcs12_style *style)
+{
+	put_slow_pkcs12(file, password, key, x509, others, style, 1, 1);
 }
 
 static const struct pkcs12_style modern __attribute__((unused)) = {

@@ -403,6 +403,42 @@ static void test_nonsense(void **state)
 	assert_no_certificate(-E2BIG, "larger than any credential");
 }
 
+/* Whoever may write a credential does not choose how long the agent is busy. */
+static void test_long_derivations(void **state)
+{
+	static const struct {
+		struct pkcs12_style style;
+		int iterations, mac_iterations;
+	} slow[] = {
+		/* without a password it may be made in two ways, and both are tried */
+		{{"MAC", -1, -1, EVP_sha256}, 1, IG_CERTIFICATE_ITERATIONS / 2 + 1},
+		{{"key", NID_aes_256_cbc, -1, EVP_sha256}, IG_CERTIFICATE_ITERATIONS + 1, 1},
+		{{"certificates", -1, NID_pbe_WithSHA1And3_Key_TripleDES_CBC, EVP_sha256},
+			IG_CERTIFICATE_ITERATIONS + 1, 1},
+	};
+	_cleanup_free_ unsigned char *der = malloc(IG_CERTIFICATE_BYTES);
+	char path[PATH_BYTES];
+	ssize_t len;
+	int fd;
+
+	(void)state;
+	for (size_t i = 0; i < IG_ARRAY_SIZE(slow); i++) {
+		put_slow_pkcs12(CERTIFICATE, "", ec, ec_cert, NULL, &slow[i].style,
+			slow[i].iterations, slow[i].mac_iterations);
+		assert_no_certificate(-EINVAL, "write it with fewer iterations");
+	}
+	put_slow_pkcs12(CERTIFICATE, "", ec, ec_cert, NULL, &modern, 2048, 2048);
+	assert_certificate(ec, ec_cert);
+	path_of(CERTIFICATE, path);
+	fd = open(path, O_RDONLY | O_CLOEXEC);
+	len = read(fd, der, IG_CERTIFICATE_BYTES);
+	(void)close(fd);
+	assert_memory_equal(der + len - 4, "\x02\x02\x08\x00", 4); /* 2048 */
+	der[len - 2] = 0xff;					   /* less than none */
+	put_file(CERTIFICATE, der, (size_t)len);
+	assert_no_certificate(-EINVAL, "write it with fewer iterations");
+}
+
 /* Every beginning of a good file, and every file with one byte changed, is good or refused. */
 static void test_damaged(void **state)
 {
@@ -462,6 +498,7 @@ int main(void)
 		TEST(test_several),
 		TEST(test_incomplete),
 		TEST(test_nonsense),
+		TEST(test_long_derivations),
 		TEST(test_damaged),
 		TEST(test_process_stays_modern),
 	};

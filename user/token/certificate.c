@@ -20,6 +20,7 @@
 #include <openssl/x509.h>
 
 #include "base/cleanup.h"
+#include "token/pkcs12.h"
 
 struct ig_crypto {
 	OSSL_LIB_CTX *context; /* owned */
@@ -79,7 +80,7 @@ struct ig_certificate *ig_certificate_free(struct ig_certificate *certificate)
 /* Why OpenSSL did not like it.  Empties its queue. */
 static int explain(const struct ig_crypto *crypto, struct ig_err *err)
 {
-	bool password = false, unsupported = false, no_memory = false, no_mac = false;
+	bool password = false, unsupported = false, no_memory = false;
 	unsigned long error;
 
 	while ((error = ERR_get_error()) != 0) {
@@ -87,8 +88,6 @@ static int explain(const struct ig_crypto *crypto, struct ig_err *err)
 
 		if (reason == ERR_R_MALLOC_FAILURE)
 			no_memory = true;
-		else if (ERR_GET_LIB(error) == ERR_LIB_PKCS12 && reason == PKCS12_R_MAC_ABSENT)
-			no_mac = true;
 		else if (ERR_GET_LIB(error) == ERR_LIB_PKCS12 &&
 			 reason == PKCS12_R_MAC_VERIFY_FAILURE)
 			password = true;
@@ -98,8 +97,6 @@ static int explain(const struct ig_crypto *crypto, struct ig_err *err)
 	}
 	if (no_memory)
 		return ig_err_set(err, -ENOMEM, "out of memory");
-	if (no_mac)
-		return ig_err_set(err, -EINVAL, "it carries no MAC, by which it would be checked");
 	if (password)
 		return ig_err_set(err, -EINVAL, "the password does not fit");
 	if (unsupported)
@@ -122,23 +119,18 @@ static PKCS12 *decode(const struct ig_crypto *crypto, const char *data, size_t l
 	return TAKE_PTR(p12);
 }
 
-/* In OpenSSL 3.0 PKCS12_parse() decrypts keys by the context that is the default, whatever the file
- * was read into. The default is the thread's own, and nothing else runs meanwhile. */
-static bool parse(const struct ig_crypto *crypto, const char *data, size_t len,
-	const char *password, struct ig_certificate *ret)
+/* In OpenSSL 3.0 keys are decrypted by the context that is the default, whatever the file was read
+ * into. The default is the thread's own, and nothing else runs meanwhile. */
+static int parse(const struct ig_crypto *crypto, const char *data, size_t len, const char *password,
+	struct ig_certificate *ret, const char **reterr_why)
 {
 	OSSL_LIB_CTX *before = OSSL_LIB_CTX_set0_default(crypto->context);
 	PKCS12 *p12 = decode(crypto, data, len);
-	bool ok = false;
+	int r = p12 ? ig_pkcs12_read(p12, password, &ret->key, &ret->x509, reterr_why) : -EINVAL;
 
-	/* without a password it would be taken, with one it would not: better never */
-	if (p12 && !PKCS12_mac_present(p12))
-		ERR_raise(ERR_LIB_PKCS12, PKCS12_R_MAC_ABSENT);
-	else if (p12)
-		ok = PKCS12_parse(p12, password, &ret->key, &ret->x509, NULL) == 1;
 	PKCS12_free(p12);
 	(void)OSSL_LIB_CTX_set0_default(before);
-	return ok;
+	return r;
 }
 
 int ig_certificate_parse(const struct ig_crypto *crypto, const char *data, size_t len,
@@ -146,12 +138,18 @@ int ig_certificate_parse(const struct ig_crypto *crypto, const char *data, size_
 {
 	_cleanup_(ig_certificate_freep) struct ig_certificate *certificate =
 		calloc(1, sizeof(*certificate));
+	const char *why = NULL;
+	int r;
+
 	if (!certificate)
 		return ig_err_set(reterr_err, -ENOMEM, "out of memory");
 	ERR_clear_error();
-	if (!parse(crypto, data, len, password, certificate))
+	r = parse(crypto, data, len, password, certificate, &why);
+	if (r < 0 && !why)
 		return explain(crypto, reterr_err);
 	ERR_clear_error();
+	if (r < 0)
+		return ig_err_set(reterr_err, r, "%s", why);
 	if (!certificate->key)
 		return ig_err_set(reterr_err, -EINVAL, "there is no private key in it");
 	if (!certificate->x509)

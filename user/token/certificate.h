@@ -25,8 +25,9 @@ struct ig_certificate {
 	OSSL_LIB_CTX *context; /* the crypto's */
 };
 
-/* password may be "". -EINVAL: not PKCS#12, another password, no key, no certificate for it, or
- * encrypted in a way that is not known here. The certificate must not outlive crypto. */
+/* password may be "". -EINVAL: not PKCS#12, another password, no key, no certificate for it,
+ * encrypted in a way that is not known here, or such that it would take too long. The certificate
+ * must not outlive crypto. */
 int ig_certificate_parse(const struct ig_crypto *crypto, const char *data, size_t len,
 	const char *password, struct ig_certificate **ret, struct ig_err *reterr_err);
 struct ig_certificate *ig_certificate_free(struct ig_certificate *certificate);
