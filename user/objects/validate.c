@@ -247,7 +247,7 @@ static int add_one(struct ig_validator *v, const json_t *doc, struct ig_object_s
 		.policy_namespace = v->options.policy_namespace,
 		.set = set,
 		.top = {.options = &v->options, .node = doc, .where = "", .err = err}};
-	const struct object_kind *kind;
+	const struct object_kind *kind = NULL;
 	int r;
 
 	if (!json_is_object(doc))

@@ -51,7 +51,6 @@ static void free_bags(bag_stack *stack)
 
 IG_DEFINE_CLEANUP(safe_stack *, free_safes);
 IG_DEFINE_CLEANUP(bag_stack *, free_bags);
-IG_DEFINE_CLEANUP(EVP_PKEY *, EVP_PKEY_free);
 IG_DEFINE_CLEANUP(X509 *, X509_free);
 IG_DEFINE_CLEANUP(PBEPARAM *, PBEPARAM_free);
 IG_DEFINE_CLEANUP(PBE2PARAM *, PBE2PARAM_free);
