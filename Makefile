@@ -150,8 +150,8 @@ $(O)/tests/kube/swarm: $(O)/tests/kube/swarm.o $(LIB)
 $(O)/tests/netns/%: $(O)/tests/netns/%.o $(LIB)
 	$(call link,$(shell $(PKG_CONFIG) --libs liburing 2>/dev/null))
 
-# `make unit`, `make clang-build` and `make fuzz` have their own output directories below this one
-OTHER_BUILDS := '(' -path $(O)/asan -o -path $(O)/clang -o -path $(O)/fuzz ')' -prune -o
+# what is built with other flags has directories of its own below this one
+OTHER_BUILDS := '(' $(foreach d,asan clang fuzz plain tsan,-path $(O)/$d -o) -false ')' -prune -o
 
 compile_commands.json: $(PROGRAMS)
 	@{ echo '['; find $(O) $(OTHER_BUILDS) -name '*.o.json' -print | sort | xargs cat | sed '$$!s/$$/,/'; echo ']'; } > $@.new && mv $@.new $@

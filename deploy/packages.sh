@@ -1,9 +1,9 @@
 #!/bin/bash
-# Installs the Debian packages that a job needs and that are missing: build, demo or fuzz (which
-# include build), test or e2e (which include demo). Quick and without network when everything is
-# there. Must never replace a Node.js or a JDK that came from somewhere else, and never start a
+# Installs the Debian packages that a job needs and that are missing: build, demo, fuzz or valgrind
+# (which include build), test or e2e (which include demo). Quick and without network when everything
+# is there. Must never replace a Node.js or a JDK that came from somewhere else, and never start a
 # service of a package that is wanted for its programs only. Called by `make demo`, `make test`,
-# `make e2e` and `make fuzz`.
+# `make e2e`, `make fuzz` and `make valgrind`.
 set -euo pipefail
 
 # An entry is a package, or first|second for whichever the release has, or COMMAND:package for a
@@ -23,6 +23,7 @@ e2e=(dpkg-dev rsync xz-utils openssl libseccomp2 python3-yaml python3-jsonschema
 	python3-msal-extensions python3-requests python3-cryptography python3-six
 	python3-typing-extensions)
 fuzz=('libclang-rt-14-dev|libclang-rt-dev') # of the release's clang
+valgrind=(libcmocka-dev valgrind)
 # packages whose service must not run here, now or after the next boot
 unserved=(prometheus)
 
@@ -118,8 +119,9 @@ demo) wanted=("${build[@]}" "${demo[@]}") ;;
 test) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}") ;;
 e2e) wanted=("${build[@]}" "${demo[@]}" "${e2e[@]}") ;;
 fuzz) wanted=("${build[@]}" "${fuzz[@]}") ;;
+valgrind) wanted=("${build[@]}" "${valgrind[@]}") ;;
 *)
-	echo "usage: $0 build|demo|test|e2e|fuzz" >&2
+	echo "usage: $0 build|demo|test|e2e|fuzz|valgrind" >&2
 	exit 2
 	;;
 esac

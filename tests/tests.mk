@@ -147,6 +147,36 @@ fault: need-root ## memory, system calls, clocks and upstreams that fail (sudo; 
 .PHONY: fault-programs
 fault-programs: $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(INJECT)
 
+# The system tests on an instrumented agent, lab and tools; whatever a sanitizer says fails its test.
+.PHONY: sanitize
+sanitize: need-root ## system tests under AddressSanitizer, leak detection and UBSan (sudo)
+	@deploy/packages.sh test
+	+@$(SUBMAKE) O=$(O)/asan SANITIZE=address,undefined CFLAGS='-O1 -g' sanitize-programs-here
+	@tests/run --build $(abspath $(O))/asan --timeout 900 $(RUN_FLAGS) $(or $(SUITES),netns conformance)
+.PHONY: sanitize-programs-here
+sanitize-programs-here: $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS)
+
+# The audit's sinks have threads of their own. gcc's runtime knows less of where memory may be than
+# newer kernels put it, hence setarch.
+THREADED := $(patsubst %,$(O)/tests/unit/test_%,audit_file audit_otlp audit_stream audit_syslog)
+.PHONY: threads
+threads: ## unit tests of what has threads, under ThreadSanitizer
+	+@$(SUBMAKE) O=$(O)/tsan SANITIZE=thread CFLAGS='-O1 -g' threads-here
+.PHONY: threads-here
+threads-here: $(THREADED)
+	@for program in $^; do setarch -R $$program || exit 1; done
+
+# Memory that no instrumentation sees: what libraries do with it, and values that were never set.
+VALGRIND := valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
+	--child-silent-after-fork=yes --num-callers=30
+.PHONY: valgrind
+valgrind: ## unit tests under valgrind
+	@deploy/packages.sh valgrind
+	+@$(SUBMAKE) O=$(O)/plain CFLAGS='-O1 -g' valgrind-here
+.PHONY: valgrind-here
+valgrind-here: $(UNIT_TESTS)
+	@for program in $^; do $(VALGRIND) $$program || exit 1; done
+
 include tests/fuzz/fuzz.mk
 
 .PHONY: clang-build

@@ -21,6 +21,7 @@ import uuid
 
 import kernel
 import manifests
+import sanitizers
 from places import BUILD, REPO, TOKEN_TEXT, Place, Pod
 from tap import Skip
 from watch import PATIENCE, Lines, event, wait_gone, wait_ready
@@ -367,7 +368,8 @@ class World:
 
 # What every run of an agent has to leave behind: the last points of each suite.
 TRACES = (("every audit record matches the schema", World.check_schema),
-          ("no token in audit, log or output", World.check_no_token))
+          ("no token in audit, log or output", World.check_no_token),
+          *sanitizers.TRACES)
 
 
 def standard_world(agent=True):

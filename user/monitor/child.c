@@ -195,6 +195,7 @@ static void on_kill_timer(evutil_socket_t fd, short what, void *userdata)
 {
 	(void)fd;
 	(void)what;
+	ig_log_warning("the server does not end, killing it");
 	ig_child_kill(userdata);
 }
 
