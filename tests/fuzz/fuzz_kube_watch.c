@@ -12,7 +12,7 @@
 
 #include <event2/event.h>
 #define HASH_NONFATAL_OOM 0
-#include <uthash.h>
+#include "base/table.h"
 
 #include "base/clock.h"
 #include "base/parse.h"

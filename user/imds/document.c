@@ -275,7 +275,7 @@ static bool is_json(const char *body, size_t len)
 /* UTF-8 in lines, without other control characters, and no token. A leaf may be empty. */
 static bool is_lines(const char *body, size_t len)
 {
-	_cleanup_(free_json) json_t *root = json_loadb(body, len, 0, NULL);
+	_cleanup_(free_json) json_t *root = ig_json_load(body, len, 0, NULL);
 	const unsigned char *p = (const unsigned char *)body;
 
 	if (is_token(root))
