@@ -1,9 +1,9 @@
 #!/bin/bash
 # Installs the Debian packages that a job needs and that are missing: build, demo, fuzz or valgrind
-# (which include build), test or e2e (which include demo). Quick and without network when everything
-# is there. Must never replace a Node.js or a JDK that came from somewhere else, and never start a
-# service of a package that is wanted for its programs only. Called by `make demo`, `make test`,
-# `make e2e`, `make fuzz` and `make valgrind`.
+# (which include build), test or e2e (which include demo), kernels (which includes test). Quick and
+# without network when everything is there. Must never replace a Node.js or a JDK that came from
+# somewhere else, and never start a service of a package that is wanted for its programs only. Called
+# by the targets of the makefile that are named like this.
 set -euo pipefail
 
 # An entry is a package, or first|second for whichever the release has, or COMMAND:package for a
@@ -24,6 +24,7 @@ e2e=(dpkg-dev rsync xz-utils openssl libseccomp2 python3-yaml python3-jsonschema
 	python3-typing-extensions)
 fuzz=('libclang-rt-14-dev|libclang-rt-dev') # of the release's clang
 valgrind=(libcmocka-dev valgrind)
+kernels=(qemu-system-x86 'virtiofsd|qemu-system-common' busybox-static kmod)
 # packages whose service must not run here, now or after the next boot
 unserved=(prometheus)
 
@@ -120,8 +121,9 @@ test) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}") ;;
 e2e) wanted=("${build[@]}" "${demo[@]}" "${e2e[@]}") ;;
 fuzz) wanted=("${build[@]}" "${fuzz[@]}") ;;
 valgrind) wanted=("${build[@]}" "${valgrind[@]}") ;;
+kernels) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${kernels[@]}") ;;
 *)
-	echo "usage: $0 build|demo|test|e2e|fuzz|valgrind" >&2
+	echo "usage: $0 build|demo|test|e2e|fuzz|valgrind|kernels" >&2
 	exit 2
 	;;
 esac

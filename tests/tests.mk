@@ -179,6 +179,14 @@ valgrind-here: $(UNIT_TESTS)
 
 include tests/fuzz/fuzz.mk
 
+.PHONY: kernels
+kernels: need-root ## the gate on older and newer kernels, in virtual machines (sudo; downloads kernels, once)
+	@deploy/packages.sh kernels
+	+@$(SUBMAKE) kernels-programs
+	@$(RUN) --timeout 1500 kernels
+.PHONY: kernels-programs
+kernels-programs: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS)
+
 .PHONY: clang-build
 clang-build: ## compile everything with clang, for its warnings
 	+@$(SUBMAKE) O=$(O)/clang CC=$(CLANG) clang-build-here
