@@ -11,7 +11,7 @@
 #include <string.h>
 
 #include <event2/event.h>
-#define HASH_NONFATAL_OOM 0
+
 #include "base/table.h"
 
 #include "base/clock.h"
