@@ -90,6 +90,7 @@ def kills(w):
           f"ends by itself: {agent.ends}", flush=True)
     assert not [word for word in counts if word.startswith("WRONG")], counts
     assert counts["served"] > KILLS, counts
+    assert not agent.ends, f"gave up where it should have gone on: {agent.ends}"
     unexpected = set(counts) - {"served", "refused", "ended", "503"}
     assert not unexpected, counts
     reached = [p for p in guarded_only(w.arrived(mark)) if p["src"].startswith("10.77.")]

@@ -144,7 +144,8 @@ int ig_child_start(struct ig_child *child)
 	/* SIGCHLD then leads to the next attempt */
 	if (r < 0)
 		ig_child_kill(child);
-	return r;
+	/* one that somebody killed at birth is no mistake of ours: `ended` hears of it */
+	return r == -EPIPE ? 0 : r;
 }
 
 static void restart_later(struct ig_child *child)
