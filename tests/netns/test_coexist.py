@@ -1,58 +1,34 @@
 """Other people's programs on the same control group: beside ours both work, whoever came first; one
 that is attached exclusively is reported, and the agent does not start."""
 
-import json
-import os
-import shutil
-import subprocess
-
 from harness import TRACES, manifests, standard_world
-from places import HERE
-from tap import Skip, Suite
+from programs import Program
+from tap import Suite
 from watch import event
 
 suite = Suite(lambda: standard_world(agent=False), TRACES)
 A = manifests.ID_A.client_id
 
 
-class Other:
-    """bpf/other.bpf.c, loaded and pinned beside the agent's pins."""
+class Other(Program):
+    """bpf/other.bpf.c on the world's control group."""
 
     def __init__(self, w):
-        tool = shutil.which("bpftool", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-        if not tool or not shutil.which("clang"):
-            raise Skip("needs clang and bpftool")
-        self._tool, self._cgroup, self._dir = tool, w.cgroup.path, os.path.join(w.bpffs, "other")
-        if not os.path.exists(self._dir):
-            multiarch = subprocess.run(["gcc", "-print-multiarch"], capture_output=True, text=True,
-                                       check=True).stdout.strip()
-            obj = os.path.join(w.tmp, "other.o")
-            subprocess.run(["clang", "-target", "bpf", "-O2", "-g", "-idirafter",
-                            f"/usr/include/{multiarch}", "-c", f"{HERE}/bpf/other.bpf.c", "-o",
-                            obj], check=True)
-            os.mkdir(self._dir)
-            self._run("prog", "load", obj, f"{self._dir}/prog", "pinmaps", self._dir)
+        super().__init__(w, "other")
+        self._cgroup = w.cgroup.path
 
-    def _run(self, *args):
-        done = subprocess.run([self._tool, "-j", *args], capture_output=True, text=True,
-                              check=False)
-        assert done.returncode == 0, f"bpftool {args}: {done.stdout}{done.stderr}"
-        return json.loads(done.stdout or "null")
+    def attach(self, *flags):  # pylint: disable=arguments-differ
+        super().attach(self._cgroup, *flags)
 
-    def attach(self, *flags):
-        self._run("cgroup", "attach", self._cgroup, "connect4", "pinned", f"{self._dir}/prog",
-                  *flags)
-
-    def detach(self):
-        self._run("cgroup", "detach", self._cgroup, "connect4", "pinned", f"{self._dir}/prog")
+    def detach(self):  # pylint: disable=arguments-differ
+        super().detach(self._cgroup)
 
     def runs(self):
-        (entry,) = self._run("map", "dump", "pinned", f"{self._dir}/other_runs")
-        return entry["formatted"]["value"]
+        return self.count("other_runs")
 
     def attached(self):
         """Names of the connect4 programs on the control group, in the order in which they run."""
-        return [p["name"] for p in self._run("cgroup", "show", self._cgroup)
+        return [p["name"] for p in self.tool("cgroup", "show", self._cgroup)
                 if p["attach_type"] in ("connect4", "cgroup_inet4_connect")]
 
 

@@ -9,12 +9,12 @@ import json
 import signal
 import sys
 
-from attempts import gate, sockets, tasks
+from attempts import gate, ring, sockets, tasks
 from attempts.core import Attempt, guarded, is_confined
 
 
 def find(name):
-    return next(getattr(module, name) for module in (sockets, tasks, gate)
+    return next(getattr(module, name) for module in (sockets, tasks, gate, ring)
                 if hasattr(module, name))
 
 

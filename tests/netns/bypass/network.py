@@ -7,6 +7,7 @@ import sys
 from bypass.way import (HERE, Counted, Way, attempt, denied, dial, dropped, event, reached, send,
                         wait_until)
 from harness import IMDS, WIRESERVER
+from programs import Program
 from tap import Skip
 
 ELSEWHERE, SERVICE = "10.77.255.9", "10.77.254.1"  # nobody's
@@ -61,6 +62,23 @@ def add_tunnel(w):
 
 def remove_tunnel(w):
     w.host.ip("link del bypass")
+
+
+def lead(group):
+    """Somebody's program, which leads ELSEWHERE to the endpoint."""
+    return lambda w: Program(w, "service").attach(group(w), "multi")
+
+
+def lead_no_more(group):
+    return lambda w: Program(w, "service").detach(group(w))
+
+
+def pods_group(w):
+    return w.pods["c"].cgroup.path
+
+
+def gates_group(w):
+    return w.cgroup.path
 
 
 def add_macvlan(w):
@@ -166,6 +184,12 @@ WAYS = (
         send("c", "raw", BY_MACVLAN, IMDS, 80),
         event("guard.drop", connection__source=f"{BY_MACVLAN}:40961"),
         before=add_macvlan, after=remove_macvlan),
+    Way("a program on the pod's group", "a connect4 program below ours: it runs before ours",
+        dial("plain", addr=ELSEWHERE, port=8080), denied("c"),
+        before=lead(pods_group), after=lead_no_more(pods_group)),
+    Way("a program behind ours", "a load balancer by sockets, attached after the gate",
+        dial("plain", addr=ELSEWHERE, port=8080), dropped("forwarded"), silent=True,
+        before=lead(gates_group), after=lead_no_more(gates_group)),
     Way("an address that a server announces", "MPTCP: the kernel connects to it by itself",
         by_announcement("c"), Counted("redirected"),
         before=lambda w: announce(w, w.pods["c"]), after=unannounce),
