@@ -42,6 +42,11 @@ def in_container(function, **options):
     return run
 
 
+def fetched(w):
+    """So that the agent has the victim's token already, and the far side nothing to see."""
+    assert w.pods["a"].dial(timeout=20000).status == 200
+
+
 def forged(w):
     """The address and port of a connection that pod a has, from the namespace of pod c."""
     dialer = w.pods["a"].dialer(requests=2)
@@ -55,6 +60,27 @@ def forged(w):
     return reply
 
 
+def reroute_loopback(w):
+    """Pod c gives up its own 127.0.0.1 and sends it to the node, which accepts that, as it does where
+    kube-proxy set route_localnet."""
+    for place in (w.host, w.pods["c"]):
+        assert place.run(["sysctl", "-qw", "net.ipv4.conf.all.route_localnet=1"])[0] == 0
+    w.pods["c"].ip("addr del 127.0.0.1/8 dev lo", "route add 127.0.0.1 via 10.77.3.1 dev eth0")
+
+
+def restore_loopback(w):
+    w.pods["c"].ip("route del 127.0.0.1", "addr add 127.0.0.1/8 dev lo")
+
+
+def listener_of_host(w):
+    """A port of the node's loopback that is not protected answers; the gate's does not."""
+    source, gate = w.pods["c"].address, gate_port(w.host)
+    w.host.respond("tcp:127.0.0.1:8254")
+    reply = w.pods["c"].dial("bound-source", addr="127.0.0.1", port=8254, bind_addr=source)
+    assert reply.body == "unrelated", f"the node's loopback cannot be reached: {reply}"
+    return w.pods["c"].dial("bound-source", addr="127.0.0.1", port=gate, bind_addr=source)
+
+
 WAYS = (
     of_gate("the gate's port, dialled", "connect() to the listener in the own namespace",
             dial("plain", addr="127.0.0.1", port=lambda w: gate_port(w.pods["c"]))),
@@ -63,7 +89,9 @@ WAYS = (
     of_gate("what an earlier redirect left", "redirected, off by AF_UNSPEC, then to the gate's port",
             attempt("stale_storage", gate=lambda w: gate_port(w.pods["c"]))),
     of_gate("a forged connection", "address and port of a bound pod's, in another namespace",
-            forged, before=lambda w: w.pods["a"].dial()),  # the token is there already
+            forged, before=fetched),
+    of_gate("the node's gate from a pod", "127.0.0.1 routed to the node", listener_of_host,
+            before=reroute_loopback, after=restore_loopback),
 )
 
 

@@ -138,6 +138,7 @@ def wait_until(done, what, seconds=10):
 
 def add_tests(suite, ways, start):
     """All ways without the gate, then start(world), then all with it."""
+    assert len({way.name for way in ways}) == len(ways), "two ways have one name"
     for way in ways:
         if way.unproven == PROVEN:
             suite.test(f"without the gate it works: {way.name}")(control(way))
