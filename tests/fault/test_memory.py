@@ -51,11 +51,13 @@ class Sweep:
             return
         self._wrong.append(f"allocation {number}: {reply}")
 
-    def run(self, path_of, status, is_right=lambda reply: True, lasting=False):
-        """lasting: all allocations from there on fail, until there is an answer."""
-        number, missed = 0, 0
+    def run(self, path_of, status, is_right=lambda reply: True, lasting=False,
+            step=1):
+        """lasting: all allocations from there on fail, until there is an answer. Returns how many
+        allocations there are."""
+        number, missed = 1 - step, 0
         while missed < 3:
-            number += 1
+            number += step
             with self._process.no_memory(number, 2 ** 60 if lasting else None):
                 reply = self._client.get(path_of(number))
             failed = self._process.slot.alloc_failed
@@ -70,8 +72,9 @@ class Sweep:
         while self._client.get(path_of(1)).status != status:
             assert time.monotonic() < deadline, "the first failure lasts"
         assert self._world.agent.pids() == self._world.pair, "a process was replaced"
-        print(f"# {number - missed} allocations, {self.hurt} requests hurt")
-        return number - missed
+        count = number - missed * step
+        print(f"# {count} allocations, {self.hurt} requests hurt")
+        return count
 
 
 def fetch(label):
@@ -112,8 +115,9 @@ def miss(w):
     for _ in range(2):
         assert sweep.run(fetch("one"), 200, is_token) > 100 and sweep.hurt > 50
         held.append(without_tokens(w))
+    # the kept records are limited by bytes, so their number varies a little
     print(f"# held: {held}")
-    assert held[1][0] - held[0][0] <= 2 and held[1][1] <= held[0][1], held
+    assert held[1][0] - held[0][0] <= 16 and held[1][1] <= held[0][1], held
 
 
 @suite.test("every allocation, and all that follow, while a token is fetched")
