@@ -1,8 +1,8 @@
 /*
  * Tells the cookie of a network namespace on kernels that have no SO_NETNS_COOKIE (before 5.14,
  * after which this can go): a connect hook may ask for it. Only sockets that the agent put into the
- * map are looked at; everybody else's connect goes on as it is. Loaded and attached by
- * user/datapath/cookie.c, never pinned.
+ * map are looked at; everybody else's connect goes on as it is. Attached by
+ * user/datapath/cookie.c for as long as it asks, never pinned.
  */
 #include <linux/bpf.h>
 #include <linux/types.h>

@@ -1,6 +1,7 @@
 """Other people's programs on the same control group: beside ours both work, whoever came first; one
 that is attached exclusively is reported, and the agent does not start."""
 
+import kernel
 from harness import TRACES, manifests, standard_world
 from programs import Program
 from tap import Suite
@@ -28,8 +29,8 @@ class Other(Program):
 
     def attached(self):
         """Names of the connect4 programs on the control group, in the order in which they run."""
-        return [p["name"] for p in self.tool("cgroup", "show", self._cgroup)
-                if p["attach_type"] in ("connect4", "cgroup_inet4_connect")]
+        return [self.tool("prog", "show", "id", str(number))["name"]
+                for number in kernel.connect4_programs(self._cgroup)]
 
 
 def both_work(w, other):

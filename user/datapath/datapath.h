@@ -74,7 +74,7 @@ int ig_datapath_upstream_mark(struct ig_datapath *dp, int sock);
 
 /* Cookie of the network namespace that a datagram socket is of, for kernels that do not tell it by
  * SO_NETNS_COOKIE. Connects the socket. -EOPNOTSUPP when the calling process is not below the
- * cgroup root. */
+ * cgroup root, -EBUSY when somebody's program is attached exclusively. */
 int ig_datapath_netns_cookie(struct ig_datapath *dp, int udp_sock, uint64_t *ret);
 
 int ig_datapath_counters(struct ig_datapath *dp, uint64_t ret[_IG_COUNTER_MAX]);

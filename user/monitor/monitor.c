@@ -413,6 +413,20 @@ static int start_wakeups(struct monitor *m)
 	return m->on_wakeup && event_add(m->on_wakeup, NULL) == 0 ? 0 : -ENOMEM;
 }
 
+static int cookie_failed(const struct monitor *m, int r, struct ig_err *reterr_err)
+{
+	if (r == -EOPNOTSUPP)
+		return ig_err_set(reterr_err, r,
+			"before Linux 5.14 imdsgated has to run below its --cgroup-root (%s), or it cannot tell network namespaces apart",
+			m->options->cgroup_root);
+	if (r == -EBUSY)
+		return ig_err_set(reterr_err, r,
+			"cannot attach to connect4: another program is attached exclusively (without BPF_F_ALLOW_MULTI) at %s or above it; see bpftool cgroup tree",
+			m->options->cgroup_root);
+	return ig_err_set(
+		reterr_err, r, "cannot tell this network namespace's cookie: %s", strerror(-r));
+}
+
 static int set_settings(struct monitor *m, struct ig_err *reterr_err)
 {
 	struct ig_settings settings = m->options->settings;
@@ -420,13 +434,8 @@ static int set_settings(struct monitor *m, struct ig_err *reterr_err)
 	uint64_t cookie;
 	int r = home_fd < 0 ? -errno : ig_cookie_of_netns(m->dp, home_fd, home_fd, &cookie);
 
-	if (r == -EOPNOTSUPP)
-		return ig_err_set(reterr_err, r,
-			"before Linux 5.14 imdsgated has to run below its --cgroup-root (%s), or it cannot tell network namespaces apart",
-			m->options->cgroup_root);
 	if (r < 0)
-		return ig_err_set(reterr_err, r, "cannot tell this network namespace's cookie: %s",
-			strerror(-r));
+		return cookie_failed(m, r, reterr_err);
 	settings.host_netns_cookie = cookie;
 	r = ig_datapath_settings_set(m->dp, &settings);
 	return r < 0 ? ig_err_set(reterr_err, r, "cannot write the settings map: %s", strerror(-r))
