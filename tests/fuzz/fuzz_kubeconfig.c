@@ -19,13 +19,16 @@
 static void check_config(struct ig_kube_config *config)
 {
 	const char *server = config->server;
+	const char *host = strstr(server, "://") + 3;
 	size_t len = strlen(server);
 
 	FUZZ_CHECK(strncmp(server, "https://", 8) == 0 || strncmp(server, "http://", 7) == 0);
 	FUZZ_CHECK(strncmp(server, "http://", 7) != 0 || strncmp(server, "http://127.", 11) == 0 ||
 		   strncasecmp(server, "http://localhost:", 17) == 0 ||
 		   strncmp(server, "http://[::1]:", 13) == 0);
-	FUZZ_CHECK(server[len - 1] != '/' && !strpbrk(server, " \r\n\t@?#"));
+	FUZZ_CHECK(server[len - 1] != '/' && !strpbrk(server, " \r\n\t?#"));
+	/* nobody's name and password in front of the host */
+	FUZZ_CHECK(!memchr(host, '@', strcspn(host, "/")));
 	FUZZ_CHECK(!config->key.len == !config->certificate.len);
 	if (config->bearer) {
 		const char *token = ig_kube_bearer_token(config->bearer, 1);
