@@ -185,6 +185,7 @@ def reuse(w):
     while "40961" in w.pods["d"].run(["ss", "-Htan", "state", "connected", "exclude",
                                       "time-wait"])[1]:
         assert time.monotonic() < deadline, "the connection does not end"
+    w.arrived(w.seen.mark())  # with it, what the connection itself sent
     mark = w.seen.mark()
     w.send(w.pods["c"], "raw", w.pods["d"].address, IMDS, 80, "--data")
     w.send(w.pods["c"], "raw", w.pods["d"].address, IMDS, 80)
