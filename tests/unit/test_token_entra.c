@@ -86,7 +86,7 @@ static void test_keys(void **state)
 	struct fixture *f = *state;
 	const struct ig_token_key base = entra_key(f, "r");
 	struct ig_token_key others[5] = {base, base, base, base, base};
-	char slash[64];
+	char slash[80];
 
 	(void)snprintf(slash, sizeof(slash), "%s/", base.authority);
 	make_dir("demo/other");
