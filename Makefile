@@ -30,7 +30,7 @@ MAKEFLAGS += --no-builtin-rules
 
 # ---- flags -------------------------------------------------------------------------------------
 
-LIBS := libbpf libelf zlib libevent_core libcurl jansson yaml-0.1 libssl libcrypto libcap-ng
+LIBS := libbpf libelf zlib libevent_core libcurl jansson yaml-0.1 libssl libcrypto libcap-ng libseccomp
 WARN := -Wall -Wextra -Wshadow -Wformat=2 -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
 HARDEN := -fstack-protector-strong -fPIE $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 SAN := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)

@@ -14,6 +14,7 @@
 #include "audit/stream.h"
 #include "base/cleanup.h"
 #include "base/log.h"
+#include "kube/bearer.h"
 #include "kube/client.h"
 #include "kube/config.h"
 #include "kube/feeder.h"
@@ -115,6 +116,11 @@ int ig_kubernetes_connect(struct ig_kubernetes *k, struct ig_agent *agent)
 	if (r == 0)
 		ig_kube_token_provider(k->client, &k->assertions);
 	return r;
+}
+
+const char *ig_kubernetes_token_directory(const struct ig_kubernetes *k)
+{
+	return k && k->config->bearer ? ig_kube_bearer_directory(k->config->bearer) : NULL;
 }
 
 const struct ig_assertion_provider *ig_kubernetes_assertions(const struct ig_kubernetes *k)

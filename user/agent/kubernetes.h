@@ -24,6 +24,8 @@ int ig_kubernetes_open(
 	const struct ig_options *options, struct ig_kubernetes **ret, struct ig_err *reterr_err);
 /* Makes the client; nothing is asked yet. agent->base is there. */
 int ig_kubernetes_connect(struct ig_kubernetes *k, struct ig_agent *agent);
+/* Where the token for the API server is read again from time to time. NULL: nowhere. */
+const char *ig_kubernetes_token_directory(const struct ig_kubernetes *k);
 /* Who makes assertions for ServiceAccounts' identities; valid as long as k. NULL without
  * Kubernetes.
  */

@@ -18,6 +18,7 @@
 
 #include "agent/agent.h"
 #include "agent/audit_sinks.h"
+#include "agent/confine.h"
 #include "agent/documents.h"
 #include "agent/kernel_loss.h"
 #include "agent/kubernetes.h"
@@ -119,6 +120,18 @@ static int open_privileged(struct server *s, struct opened *ret, struct ig_err *
 	if (r == 0)
 		r = ig_privs_drop(o->uid, o->gid, err);
 	return r;
+}
+
+/* Nothing that others wrote was looked at yet, and there is one thread. */
+static int confine(const struct server *s, const struct opened *opened, struct ig_err *err)
+{
+	const struct ig_confine_options options = {
+		.options = s->agent.options,
+		.audit_dir_fd = opened->audit.dir_fd,
+		.token_directory = ig_kubernetes_token_directory(s->agent.kubernetes),
+	};
+
+	return ig_confine(&options, err);
 }
 
 /* ---- callbacks ---- */
@@ -503,6 +516,8 @@ int ig_server_run(const struct ig_options *options, struct ig_err *reterr_err)
 	(void)signal(SIGHUP, SIG_IGN);
 	(void)curl_global_init(CURL_GLOBAL_DEFAULT);
 	r = open_privileged(&s, &opened, reterr_err);
+	if (r == 0)
+		r = confine(&s, &opened, reterr_err);
 	if (r == 0)
 		r = start(&s, &opened, reterr_err);
 	if (r == 0) {

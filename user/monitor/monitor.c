@@ -20,6 +20,7 @@
 #include "base/log.h"
 #include "datapath/datapath.h"
 #include "monitor/child.h"
+#include "monitor/confine.h"
 #include "monitor/cookie.h"
 #include "monitor/listeners.h"
 #include "monitor/netns_watch.h"
@@ -467,6 +468,8 @@ static int start(struct monitor *m, struct ig_err *reterr_err)
 		r = start_listeners(m, reterr_err);
 	if (r == 0)
 		r = prepare_packets(m, reterr_err);
+	if (r == 0)
+		r = ig_monitor_confine(reterr_err);
 	if (r < 0)
 		return r;
 	r = ig_child_start(m->child);

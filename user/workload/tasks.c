@@ -196,7 +196,7 @@ int ig_task_cgroup(int cgroup_root_fd, uint32_t pid, char *ret_path, size_t len,
 
 	if (r < 0)
 		return r;
-	w.proc_fd = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	w.proc_fd = open("/proc", O_PATH | O_DIRECTORY | O_CLOEXEC);
 	if (w.proc_fd < 0)
 		return -errno;
 	(void)snprintf(number, sizeof(number), "%u", pid);
