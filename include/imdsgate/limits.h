@@ -198,7 +198,10 @@
 #define IG_EVENT_RING_BYTES	  (1024 * 1024) /* power of two */
 #define IG_WAKEUP_RING_BYTES	  (64 * 1024)
 #define IG_MONITOR_REQUESTS_MAX	  4096 /* outstanding requests of the server */
-#define IG_EXE_PATH_BYTES	  1024
+/* sockets that pass the gate, for one server: far above what its own limits let it need */
+#define IG_MONITOR_UPSTREAM_PER_SEC 250
+#define IG_MONITOR_UPSTREAM_BURST   500
+#define IG_EXE_PATH_BYTES	    1024
 
 /* Guard (bpf/guard.bpf.c, user/monitor/uplinks) */
 #define IG_DIRECT_MAX	     16384 /* connections that go past the gate, see map `direct` */

@@ -250,6 +250,21 @@ static void unknown_requests_end_the_relation(void **state)
 	assert_int_equal(f->requests, 0);
 }
 
+static void requests_at_the_wrong_time_end_the_relation(void **state)
+{
+	struct ig_monitor_request request = {.kind = IG_MONITOR_READY};
+	struct fixture *f = *state;
+	char byte;
+
+	f->result = -EPROTO;
+	assert_int_equal(ig_fd_send(f->async_peer, &request, sizeof(request), NULL, 0), 0);
+	run_loop(f);
+	assert_int_equal(f->broken, -EPROTO);
+	assert_int_equal(f->requests, 1);
+	/* and are not answered */
+	assert_int_equal(recv(f->async_peer, &byte, 1, MSG_DONTWAIT), -1);
+}
+
 static void descriptors_from_the_server_end_the_relation(void **state)
 {
 	struct ig_monitor_request request = {.kind = IG_MONITOR_COUNTERS};
@@ -330,6 +345,8 @@ int main(void)
 		cmocka_unit_test_setup_teardown(short_requests_end_the_relation, setup, teardown),
 		cmocka_unit_test_setup_teardown(long_requests_end_the_relation, setup, teardown),
 		cmocka_unit_test_setup_teardown(unknown_requests_end_the_relation, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			requests_at_the_wrong_time_end_the_relation, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			descriptors_from_the_server_end_the_relation, setup, teardown),
 		cmocka_unit_test_setup_teardown(hello_must_be_what_it_is, setup, teardown),

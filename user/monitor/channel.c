@@ -147,6 +147,8 @@ static int handle_one(struct ig_channel *c, int fd)
 	reply.result = c->ops->request(&request, &reply, &reply_fd, c->userdata);
 	if (c->broken)
 		return -EPIPE;
+	if (reply.result == -EPROTO)
+		return -EPROTO;
 	n_fds = reply_fd >= 0 ? 1 : 0;
 	/* The sync channel's peer waits for this one reply, so its buffer is empty. */
 	n = fd == c->sync_fd ? ig_fd_send(fd, &reply, sizeof(reply), &reply_fd, n_fds)

@@ -14,7 +14,7 @@ struct ig_channel;
 struct ig_channel_ops {
 	/* Handles a request: fills *reply (kind, seq and request are set already) and may set
 	 * *ret_fd to a descriptor to send along, which the channel closes afterwards. Returns the
-	 * reply's result. */
+	 * reply's result; -EPROTO if no working peer asks for this now, which ends the relation. */
 	int (*request)(const struct ig_monitor_request *request, struct ig_monitor_message *reply,
 		int *ret_fd, void *userdata);
 	/* The peer closed, broke the protocol or does not read: it has to go. Called once; the

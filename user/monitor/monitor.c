@@ -26,6 +26,7 @@
 #include "monitor/netns_watch.h"
 #include "monitor/packets.h"
 #include "monitor/requests.h"
+#include "monitor/session.h"
 #include "workload/netns.h"
 #include "workload/process.h"
 #include "workload/tasks.h"
@@ -290,7 +291,13 @@ static int on_request(const struct ig_monitor_request *request, struct ig_monito
 	int *ret_fd, void *userdata)
 {
 	struct monitor *m = userdata;
+	int r = ig_requests_admit(m->requests, request);
 
+	if (r == -EPROTO)
+		return ig_log_errno(r, "the server asked for what no working server asks for now",
+			IG_KV_STR(KIND, ig_session_request_name(request->kind)));
+	if (r < 0)
+		return r;
 	if (request->kind == IG_MONITOR_READY)
 		return ready(m);
 	return ig_requests_serve(m->requests, request, reply, ret_fd);

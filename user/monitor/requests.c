@@ -10,8 +10,10 @@
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/table.h"
 #include "datapath/datapath.h"
+#include "monitor/session.h"
 #include "workload/process.h"
 
 struct session_workload {
@@ -21,7 +23,8 @@ struct session_workload {
 
 struct ig_requests {
 	struct ig_datapath *dp;		    /* outlives this */
-	struct session_workload *workloads; /* what this server process has set */
+	struct ig_session session;	    /* of the server process that runs */
+	struct session_workload *workloads; /* what it has set */
 };
 
 typedef int request_fn(struct ig_requests *requests, const struct ig_monitor_request *request,
@@ -42,6 +45,7 @@ void ig_requests_new_session(struct ig_requests *requests)
 {
 	struct session_workload *w, *next;
 
+	ig_session_begin(&requests->session, ig_clock_mono_usec());
 	HASH_ITER (hh, requests->workloads, w, next) {
 		HASH_DEL(requests->workloads, w);
 		free(w);
@@ -55,6 +59,11 @@ struct ig_requests *ig_requests_free(struct ig_requests *requests)
 	ig_requests_new_session(requests);
 	free(requests);
 	return NULL;
+}
+
+int ig_requests_admit(struct ig_requests *requests, const struct ig_monitor_request *request)
+{
+	return ig_session_admit(&requests->session, request->kind, ig_clock_mono_usec());
 }
 
 static int cgroup_path(struct ig_requests *requests, const struct ig_monitor_request *request,

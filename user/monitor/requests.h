@@ -14,6 +14,10 @@ struct ig_requests;
 int ig_requests_new(struct ig_datapath *dp, struct ig_requests **ret);
 struct ig_requests *ig_requests_free(struct ig_requests *requests);
 
+/* Whether the server may ask for this now, see session.h: 0, -EPROTO or -EBUSY. Before anything is
+ * served. */
+int ig_requests_admit(struct ig_requests *requests, const struct ig_monitor_request *request);
+
 /* A new server process starts with an empty notion of what it has set. */
 void ig_requests_new_session(struct ig_requests *requests);
 
