@@ -16,7 +16,7 @@ demo=(iproute2 curl util-linux procps liburing-dev)
 tests=(iptables nftables libcmocka-dev python3-jsonschema python3-yaml openssl strace chromium
 	rsyslogd:rsyslog rsyslog-openssl
 	man:man-db zsh fish
-	shellcheck clang-format node:nodejs npm:npm javac:default-jdk-headless
+	shellcheck clang-format systemd-analyze:systemd node:nodejs npm:npm javac:default-jdk-headless
 	libsecret-1-0 python3-msal-extensions python3-requests python3-cryptography python3-six
 	python3-typing-extensions prometheus:prometheus)
 e2e=(dpkg-dev rsync xz-utils openssl libseccomp2 python3-yaml python3-jsonschema node:nodejs npm:npm

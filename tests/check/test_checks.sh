@@ -129,6 +129,20 @@ good_tree
 chmod -x "$tree/deploy/hello.sh"
 expect "not executable" scripts 'is not executable'
 
+# NAME TEXT SED: the real unit with one fault
+unit() {
+	good_tree
+	mkdir -p "$tree/deploy/systemd"
+	sed "$3" "$here/../../deploy/systemd/imdsgated.service" >"$tree/deploy/systemd/imdsgated.service"
+	expect "$1" systemd_unit "$2"
+}
+unit "the real unit" '' ''
+unit "a setting that systemd does not know" 'PrivateDancing' '/^UMask=/i PrivateDancing=yes'
+unit "a unit that leaves more" 'exposure is' '/^CapabilityBoundingSet=/d'
+unit "an exception without a reason" 'ProtectHome is neither set nor explained' 's/ProtectHome=//'
+good_tree
+expect "no unit" systemd_unit 'deploy/systemd has none'
+
 # NAME TEXT FILE SED: the real resources and examples with one fault
 crds() {
 	good_tree

@@ -15,9 +15,9 @@ A = manifests.ID_A.client_id
 
 # Numbers of the capabilities in docs/architecture.md, which the monitor keeps.
 CAPABILITIES = {
-    "chown": 0, "dac_override": 1, "dac_read_search": 2, "fowner": 3, "kill": 5, "setgid": 6,
+    "chown": 0, "dac_override": 1, "dac_read_search": 2, "kill": 5, "setgid": 6,
     "setuid": 7, "setpcap": 8, "net_bind_service": 10, "net_admin": 12, "sys_ptrace": 19,
-    "sys_admin": 21, "bpf": 39,
+    "sys_admin": 21,
 }
 KEPT = sum(1 << number for number in CAPABILITIES.values())
 

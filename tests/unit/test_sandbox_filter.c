@@ -234,7 +234,6 @@ static const struct call forbidden_to_the_server[] = {
 	CALL(fchown, (unsigned long)-1),
 	CALL(fchownat, (unsigned long)-1),
 	CALL(umask, 0),
-	CALL(prctl, PR_SET_PDEATHSIG, 0),
 	CALL(prctl, PR_CAPBSET_DROP, 0),
 	CALL(prctl, PR_SET_SECCOMP, 0),
 	CALL(seccomp, 99),
@@ -246,6 +245,7 @@ static const struct call forbidden_to_the_server[] = {
 	{"tgkill", SYS_tgkill, {1, 1, 0}, true},
 	{"wait4", SYS_wait4, {(unsigned long)-1, 0, WNOHANG}, true},
 	{"prlimit64", SYS_prlimit64, {0, RLIMIT_CORE, 1, 0}, true},
+	{"prctl parent death", SYS_prctl, {PR_SET_PDEATHSIG, 0}, true},
 	{"prctl dumpable", SYS_prctl, {PR_SET_DUMPABLE, 0}, true},
 };
 

@@ -20,16 +20,14 @@
 /* docs/architecture.md says of each what breaks without it. */
 static const unsigned int kept[] = {
 	/* its own work */
-	CAP_BPF,	      /* maps and links; before Linux 5.19 every bpf() call */
 	CAP_NET_ADMIN,	      /* attaching programs, ending older connections */
-	CAP_SYS_ADMIN,	      /* entering network namespaces */
+	CAP_SYS_ADMIN,	      /* entering network namespaces, bpf() */
 	CAP_SYS_PTRACE,	      /* namespace and executable of a workload's process */
 	CAP_DAC_READ_SEARCH,  /* a cgroup by its number */
 	CAP_KILL,	      /* the server has another user */
 	CAP_NET_BIND_SERVICE, /* port 254, and the server's below 1024 */
 	/* what the server needs until it has opened its files and given everything up */
 	CAP_DAC_OVERRIDE, /* directories and files of the server's user */
-	CAP_FOWNER,	  /* its stale socket in a directory like /tmp */
 	CAP_CHOWN,
 	CAP_SETUID,
 	CAP_SETGID,
@@ -50,8 +48,6 @@ int ig_monitor_confine(struct ig_err *reterr_err)
 
 	if (setrlimit(RLIMIT_CORE, &no_core) < 0)
 		return failed("core dumps", reterr_err);
-	if (prctl(PR_SET_DUMPABLE, 0, 0, 0, 0) < 0)
-		return failed("dumpable", reterr_err);
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return failed("no_new_privs", reterr_err);
 	r = ig_capabilities_keep(kept, IG_ARRAY_SIZE(kept), reterr_err);

@@ -168,6 +168,7 @@ static const struct ig_call calls[] = {
 	IG_CALL_IF(prctl, IG_ARG_IS(0, PR_GET_DUMPABLE)),
 	IG_CALL_IF(prctl, IG_ARG_IS(0, PR_SET_DUMPABLE)),
 	IG_CALL_IF(prctl, IG_ARG_IS(0, PR_SET_PTRACER)),
+	IG_CALL_IF(prctl, IG_ARG_IS(0, PR_SET_PDEATHSIG)),
 	IG_CALL_IF(clone, IG_ARG_HAS(0, CLONE_VM | CLONE_UNTRACED, CLONE_VM | CLONE_UNTRACED)),
 #endif
 };
