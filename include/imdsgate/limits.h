@@ -211,6 +211,8 @@
 #define IG_GUARD_RECORDS_PER_SEC	100
 #define IG_GUARD_VLAN_TAGS_MAX		3
 #define IG_GUARD_UPLINKS_MAX		64
+/* how often namespaces are looked through for where forwarded packets come from */
+#define IG_SOURCES_LOOK_USEC 250000
 
 /* Command-line tool (user/cli) */
 #define IG_PROC_LOCKS_BYTES	(1024 * 1024)	   /* of /proc/locks */

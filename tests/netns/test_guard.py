@@ -123,7 +123,7 @@ def records(w):
     assert record["connection"]["destination"] == f"{IMDS}:80", record
     assert record["connection"]["endpoint"] == "imds", record
     assert record["message"] == "from v2 to up0", record
-    assert "process" not in record and "pod" not in record, record
+    assert "process" not in record and "cgroup" not in record, record
     record = record_of(w, w.pods["h"], "frame", "10.99.0.77", WIRESERVER, 32526, "up0", far)
     assert record["reason"] == "raw_socket" and record["pod"]["name"] == "h", record
     assert record["connection"]["endpoint"] == "hostgaplugin", record
@@ -204,6 +204,25 @@ def made_elsewhere(w):
     assert not guarded_only(w.arrived(seen))
     record = w.agent.audit.wait_for(event("guard.drop"), audit)
     assert record["reason"] == "not_allowed" and record["pod"]["name"] == "h", record
+
+
+@suite.test("a forwarded packet names the pod that sent it, whatever source address it carries")
+def names_the_sender(w):
+    c, d = w.pods["c"], w.pods["d"]
+    (netns,) = {r["netns"] for r in w.agent.audit.find(event("listener.opened", message="c"))}
+    record = record_of(w, c, "raw", "10.77.1.77", IMDS, 80)
+    assert record["netns"] == netns and "cgroup" not in record, record  # nobody lives there
+    stays = c.spawn([sys.executable, "-S", "-c", "input()"], stdin=subprocess.PIPE)
+    # at most one look in so many milliseconds: one of these is after the process was there
+    for number in range(78, 98):
+        record = record_of(w, c, "raw", f"10.77.1.{number}", IMDS, 80)
+        if "pod" in record:
+            break
+    assert (record["pod"]["name"], record["pod"]["uid"]) == ("c", c.uid), record
+    record = record_of(w, c, "raw", d.address, IMDS, 80)
+    assert (record["pod"]["name"], record["netns"]) == ("c", netns), record
+    assert "cgroup" not in record and "process" not in record, record
+    stays.communicate("\n", timeout=10)
 
 
 @suite.test("a socket of the host that a pod connects goes to the gate")

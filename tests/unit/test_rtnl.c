@@ -9,7 +9,9 @@
 #include <cmocka.h>
 
 #include <arpa/inet.h>
+#include <errno.h>
 #include <linux/if_arp.h>
+#include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
 
@@ -208,6 +210,57 @@ static void links(void **state)
 	assert_false(ig_rtnl_link_read(header(&m), &link));
 }
 
+/* A link of this kind with the number of its peer's namespace, if that says anything. */
+static int peer_of(const char *kind, const int32_t *nsid, int32_t *ret)
+{
+	struct message m;
+
+	link_message(&m, kind);
+	if (nsid)
+		add(&m, IFLA_LINK_NETNSID, nsid, sizeof(*nsid));
+	return ig_rtnl_peer_read(header(&m), ret);
+}
+
+static void peers(void **state)
+{
+	int32_t five = 5, none = -1, found = 0;
+	struct message m;
+
+	(void)state;
+	assert_int_equal(peer_of("veth", &five, &found), 0);
+	assert_int_equal(found, 5);
+	assert_int_equal(peer_of("netkit", &five, &found), 0);
+	assert_int_equal(peer_of("veth", &none, &found), -ENOENT);
+	assert_int_equal(peer_of("veth", NULL, &found), -ENOENT); /* both ends are here */
+	assert_int_equal(peer_of("vlan", &five, &found), -ENOENT);
+	assert_int_equal(peer_of(NULL, &five, &found), -ENOENT);
+	link_message(&m, "veth");
+	add(&m, IFLA_LINK_NETNSID, &five, 2);
+	assert_int_equal(ig_rtnl_peer_read(header(&m), &found), -ENOENT);
+	header(&m)->nlmsg_len = NLMSG_LENGTH(sizeof(struct ifinfomsg)) - 1;
+	assert_int_equal(ig_rtnl_peer_read(header(&m), &found), -ENOENT);
+}
+
+static void numbers_of_namespaces(void **state)
+{
+	int32_t seven = 7, none = NETNSA_NSID_NOT_ASSIGNED, found = 0;
+	struct message m = {};
+
+	(void)state;
+	header(&m)->nlmsg_type = RTM_NEWNSID;
+	header(&m)->nlmsg_len = NLMSG_LENGTH(sizeof(struct rtgenmsg));
+	assert_int_equal(ig_rtnl_nsid_read(header(&m), &found), -ENOENT);
+	add(&m, NETNSA_NSID, &none, sizeof(none));
+	assert_int_equal(ig_rtnl_nsid_read(header(&m), &found), -ENOENT);
+	add(&m, NETNSA_NSID, &seven, sizeof(seven));
+	assert_int_equal(ig_rtnl_nsid_read(header(&m), &found), 0);
+	assert_int_equal(found, 7);
+	header(&m)->nlmsg_len -= 1;
+	assert_int_equal(ig_rtnl_nsid_read(header(&m), &found), -ENOENT);
+	header(&m)->nlmsg_len = NLMSG_LENGTH(0);
+	assert_int_equal(ig_rtnl_nsid_read(header(&m), &found), -ENOENT);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -216,6 +269,8 @@ int main(void)
 		cmocka_unit_test(several_nexthops),
 		cmocka_unit_test(nexthop_objects),
 		cmocka_unit_test(links),
+		cmocka_unit_test(peers),
+		cmocka_unit_test(numbers_of_namespaces),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -56,7 +56,8 @@ struct ig_agent {
 	struct ig_rate *policy_rate; /* the same, as far as a policy sets one */
 	struct ig_ctl_server *ctl;
 	struct ig_ring *events;
-	uint64_t started_usec; /* real clock */
+	LIST_HEAD(, ig_source_lookup) source_lookups; /* records.c */
+	uint64_t started_usec;			      /* real clock */
 	uint64_t host_netns_cookie;
 	uint32_t monitor_pid;
 	uint64_t rules_epoch; /* of the store when rules were recorded as changed last */
@@ -201,6 +202,8 @@ void ig_record_listener(struct ig_agent *agent, enum ig_audit_kind kind, uint64_
 	bool is_host, const char *name);
 /* A record of ring `events`. */
 void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event);
+/* Records what waits for an answer of the monitor, without it. */
+void ig_records_finish(struct ig_agent *agent);
 
 /* ---- verbs.c ---- */
 

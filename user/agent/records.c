@@ -5,10 +5,12 @@
 #include <arpa/inet.h>
 #include <net/if.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
 #include "agent/agent.h"
+#include "agent/link.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
 
@@ -169,6 +171,12 @@ static void fill_packet(
 	r->caller.has_process = false;
 	r->caller.comm = NULL;
 	r->caller.host_network = r->caller.host_network && event->packet.ingress_ifindex == 0;
+	if (event->reason == IG_EVENT_PACKET_FORWARDED) {
+		/* of some process in the namespace that it came from: good for the pod, no more */
+		r->caller.cgroup = NULL;
+		r->caller.cgroup_id = 0;
+		r->caller.container_id = NULL;
+	}
 	format_address(
 		event->packet.saddr_be, event->packet.sport_be, r->source, sizeof(r->source));
 	r->connection.source = r->source;
@@ -212,7 +220,7 @@ static void on_facts(void *userdata)
 	free(w);
 }
 
-void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event)
+static void record_event(struct ig_agent *agent, const struct ig_event *event)
 {
 	struct waiting_event *w = calloc(1, sizeof(*w));
 
@@ -222,7 +230,7 @@ void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event
 	}
 	w->agent = agent;
 	w->event = *event;
-	/* a packet that was forwarded has no cgroup to ask for */
+	/* a packet whose source is not known has no cgroup to ask for */
 	if (event->flow.caller.cgroup_id == 0) {
 		on_facts(w);
 		return;
@@ -230,4 +238,58 @@ void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event
 	/* 1 or an error: no answer will come, what is known is recorded */
 	if (ig_callers_resolve(agent->callers, &event->flow.caller, &w->facts, on_facts, w) != 0)
 		on_facts(w);
+}
+
+/* A forwarded packet, while the monitor looks whose namespace is at the other end of the interface
+ * that it came by. */
+struct ig_source_lookup {
+	struct ig_agent *agent;
+	struct ig_event event;
+	LIST_ENTRY(ig_source_lookup) link;
+};
+
+static void lookup_done(struct ig_source_lookup *lookup)
+{
+	LIST_REMOVE(lookup, link);
+	record_event(lookup->agent, &lookup->event);
+	free(lookup);
+}
+
+static void on_source(const struct ig_monitor_message *reply, void *userdata)
+{
+	struct ig_source_lookup *lookup = userdata;
+
+	if (reply->result == 0) {
+		lookup->event.flow.caller.netns_cookie = reply->source.netns_cookie;
+		lookup->event.flow.caller.cgroup_id = reply->source.cgroup_id;
+	}
+	lookup_done(lookup);
+}
+
+void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event)
+{
+	struct ig_monitor_request request = {
+		.kind = IG_MONITOR_SOURCE, .ifindex = event->packet.ingress_ifindex};
+	struct ig_source_lookup *lookup = NULL;
+
+	if (event->reason == IG_EVENT_PACKET_FORWARDED && event->packet.ingress_ifindex)
+		lookup = calloc(1, sizeof(*lookup));
+	if (!lookup) {
+		record_event(agent, event);
+		return;
+	}
+	*lookup = (struct ig_source_lookup){.agent = agent, .event = *event};
+	LIST_INSERT_HEAD(&agent->source_lookups, lookup, link);
+	if (ig_link_request(agent->link, &request, on_source, lookup) < 0)
+		lookup_done(lookup);
+}
+
+void ig_records_finish(struct ig_agent *agent)
+{
+	struct ig_source_lookup *lookup;
+
+	while ((lookup = LIST_FIRST(&agent->source_lookups)) != NULL) {
+		ig_link_forget(agent->link, lookup);
+		lookup_done(lookup);
+	}
 }

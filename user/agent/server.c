@@ -468,6 +468,7 @@ static void server_done(struct server *s)
 	agent->credentials = ig_credentials_free(agent->credentials);
 	agent->documents = ig_documents_free(agent->documents);
 	agent->client = ig_http_client_free(agent->client);
+	ig_records_finish(agent);
 	agent->callers = ig_callers_free(agent->callers);
 	agent->serve = ig_serve_free(agent->serve);
 	agent->rate = ig_rate_free(agent->rate);

@@ -27,6 +27,7 @@
 #include "monitor/packets.h"
 #include "monitor/requests.h"
 #include "monitor/session.h"
+#include "monitor/sources.h"
 #include "workload/netns.h"
 #include "workload/process.h"
 #include "workload/tasks.h"
@@ -39,6 +40,7 @@ struct monitor {
 	struct ig_datapath *dp;
 	struct ig_listeners *listeners;
 	struct ig_netns_watch *watch;
+	struct ig_sources *sources;
 	struct ig_requests *requests;
 	struct ig_child *child;
 	struct ig_packets *packets;
@@ -59,6 +61,7 @@ static void monitor_done(struct monitor *m)
 	m->packets = ig_packets_free(m->packets);
 	m->watch = ig_netns_watch_free(m->watch);
 	m->requests = ig_requests_free(m->requests);
+	m->sources = ig_sources_free(m->sources);
 	m->listeners = ig_listeners_free(m->listeners);
 	m->wakeups = ig_ring_free(m->wakeups);
 	for (size_t i = 0; i < IG_ARRAY_SIZE(events); i++)
@@ -391,6 +394,10 @@ static int start_listeners(struct monitor *m, struct ig_err *reterr_err)
 		.given_up = on_netns_given_up};
 	int r = ig_listeners_new(m->dp, m->options->gate_port, &ops, m, &m->listeners);
 
+	if (r == 0)
+		r = ig_sources_new(m->dp, m->listeners, &m->sources);
+	if (r == 0)
+		r = ig_requests_new(m->dp, m->sources, &m->requests);
 	/* What an earlier agent left points to closed sockets; without an entry a connect wakes us.
 	 */
 	if (r == 0)
@@ -464,8 +471,6 @@ static int start(struct monitor *m, struct ig_err *reterr_err)
 	if (!m->base)
 		return -ENOMEM;
 	r = make_events(m);
-	if (r == 0)
-		r = ig_requests_new(m->dp, &m->requests);
 	if (r == 0)
 		r = start_wakeups(m);
 	if (r < 0)

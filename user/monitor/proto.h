@@ -28,7 +28,8 @@ enum ig_monitor_request_kind {
 	IG_MONITOR_WORKLOADS_SYNCED, /* the server has set all it knows: drop what it did not set */
 	IG_MONITOR_FLOW_TAKE,	     /* for kernels where the server cannot use the map itself */
 	IG_MONITOR_COUNTERS,
-	IG_MONITOR_READY, /* the server serves */
+	IG_MONITOR_SOURCE, /* interface → namespace and cgroup at its other end (sources.h) */
+	IG_MONITOR_READY,  /* the server serves */
 	_IG_MONITOR_REQUEST_MAX
 };
 
@@ -52,6 +53,7 @@ struct ig_monitor_request {
 			struct ig_workload_entry entry;
 		} workload;
 		struct ig_flow_key flow;
+		uint32_t ifindex; /* SOURCE */
 	};
 };
 
@@ -92,6 +94,10 @@ struct ig_monitor_message {
 		char cgroup_path[IG_CGROUP_PATH_BYTES]; /* NUL-terminated */
 		struct ig_flow flow;
 		struct ig_event event; /* CONNECTION_ENDED */
+		struct {
+			uint64_t netns_cookie;
+			uint64_t cgroup_id; /* of a process in there; 0: there is none */
+		} source;
 		uint64_t counters[_IG_COUNTER_MAX];
 	};
 };

@@ -14,6 +14,7 @@
 #include "base/table.h"
 #include "datapath/datapath.h"
 #include "monitor/session.h"
+#include "monitor/sources.h"
 #include "workload/process.h"
 
 struct session_workload {
@@ -22,7 +23,8 @@ struct session_workload {
 };
 
 struct ig_requests {
-	struct ig_datapath *dp;		    /* outlives this */
+	struct ig_datapath *dp;		    /* both outlive this */
+	struct ig_sources *sources;
 	struct ig_session session;	    /* of the server process that runs */
 	struct session_workload *workloads; /* what it has set */
 };
@@ -30,13 +32,14 @@ struct ig_requests {
 typedef int request_fn(struct ig_requests *requests, const struct ig_monitor_request *request,
 	struct ig_monitor_message *reply, int *ret_fd);
 
-int ig_requests_new(struct ig_datapath *dp, struct ig_requests **ret)
+int ig_requests_new(struct ig_datapath *dp, struct ig_sources *sources, struct ig_requests **ret)
 {
 	struct ig_requests *requests = calloc(1, sizeof(*requests));
 
 	if (!requests)
 		return -ENOMEM;
 	requests->dp = dp;
+	requests->sources = sources;
 	*ret = requests;
 	return 0;
 }
@@ -198,6 +201,14 @@ static int counters(struct ig_requests *requests, const struct ig_monitor_reques
 	return ig_datapath_counters(requests->dp, reply->counters);
 }
 
+static int source(struct ig_requests *requests, const struct ig_monitor_request *request,
+	struct ig_monitor_message *reply, int *ret_fd)
+{
+	(void)ret_fd;
+	return ig_sources_find(requests->sources, request->ifindex, &reply->source.netns_cookie,
+		&reply->source.cgroup_id);
+}
+
 int ig_requests_serve(struct ig_requests *requests, const struct ig_monitor_request *request,
 	struct ig_monitor_message *reply, int *ret_fd)
 {
@@ -210,6 +221,7 @@ int ig_requests_serve(struct ig_requests *requests, const struct ig_monitor_requ
 		[IG_MONITOR_WORKLOADS_SYNCED] = workloads_synced,
 		[IG_MONITOR_FLOW_TAKE] = flow_take,
 		[IG_MONITOR_COUNTERS] = counters,
+		[IG_MONITOR_SOURCE] = source,
 	};
 
 	if (request->kind >= _IG_MONITOR_REQUEST_MAX || !table[request->kind])

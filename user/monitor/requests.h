@@ -10,8 +10,10 @@
 
 struct ig_datapath;
 struct ig_requests;
+struct ig_sources;
 
-int ig_requests_new(struct ig_datapath *dp, struct ig_requests **ret);
+/* Both outlive it. */
+int ig_requests_new(struct ig_datapath *dp, struct ig_sources *sources, struct ig_requests **ret);
 struct ig_requests *ig_requests_free(struct ig_requests *requests);
 
 /* Whether the server may ask for this now, see session.h: 0, -EPROTO or -EBUSY. Before anything is

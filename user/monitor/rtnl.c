@@ -4,6 +4,8 @@
 #include "monitor/rtnl.h"
 
 #include <arpa/inet.h>
+#include <errno.h>
+#include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <string.h>
@@ -16,6 +18,9 @@
 #ifndef RTA_NH_ID
 #define RTA_NH_ID 30
 #endif
+
+/* Links with two ends, which may be in two namespaces. */
+static const char *const pair_kinds[] = {"veth", "netkit"};
 
 static const char *const inner_kinds[] = {
 	"veth", "netkit", "bridge", "dummy", "ifb", "nlmon", "vcan", "vrf"};
@@ -77,15 +82,15 @@ bool ig_rtnl_route_read(const struct nlmsghdr *message, struct ig_rtnl_route *re
 	       covers(dst_be, rtm->rtm_dst_len, IG_ADDR_WIRESERVER);
 }
 
-static bool kind_is_inner(const struct rtattr *link_info)
+static bool kind_is_one_of(const struct rtattr *link_info, const char *const *kinds, size_t n_kinds)
 {
 	int left = (int)RTA_PAYLOAD(link_info);
 
 	for (const struct rtattr *a = RTA_DATA(link_info); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
 		if (a->rta_type != IFLA_INFO_KIND)
 			continue;
-		for (size_t i = 0; i < IG_ARRAY_SIZE(inner_kinds); i++)
-			if (strncmp(RTA_DATA(a), inner_kinds[i], RTA_PAYLOAD(a)) == 0)
+		for (size_t i = 0; i < n_kinds; i++)
+			if (strncmp(RTA_DATA(a), kinds[i], RTA_PAYLOAD(a)) == 0)
 				return true;
 	}
 	return false;
@@ -107,7 +112,51 @@ bool ig_rtnl_link_read(const struct nlmsghdr *message, struct ig_rtnl_link *ret)
 			(void)snprintf(ret->name, sizeof(ret->name), "%.*s", (int)RTA_PAYLOAD(a),
 				(const char *)RTA_DATA(a));
 		else if ((a->rta_type & NLA_TYPE_MASK) == IFLA_LINKINFO)
-			ret->is_inner = kind_is_inner(a);
+			ret->is_inner = kind_is_one_of(a, inner_kinds, IG_ARRAY_SIZE(inner_kinds));
 	}
 	return true;
+}
+
+static bool read_nsid(const struct rtattr *a, int32_t *ret)
+{
+	if (RTA_PAYLOAD(a) < sizeof(*ret))
+		return false;
+	memcpy(ret, RTA_DATA(a), sizeof(*ret));
+	return *ret >= 0;
+}
+
+int ig_rtnl_peer_read(const struct nlmsghdr *message, int32_t *ret_nsid)
+{
+	const struct ifinfomsg *info = NLMSG_DATA(message);
+	int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(*info));
+	bool is_pair = false, is_elsewhere = false;
+	int32_t nsid = -1;
+
+	if (message->nlmsg_type != RTM_NEWLINK || left < 0)
+		return -ENOENT;
+	for (const struct rtattr *a = IFLA_RTA(info); RTA_OK(a, left); a = RTA_NEXT(a, left)) {
+		if (a->rta_type == IFLA_LINK_NETNSID)
+			is_elsewhere = read_nsid(a, &nsid);
+		else if ((a->rta_type & NLA_TYPE_MASK) == IFLA_LINKINFO)
+			is_pair = kind_is_one_of(a, pair_kinds, IG_ARRAY_SIZE(pair_kinds));
+	}
+	if (!is_pair || !is_elsewhere)
+		return -ENOENT;
+	*ret_nsid = nsid;
+	return 0;
+}
+
+int ig_rtnl_nsid_read(const struct nlmsghdr *message, int32_t *ret_nsid)
+{
+	int left = (int)message->nlmsg_len - (int)NLMSG_LENGTH(sizeof(struct rtgenmsg));
+	const struct rtattr *a = (const struct rtattr *)((const char *)NLMSG_DATA(message) +
+							 NLMSG_ALIGN(sizeof(struct rtgenmsg)));
+
+	left -= NLMSG_ALIGN(sizeof(struct rtgenmsg)) - (int)sizeof(struct rtgenmsg);
+	if (message->nlmsg_type != RTM_NEWNSID)
+		return -ENOENT;
+	for (; RTA_OK(a, left); a = RTA_NEXT(a, left))
+		if (a->rta_type == NETNSA_NSID && read_nsid(a, ret_nsid))
+			return 0;
+	return -ENOENT;
 }

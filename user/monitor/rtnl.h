@@ -37,3 +37,10 @@ struct ig_rtnl_link {
 
 /* RTM_NEWLINK. */
 bool ig_rtnl_link_read(const struct nlmsghdr *message, struct ig_rtnl_link *ret);
+
+/* RTM_NEWLINK: one end of a pair (veth, netkit) whose other end is in another network namespace.
+ * 0 and the number of that namespace in the one that was asked; -ENOENT: it is none. */
+int ig_rtnl_peer_read(const struct nlmsghdr *message, int32_t *ret_nsid);
+
+/* RTM_NEWNSID: the number of a namespace in the one that was asked. -ENOENT: it has none there. */
+int ig_rtnl_nsid_read(const struct nlmsghdr *message, int32_t *ret_nsid);
