@@ -109,7 +109,10 @@ class Place:
 
     def ip(self, *commands):
         process = self.spawn(["ip", "-batch", "-"], stdin=subprocess.PIPE)
-        process.communicate("\n".join(commands) + "\n", timeout=10 * PATIENCE)
+        # links go slowly on a busy machine
+        process.communicate("
+".join(commands) + "
+", timeout=60 * PATIENCE)
         assert process.returncode == 0, f"ip: {commands}"
 
     @staticmethod
