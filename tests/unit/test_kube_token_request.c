@@ -65,6 +65,7 @@ static struct {
 	ig_http_done *done;
 	void *userdata;
 	size_t limit_bytes;
+	char body[1024]; /* of the last request */
 } faked;
 
 int __wrap_ig_kube_client_start(struct ig_kube_client *client,
@@ -72,6 +73,7 @@ int __wrap_ig_kube_client_start(struct ig_kube_client *client,
 	struct ig_kube_call **ret_call)
 {
 	faked.limit_bytes = request->response_limit_bytes;
+	(void)snprintf(faked.body, sizeof(faked.body), "%s", request->body);
 	if (faked.start_error)
 		return faked.start_error;
 	if (!faked.error)
@@ -540,6 +542,18 @@ static void test_wiped(void **state)
 
 /* ---- out of memory --------------------------------------------------------------------------- */
 
+/* A request that lacks a part would ask for another token. */
+static void check_body(void)
+{
+	json_t *body = json_loads(faked.body, 0, NULL);
+
+	assert_string_equal(
+		json_string_value(json_array_get(
+			json_object_get(json_object_get(body, "spec"), "audiences"), 0)),
+		"api://AzureADTokenExchange");
+	json_decref(body);
+}
+
 static void one_with_failure(struct fixture *f, unsigned int n)
 {
 	const struct ig_token_key key = account_key(f);
@@ -549,10 +563,13 @@ static void one_with_failure(struct fixture *f, unsigned int n)
 	f->service->timeout_usec = 100000;
 	allocations = 0;
 	failing = n;
+	faked.body[0] = '\0';
 	armed = true;
 	r = ask_key(f, &key, 0, "", 1, &asked);
 	run_ready(f);
 	armed = false;
+	if (faked.body[0])
+		check_body();
 	if (r < 0)
 		assert_int_equal(r, -ENOMEM);
 	assert_int_equal(asked.n, r == 0);

@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/buf.h"
 #include "base/cleanup.h"
 
 #define BUFFER_FIRST_BYTES 16
@@ -137,6 +138,18 @@ json_t *ig_json_load(const char *text, size_t len, size_t flags, json_error_t *r
 	if (reterr_where)
 		say_no_memory(reterr_where);
 	return NULL;
+}
+
+static int append(const char *text, size_t len, void *userdata)
+{
+	ig_buf_append(userdata, text, len);
+	return 0; /* the buffer knows */
+}
+
+void ig_json_dump(struct ig_buf *b, const json_t *value, size_t flags)
+{
+	if (json_dump_callback(value, append, b, flags) < 0 && b->error == 0)
+		b->error = -ENOMEM;
 }
 
 __attribute__((constructor)) static void use_allocator(void)

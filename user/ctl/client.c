@@ -149,8 +149,10 @@ static int send_request(
 	int fd, const char *noun, const char *verb, json_t *args, uint64_t deadline_usec)
 {
 	_cleanup_(json_decrefp) json_t *request = NULL;
-	_cleanup_free_ char *text = NULL;
-	size_t len, sent = 0;
+	_cleanup_(ig_buf_donep) struct ig_buf text = {
+		.limit = IG_CTL_REPLY_BYTES}; /* the agent says what is too large */
+	size_t sent = 0;
+	int r;
 
 	request = json_pack("{s:i,s:s,s:s?,s:O?}", "v", IG_CTL_VERSION, "noun", noun, "verb", verb,
 		"args", args);
@@ -161,19 +163,19 @@ static int send_request(
 		(void)json_object_del(request, "verb");
 	if (!args)
 		(void)json_object_del(request, "args");
-	text = json_dumps(request, JSON_COMPACT);
-	if (!text)
-		return -ENOMEM;
-	len = strlen(text);
-	text[len++] = '\n'; /* instead of the NUL */
-	while (sent < len) {
-		ssize_t n = send(fd, text + sent, len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
+	ig_json_dump(&text, request, JSON_COMPACT);
+	ig_buf_putc(&text, '\n');
+	r = ig_buf_finish(&text);
+	if (r < 0)
+		return r;
+	while (sent < text.len) {
+		ssize_t n =
+			send(fd, text.data + sent, text.len - sent, MSG_DONTWAIT | MSG_NOSIGNAL);
 
 		if (n >= 0) {
 			sent += (size_t)n;
 		} else if (errno == EAGAIN) {
-			int r = wait_for(fd, POLLOUT, deadline_usec);
-
+			r = wait_for(fd, POLLOUT, deadline_usec);
 			if (r < 0)
 				return r;
 		} else if (errno != EINTR) {

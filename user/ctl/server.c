@@ -121,26 +121,17 @@ static void reply_error(struct ig_ctl_conn *conn, int code, const struct ig_err 
 	reply(conn, &b);
 }
 
-static int dump_to_buf(const char *text, size_t len, void *userdata)
-{
-	struct ig_buf *b = userdata;
-
-	ig_buf_append(b, text, len);
-	return ig_buf_finish(b) < 0 ? -1 : 0;
-}
-
 static void reply_result(struct ig_ctl_conn *conn, const json_t *result)
 {
 	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = IG_CTL_REPLY_BYTES};
 	struct ig_err err = {};
-	int r;
 
 	ig_buf_puts(&b, "{\"ok\":true,\"result\":");
-	r = json_dump_callback(result, dump_to_buf, &b, JSON_COMPACT | JSON_ENCODE_ANY);
+	ig_json_dump(&b, result, JSON_COMPACT | JSON_ENCODE_ANY);
 	ig_buf_puts(&b, "}\n");
 	if (ig_buf_finish(&b) == -E2BIG)
 		ig_err_set(&err, -E2BIG, "the answer is larger than %d bytes", IG_CTL_REPLY_BYTES);
-	else if (r < 0 || ig_buf_finish(&b) < 0)
+	else if (ig_buf_finish(&b) < 0)
 		ig_err_set(&err, -ENOMEM, "out of memory while answering");
 	if (err.message[0])
 		reply_error(conn, ig_buf_finish(&b) == -E2BIG ? -E2BIG : -ENOMEM, &err);

@@ -20,6 +20,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/json.h"
 #include "base/table.h"
 #include "http/client.h"
 #include "kube/client.h"
@@ -279,21 +280,14 @@ static json_t *new_conditions(const json_t *old, json_t *wanted, bool *ret_done)
 	return NULL;
 }
 
-static int append(const char *data, size_t len, void *userdata)
-{
-	ig_buf_append(userdata, data, len);
-	return 0;
-}
-
-/* Not json_dumps(), whose text lacks keys when memory runs out. */
 static int write_text(const json_t *json, char **ret)
 {
 	_cleanup_(ig_buf_donep) struct ig_buf text = {};
 	int r;
 
 	ig_buf_init(&text, 2 * IG_KUBE_OBJECT_BYTES);
-	r = json_dump_callback(json, append, &text, JSON_COMPACT) < 0 ? -ENOMEM
-								      : ig_buf_finish(&text);
+	ig_json_dump(&text, json, JSON_COMPACT);
+	r = ig_buf_finish(&text);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(text.data);

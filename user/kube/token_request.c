@@ -27,6 +27,7 @@
 #define EXPIRATION_SEC 3600 /* the API server gives no less than 600 */
 #define PATH_BYTES     (2 * IG_OBJECT_NAME_BYTES + 64)
 #define TEXT_BYTES     1024
+#define BODY_BYTES     4096
 
 /* The parts of a credential. */
 struct subject {
@@ -86,11 +87,17 @@ static int make_body(const struct subject *subject, const char *audience, char *
 		"authentication.k8s.io/v1", "kind", "TokenRequest", "spec", "audiences", audience,
 		"expirationSeconds", EXPIRATION_SEC, "boundObjectRef", "apiVersion", "v1", "kind",
 		"Pod", "name", subject->pod, "uid", subject->uid);
+	_cleanup_(ig_buf_donep) struct ig_buf text = {.limit = BODY_BYTES};
+	int r;
 
 	if (!body)
 		return -ENOMEM;
-	*ret = json_dumps(body, JSON_COMPACT);
-	return *ret ? 0 : -ENOMEM;
+	ig_json_dump(&text, body, JSON_COMPACT);
+	r = ig_buf_finish(&text);
+	if (r < 0)
+		return r;
+	*ret = TAKE_PTR(text.data);
+	return 0;
 }
 
 /* ---- reply ----------------------------------------------------------------------------------- */
