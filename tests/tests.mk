@@ -167,15 +167,21 @@ threads-here: $(THREADED)
 	@for program in $^; do setarch -R $$program || exit 1; done
 
 # Memory that no instrumentation sees: what libraries do with it, and values that were never set.
+# Without fortified functions, of which valgrind takes one for another (memmove for memcpy).
 VALGRIND := valgrind --quiet --error-exitcode=99 --leak-check=full --errors-for-leak-kinds=definite \
 	--child-silent-after-fork=yes --num-callers=30
 .PHONY: valgrind
 valgrind: ## unit tests under valgrind
 	@deploy/packages.sh valgrind
-	+@$(SUBMAKE) O=$(O)/plain CFLAGS='-O1 -g' valgrind-here
+	+@$(SUBMAKE) O=$(O)/plain CFLAGS='-O1 -g -U_FORTIFY_SOURCE' valgrind-here
 .PHONY: valgrind-here
 valgrind-here: $(UNIT_TESTS)
-	@for program in $^; do $(VALGRIND) $$program || exit 1; done
+	@failed=0; for program in $^; do \
+		if $(VALGRIND) $$program > $$program.log 2>&1; then echo "ok: $$program"; \
+		elif grep -q 'unhandled .* syscall: 437' $$program.log; then \
+			echo "skipped: $$program: this valgrind does not know openat2()"; \
+		else failed=1; echo "failed: $$program"; cat $$program.log; fi; \
+	done; exit $$failed
 
 include tests/fuzz/fuzz.mk
 
