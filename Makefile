@@ -69,6 +69,7 @@ PROGRAMS := $(O)/imdsgated $(O)/imdsgate
 LAB := $(O)/tests/lab/imdsgate-lab
 UNIT_TESTS := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/unit/test_*.c)))
 BPF_TESTS := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/bpf/test_*.c)))
+BENCH_TOOLS := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/bench/*.c)))
 NETNS_TOOLS := $(patsubst %.c,$(O)/%,$(filter-out %.bpf.c,$(sort $(wildcard tests/netns/*.c))))
 
 # ---- rules -------------------------------------------------------------------------------------
@@ -146,6 +147,8 @@ $(O)/tests/unit/test_%: $(O)/tests/unit/test_%.o $(LIB)
 $(O)/tests/bpf/test_%: $(O)/tests/bpf/test_%.o $(LIB)
 	$(call link,-lcmocka $(WRAP_test_$*))
 $(O)/tests/kube/swarm: $(O)/tests/kube/swarm.o $(LIB)
+	$(call link)
+$(O)/tests/bench/%: $(O)/tests/bench/%.o $(LIB)
 	$(call link)
 $(O)/tests/netns/%: $(O)/tests/netns/%.o $(LIB)
 	$(call link,$(shell $(PKG_CONFIG) --libs liburing 2>/dev/null))

@@ -52,7 +52,7 @@ LAB_IF_ANY := $(if $(wildcard tests/lab/*.c),$(LAB))
 KUBE_TOOLS := $(O)/tests/kube/stay $(O)/tests/kube/dial
 $(O)/tests/kube/stay: tests/kube/stay.c user/base/parse.c
 $(O)/tests/kube/dial: tests/netns/dial.c user/base/parse.c user/base/err.c
-$(KUBE_TOOLS): $(O)/.flags $(wildcard user/base/*.h)
+$(KUBE_TOOLS): $(O)/.flags $(wildcard user/base/*.h tests/netns/*.h)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
 	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 $(WARN) $(CFLAGS) -static -o $@ $(filter %.c,$^) $(if $(findstring dial,$@),-ljansson -luring)
@@ -193,11 +193,22 @@ kernels: need-root ## the gate on older and newer kernels, in virtual machines (
 .PHONY: kernels-programs
 kernels-programs: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS)
 
+# what is measured is a build of its own without sanitizers; CASES: some of tests/bench/case_*.py
+.PHONY: bench
+bench: need-root ## measure, side by side; writes bench.json (sudo)
+	@deploy/packages.sh test
+	+@$(SUBMAKE) bench-programs
+	@IG_BUILD=$(abspath $(O)) tests/bench/bench.py $(BENCH_FLAGS) $(CASES)
+.PHONY: bench-programs
+bench-programs: $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(BENCH_TOOLS)
+
 .PHONY: clang-build
 clang-build: ## compile everything with clang, for its warnings
 	+@$(SUBMAKE) O=$(O)/clang CC=$(CLANG) clang-build-here
 .PHONY: clang-build-here
 clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(KUBE_TOOLS) $(SWARM) $(INJECT) $(UNIT_TESTS)
+
+clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(BENCH_TOOLS) $(KUBE_TOOLS) $(SWARM) $(UNIT_TESTS)
 
 .PHONY: demo
 demo: need-root ## install what is missing, build, show the gate at work (sudo)

@@ -30,6 +30,7 @@
 #include "base/cleanup.h"
 #include "base/err.h"
 #include "base/parse.h"
+#include "confined.h"
 
 #ifndef IPPROTO_MPTCP
 #define IPPROTO_MPTCP 262
@@ -749,26 +750,6 @@ static int parse_options(int argc, char **argv, struct options *opt)
 		if (parse_option(c, optarg, opt) < 0)
 			return -EINVAL;
 	return optind == argc && opt->attempts > 0 && opt->requests > 0 ? 0 : -EINVAL;
-}
-
-/* Is this one of the namespaces that the test says lead out of the machine? Not knowing counts. */
-static bool netns_is_forbidden(void)
-{
-	const char *forbidden = getenv("IG_FORBIDDEN_NETNS");
-	_cleanup_free_ char *list = NULL;
-	char *inode, *rest;
-	struct stat st;
-	uint64_t n;
-
-	if (!forbidden || !*forbidden || stat("/proc/self/ns/net", &st) < 0)
-		return true;
-	list = rest = strdup(forbidden);
-	if (!list)
-		return true;
-	while ((inode = strsep(&rest, ",")))
-		if (ig_parse_u64(inode, &n) < 0 || n == st.st_ino)
-			return true;
-	return false;
 }
 
 int main(int argc, char **argv)
