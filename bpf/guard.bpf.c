@@ -32,8 +32,6 @@
 #define SOCK_STREAM 1
 #define SOCK_DGRAM  2
 
-#define NSEC_PER_SEC 1000000000ULL
-
 /* The verifier allows neither reading these kernel structures through the pointers that it knows
  * nor arithmetic on them. The same address, read back as a number, can be given to
  * bpf_probe_read_kernel(). */
@@ -125,18 +123,9 @@ static __always_inline void sender_read(
 		sender->conn.cgroup_ids[level] = bpf_skb_ancestor_cgroup_id(skb, level);
 }
 
-/* May this drop have a record of its own? Counters are per CPU: a flood costs at most so many
- * records on each, and nothing that is counted is lost in a race. */
-static __always_inline bool has_turn(struct ig_turn *turn, __u64 now_ns, __u64 per_sec)
-{
-	if (now_ns - turn->since_ns >= NSEC_PER_SEC) {
-		turn->since_ns = now_ns;
-		turn->records = 0;
-	}
-	return turn->records++ < per_sec;
-}
-
-/* Returns whether to record; *ret_suppressed: drops of this source since its last record. */
+/* Returns whether to record; *ret_suppressed: drops of this source since its last record. Turns are
+ * per CPU: a flood costs at most so many records on each, and nothing that is counted is lost in a
+ * race. */
 static __always_inline bool is_recorded(const struct ig_turn_key *key, __u64 *ret_suppressed)
 {
 	struct ig_turn fresh = {}, *turn, *all;
@@ -151,13 +140,12 @@ static __always_inline bool is_recorded(const struct ig_turn_key *key, __u64 *re
 	}
 	if (!all || !turn)
 		return false;
-	if (!has_turn(turn, now_ns, IG_GUARD_RECORDS_SOURCE_PER_SEC) ||
-		!has_turn(all, now_ns, IG_GUARD_RECORDS_PER_SEC)) {
+	if (!ig_turn_take(turn, now_ns, IG_GUARD_RECORDS_SOURCE_PER_SEC) ||
+		!ig_turn_take(all, now_ns, IG_GUARD_RECORDS_PER_SEC)) {
 		turn->suppressed++;
 		return false;
 	}
-	*ret_suppressed = turn->suppressed;
-	turn->suppressed = 0;
+	*ret_suppressed = ig_turn_tell(turn);
 	return true;
 }
 

@@ -45,6 +45,14 @@ struct {
 	__type(value, struct ig_flow);
 } flows SEC(".maps");
 
+/* What each workload has of what all have together. An LRU: who is pushed out counts anew. */
+struct {
+	__uint(type, BPF_MAP_TYPE_LRU_HASH);
+	__uint(max_entries, IG_SHARES_MAX);
+	__type(key, __u64);
+	__type(value, struct ig_share);
+} shares SEC(".maps");
+
 /* connect4/6 → sockops and getpeername: what is known about the redirected socket */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

@@ -8,7 +8,8 @@
  *still sees the address that it asked for
  *
  * What happens when something is missing: no listener in the namespace, no memory for the socket's
- * storage, a device binding that cannot be undone → the connect is refused, counted and recorded.
+ * storage, a device binding that cannot be undone, as many connections open as the workload may
+ * have → the connect is refused, counted and recorded.
  *Flow table full → counted and recorded here, and the agent refuses the connection that it cannot
  *attribute. Rings full → counted; the decision stands. Agent gone → the maps stay; its closed
  *listener refuses. No flow for a connect to /host/token → it goes on, and the agent refuses what it
@@ -65,6 +66,11 @@ static __always_inline __u16 redirect(struct bpf_sock_addr *ctx, struct ig_flow 
 		count(IG_COUNTER_NO_LISTENER);
 		ig_wakeup_emit(&flow->caller);
 		ig_event_emit(IG_EVENT_NO_LISTENER, flow);
+		return 0;
+	}
+	if (ig_share_is_full(ig_share_of(&flow->caller))) {
+		count(IG_COUNTER_TOO_MANY_CONNECTIONS);
+		ig_event_emit(IG_EVENT_TOO_MANY_CONNECTIONS, flow);
 		return 0;
 	}
 	if (!unbind_device(ctx)) {
@@ -243,29 +249,42 @@ static __always_inline void flow_key_read(
 
 static __always_inline void publish(struct bpf_sock_ops *ctx, struct ig_flow *flow)
 {
+	struct ig_share *share = ig_share_of(&flow->caller);
 	struct ig_flow_key key = {};
 
 	if (flow->published)
 		return;
 	flow->published = 1;
+	/* again: many may have come as far as here before the first one counted */
+	if (ig_share_is_full(share)) {
+		count(IG_COUNTER_TOO_MANY_CONNECTIONS);
+		ig_event_emit(IG_EVENT_TOO_MANY_CONNECTIONS, flow);
+		return;
+	}
 	flow_key_read(ctx, flow, &key);
 	if (bpf_map_update_elem(&flows, &key, flow, BPF_ANY)) {
 		count(IG_COUNTER_FLOW_TABLE_FULL);
 		ig_event_emit(IG_EVENT_FLOW_TABLE_FULL, flow);
 		return;
 	}
+	flow->counted = 1;
+	ig_share_count_connection(share, 1);
 	count(IG_COUNTER_FLOW_PUBLISHED);
 	(void)bpf_sock_ops_cb_flags_set(
 		ctx, (int)ctx->bpf_sock_ops_cb_flags | BPF_SOCK_OPS_STATE_CB_FLAG);
 }
 
-/* The caller closed before the agent took the record out. The cookie tells this socket's record
- * from that of a later one with the same port. */
-static __always_inline void unpublish(struct bpf_sock_ops *ctx, const struct ig_flow *flow)
+/* The caller's end is closed, perhaps before the agent took the record out. The cookie tells this
+ * socket's record from that of a later one with the same port. */
+static __always_inline void unpublish(struct bpf_sock_ops *ctx, struct ig_flow *flow)
 {
 	struct ig_flow_key key = {};
 	const struct ig_flow *current;
 
+	if (flow->counted) {
+		flow->counted = 0;
+		ig_share_count_connection(ig_share_of(&flow->caller), -1);
+	}
 	flow_key_read(ctx, flow, &key);
 	current = bpf_map_lookup_elem(&flows, &key);
 	if (!current || current->cookie != flow->cookie)

@@ -10,7 +10,7 @@
 
 #include <linux/types.h>
 
-#define IG_ABI_VERSION 3
+#define IG_ABI_VERSION 4
 
 /* The guarded addresses: one index per address:port. */
 enum ig_endpoint {
@@ -103,7 +103,8 @@ struct ig_flow {
 	__u8 protocol;	    /* IPPROTO_TCP, IPPROTO_UDP, … */
 	__u8 endpoint;	    /* enum ig_endpoint */
 	__u8 published;	    /* the flow was handed over once; a second connect() needs its own */
-	__u8 pad[4];
+	__u8 counted;	    /* among the connections of its workload */
+	__u8 pad[3];
 };
 
 /* Why the kernel side let something through or stopped it; closed list, also for the audit. */
@@ -115,9 +116,10 @@ struct ig_flow {
 	X(NO_STORAGE, "no_socket_storage")    /* the kernel had no memory for the flow */          \
 	X(BOUND_TO_DEVICE, "bound_to_device") /* cannot reach lo and could not be undone */        \
 	X(FLOW_TABLE_FULL, "flow_table_full") /* the agent will refuse this one */                 \
-	X(PACKET_FORWARDED, "forwarded")      /* guard: a packet without a socket of this host */  \
-	X(PACKET_RAW, "raw_socket")	      /* guard: made by a raw or packet socket */          \
-	X(PACKET_NOT_ALLOWED, "not_allowed")  /* guard: the socket's owner may not */              \
+	X(TOO_MANY_CONNECTIONS, "too_many_connections_of_workload")                                \
+	X(PACKET_FORWARDED, "forwarded")     /* guard: a packet without a socket of this host */   \
+	X(PACKET_RAW, "raw_socket")	     /* guard: made by a raw or packet socket */           \
+	X(PACKET_NOT_ALLOWED, "not_allowed") /* guard: the socket's owner may not */               \
 	X(OLDER_CONNECTION, "older_connection") /* the monitor ended it */
 
 enum ig_event_reason {
@@ -127,9 +129,11 @@ enum ig_event_reason {
 		_IG_EVENT_REASON_MAX
 };
 
-/* The packet that the guard dropped; all zero in events of connect hooks. */
+/* The packet that the guard dropped; zero but for the first in events of connect hooks. */
 struct ig_dropped {
-	__u64 suppressed;      /* drops of the same source on this CPU since its last record */
+	/* drops of the same source on this CPU since its last record; in events of connect hooks:
+	 * of the same workload */
+	__u64 suppressed;
 	__u32 saddr_be;	       /* as on the wire: whatever the sender says */
 	__u32 ifindex;	       /* uplink */
 	__u32 ingress_ifindex; /* by which it came into this namespace; 0: from here */
@@ -160,17 +164,26 @@ struct ig_direct {
 	__u8 pad[7];
 };
 
-/* Key and value of map `drops`: a source of dropped packets, and what it has had this second. */
+/* Key of map `drops`: a source of dropped packets. */
 struct ig_turn_key {
 	__u64 cgroup_id; /* of the socket; 0 without */
 	__u32 saddr_be;
 	__u32 ingress_ifindex;
 };
 
+/* How many records somebody has had this second. */
 struct ig_turn {
 	__u64 since_ns;
 	__u64 records;
-	__u64 suppressed;
+	__u64 suppressed; /* what had none, so far */
+	__u64 told;	  /* of those, what the records said */
+};
+
+/* Value of map `shares`, by cgroup id of the workload: what it has of what all have together. */
+struct ig_share {
+	__s64 connections; /* that were redirected and are not closed yet */
+	struct ig_turn events;
+	struct ig_turn wakeups;
 };
 
 /* Record of ring `wakeups`, read by the monitor: a namespace without a listener was met. */
@@ -195,14 +208,17 @@ struct ig_wakeup {
 	X(DEVICE_UNBOUND, "device_unbound")                                                        \
 	X(FLOW_PUBLISHED, "flow_published")                                                        \
 	X(FLOW_TABLE_FULL, "flow_table_full")                                                      \
+	X(TOO_MANY_CONNECTIONS, "too_many_connections")                                            \
 	X(FLOW_CLOSED, "flow_closed_early")                                                        \
 	X(HOST_TOKEN, "host_token")                                                                \
 	X(PEERNAME, "peername_restored")                                                           \
-	X(GUARD_PASSED, "guard_passed")		/* packets */                                      \
-	X(GUARD_DROPPED, "guard_dropped")	/* packets, each recorded, suppressed or lost */   \
-	X(GUARD_SUPPRESSED, "guard_suppressed") /* dropped without a record of their own */        \
-	X(GUARD_UNREADABLE, "guard_unreadable") /* dropped for too many VLAN tags */               \
+	X(GUARD_PASSED, "guard_passed")		  /* packets */                                    \
+	X(GUARD_DROPPED, "guard_dropped")	  /* packets, each recorded, suppressed or lost */ \
+	X(GUARD_SUPPRESSED, "guard_suppressed")	  /* dropped without a record of their own */      \
+	X(GUARD_UNREADABLE, "guard_unreadable")	  /* dropped for too many VLAN tags */             \
+	X(EVENTS_SUPPRESSED, "events_suppressed") /* too many of one workload */                   \
 	X(EVENTS_LOST, "events_lost")                                                              \
+	X(WAKEUPS_SUPPRESSED, "wakeups_suppressed") /* the same */                                 \
 	X(WAKEUPS_LOST, "wakeups_lost")
 
 enum ig_counter {
@@ -223,7 +239,8 @@ _Static_assert(sizeof(struct ig_event) == 144, "abi");
 _Static_assert(sizeof(struct ig_direct_key) == 12, "abi");
 _Static_assert(sizeof(struct ig_direct) == 16, "abi");
 _Static_assert(sizeof(struct ig_turn_key) == 16, "abi");
-_Static_assert(sizeof(struct ig_turn) == 24, "abi");
+_Static_assert(sizeof(struct ig_turn) == 32, "abi");
+_Static_assert(sizeof(struct ig_share) == 72, "abi");
 _Static_assert(sizeof(struct ig_wakeup) == 32, "abi");
 _Static_assert(__builtin_offsetof(struct ig_flow, daddr_be) == 96, "abi");
 _Static_assert(__builtin_offsetof(struct ig_caller, comm) == 64, "abi");

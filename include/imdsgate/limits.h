@@ -188,16 +188,26 @@
 #define IG_METRICS_MONITOR_RETRY_SEC 5	 /* so long is a monitor that did not answer not asked */
 
 /* Data path (bpf/, user/monitor) */
-#define IG_CGROUP_DEPTH_MAX	  16 /* ancestors of the caller that are looked up */
-#define IG_FLOWS_MAX		  65536
+#define IG_CGROUP_DEPTH_MAX 16 /* ancestors of the caller that are looked up */
+#define IG_FLOWS_MAX	    65536
+/* open at once, served or waiting to be; a quarter of the backlog, which pods of the host's
+ * namespace share */
+#define IG_FLOWS_WORKLOAD_MAX	  1024
+#define IG_SHARES_MAX		  8192 /* workloads that are counted at once; the idlest goes */
 #define IG_WORKLOADS_MAX	  16384
 #define IG_WORKLOADS_AGAIN_SEC	  1 /* until they are looked at anew, after memory ran out */
 #define IG_LISTENERS_MAX	  8192
-#define IG_LISTENERS_WORKLOAD_MAX 16 /* namespaces without a name, per workload */
-#define IG_LISTENER_BACKLOG	  1024
+#define IG_LISTENERS_WORKLOAD_MAX 16		/* namespaces without a name, per workload */
+#define IG_LISTENER_BACKLOG	  4096		/* or net.core.somaxconn, if that is less */
 #define IG_EVENT_RING_BYTES	  (1024 * 1024) /* power of two */
 #define IG_WAKEUP_RING_BYTES	  (64 * 1024)
-#define IG_MONITOR_REQUESTS_MAX	  4096 /* outstanding requests of the server */
+#define IG_EVENTS_WORKLOAD_PER_SEC                                                                 \
+	100				 /* records of refused and passed connects; counted beyond \
+					  */
+#define IG_WAKEUPS_WORKLOAD_PER_SEC 256	 /* of the monitor, for namespaces without a listener */
+#define IG_EVENTS_TURN		    32	 /* records that are read before others have their turn */
+#define IG_WAKEUPS_TURN		    4	 /* the same for wake-ups */
+#define IG_MONITOR_REQUESTS_MAX	    4096 /* outstanding requests of the server */
 /* sockets that pass the gate, for one server: far above what its own limits let it need */
 #define IG_MONITOR_UPSTREAM_PER_SEC 250
 #define IG_MONITOR_UPSTREAM_BURST   500

@@ -6,10 +6,12 @@ import contextlib
 import json
 import os
 import signal
+import sys
 
 import kernel
 from audit_files import ALL_TRACES
 from harness import AGENT_UID, manifests, standard_world, wait_ready
+from places import Place
 from tap import Suite
 from watch import Lines, event
 
@@ -229,17 +231,21 @@ def chain(w):
     w.agent.audit = Lines(path, json.loads)
 
 
+# One workload has no more than so many records a second, so this is many.
+GROUPS, KNOCKS = 150, 80
 KNOCK = """
-import socket
-for _ in range(12000):
-    s = socket.socket()
-    try:
-        s.connect(("168.63.129.16", 80))
-        raise SystemExit("it was let through")
-    except PermissionError:
-        pass
-    finally:
-        s.close()
+import os, socket, sys
+for group in range(int(sys.argv[2])):
+    os.mkdir(f"{sys.argv[1]}/{group}")
+    with open(f"{sys.argv[1]}/{group}/cgroup.procs", "w") as f:
+        f.write("0")
+    for _ in range(int(sys.argv[3])):
+        with socket.socket() as s:
+            try:
+                s.connect(("168.63.129.16", 80))
+                raise SystemExit("it was let through")
+            except PermissionError:
+                pass
 """
 
 
@@ -250,14 +256,16 @@ def kernel_loss(w):
         _, server = w.agent.pids()
         os.kill(server, signal.SIGSTOP)
         try:
-            status, out, err = w.pods["a"].run(["python3", "-c", KNOCK])
+            crowd = Place(w, w.pods["a"].netns, w.cgroup.child("crowd"))
+            status, out, err = crowd.run([sys.executable, "-S", "-c", KNOCK, crowd.cgroup.path,
+                                          str(GROUPS), str(KNOCKS)])
         finally:
             os.kill(server, signal.SIGCONT)
         assert status == 0, out + err
         lost = w.agent.audit.wait_for(event("events.lost", reason="kernel"), timeout=20)
         assert lost["count"] == w.agent.cli("status")["audit"]["lost_kernel"] > 0, lost
     denied = w.agent.audit.find(event("connect.denied"))
-    assert len(denied) + lost["count"] == 12000, (len(denied), lost)
+    assert len(denied) + lost["count"] == GROUPS * KNOCKS, (len(denied), lost)
     code, out, _ = w.agent.cli_run("audit", "verify", path)
     assert code == 0 and json.loads(out)["lost_kernel"] == lost["count"], out
 

@@ -1,6 +1,10 @@
 """What one workload may hold at once, and that it is its own affair when it wants more."""
 
+import contextlib
+import os
+import signal
 import sys
+import time
 
 from harness import IMDS, TRACES, manifests, standard_world
 from tap import Suite
@@ -8,7 +12,8 @@ from watch import event
 
 suite = Suite(standard_world, TRACES)
 A, B = manifests.ID_A.client_id, manifests.ID_B.client_id
-CONNECTIONS, NAMESPACES = 512, 16  # include/imdsgate/limits.h
+# include/imdsgate/limits.h
+CONNECTIONS, NAMESPACES, FLOWS, EVENTS = 512, 16, 1024, 100
 
 # Opens N connections, says how many of them were ended at once, and keeps the rest until it is told.
 HOLD = """
@@ -66,6 +71,118 @@ def namespaces(w):
     for dialer in dialers:
         dialer.close()
     assert w.pods["b"].dial().appid == B
+
+
+# Opens N connections that are never closed, says how many of them the kernel refused, and then tries
+# once more each time it is told, closing one before if it is told to.
+FILL = """
+import resource, socket, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (4096, 4096))
+held, refused = [], 0
+def dial():
+    s = socket.socket()
+    try:
+        s.settimeout(10)
+        s.connect((sys.argv[1], 80))
+        held.append(s)
+    except (ConnectionRefusedError, PermissionError):
+        return True
+    return False
+print(sum(dial() for _ in range(int(sys.argv[2]))), flush=True)
+for line in sys.stdin:
+    if line == "close\\n":
+        held.pop().close()
+    print(dial(), flush=True)
+"""
+
+
+def stopped(pid):
+    """The process does nothing until the end of the block."""
+    @contextlib.contextmanager
+    def stop():
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
+    return stop()
+
+
+@suite.test("a workload fills neither the table of flows nor the backlog while nobody accepts")
+def flows(w):
+    def kernel_counter(name):
+        return w.agent.cli("status")["counters"][name]
+    before, mark = kernel_counter("too_many_connections"), w.agent.audit.mark()
+    _, server = w.agent.pids()
+
+    def is_refused(word):
+        process.stdin.write(f"{word}\n")
+        process.stdin.flush()
+        return process.stdout.readline() == "True\n"
+    with stopped(server):
+        process = w.pods["c"].spawn([sys.executable, "-S", "-c", FILL, IMDS, str(FLOWS + 5)],
+                                    stdin=-1, stdout=-1)
+        assert process.stdout.readline() == "5\n"
+        assert is_refused("again")
+        # the peer acknowledges the end of one a moment later
+        deadline, extra = time.monotonic() + 10, 0
+        word = "close"
+        while is_refused(word):
+            assert time.monotonic() < deadline, "a closed one was not given back"
+            word, extra = "again", extra + 1
+        # the others' are taken, and wait
+        other = w.pods["a"].dialer()
+    assert other.read().appid == A
+    other.close()
+    refused = event("connect.refused", reason="too_many_connections_of_workload",
+                    process__pid=process.pid)
+    w.agent.audit.wait_for(refused, mark)
+    assert kernel_counter("too_many_connections") == before + 6 + extra
+    process.kill()
+    process.wait()
+    assert w.pods["c"].dial().status == 400, "its connections were not given back"
+
+
+# Asks for what is refused and recorded, N times, and says how often it was.
+KNOCK = """
+import socket, sys
+refused = 0
+for _ in range(int(sys.argv[2])):
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as s:
+        try:
+            s.connect((sys.argv[1], 80))
+        except (ConnectionRefusedError, PermissionError):
+            refused += 1
+print(refused)
+"""
+
+
+@suite.test("a flood of refused connects has few records, which say how many they stand for")
+def events(w):
+    def knock(pod, n):
+        status, out, err = pod.run([sys.executable, "-S", "-c", KNOCK, IMDS, str(n)])
+        assert (status, out) == (0, f"{n}\n"), err
+
+    def recorded():
+        w.agent.cli("status")  # who has answered this has read what came before
+        return [r.get("count", 1) for r in w.agent.audit.find(
+            event("connect.denied", reason="not_tcp", pod__name="c"), mark)]
+    mark, before = w.agent.audit.mark(), w.agent.cli("status")["counters"]
+    knock(w.pods["c"], 20 * EVENTS)
+    knock(w.pods["b"], 1)
+    w.agent.audit.wait_for(event("connect.denied", reason="not_tcp", pod__name="b"), mark)
+    # in the next second it has records again, and they tell of those that had none
+    deadline = time.monotonic() + 10
+    sent = 20 * EVENTS
+    while sum(recorded()) < sent and time.monotonic() < deadline:
+        knock(w.pods["c"], 1)
+        sent += 1
+    assert sum(recorded()) == sent, (sum(recorded()), sent)
+    assert EVENTS <= len(recorded()) < 10 * EVENTS, len(recorded())
+    after = w.agent.cli("status")["counters"]
+    suppressed = after["events_suppressed"] - before["events_suppressed"]
+    assert suppressed == sent - len(recorded()), (suppressed, sent)
+    assert after["events_lost"] == before["events_lost"]
 
 
 if __name__ == "__main__":

@@ -180,7 +180,6 @@ static void fill_packet(
 	format_address(
 		event->packet.saddr_be, event->packet.sport_be, r->source, sizeof(r->source));
 	r->connection.source = r->source;
-	r->record.count = event->packet.suppressed + 1;
 	if (event->packet.ifindex == 0)
 		return;
 	(void)if_indextoname(event->packet.ifindex, out);
@@ -206,6 +205,8 @@ static void emit_event(
 	r.record.kind = kind_of(event->reason);
 	if (r.record.kind == IG_AUDIT_GUARD_DROP)
 		fill_packet(event, message, sizeof(message), &r);
+	if (r.record.kind == IG_AUDIT_GUARD_DROP || event->packet.suppressed)
+		r.record.count = event->packet.suppressed + 1;
 	r.record.decision = event->reason == IG_EVENT_PASSED ? IG_AUDIT_ALLOW : IG_AUDIT_DENY;
 	r.record.reason = event->reason < _IG_EVENT_REASON_MAX ? reasons[event->reason] : NULL;
 	ig_audit_emit(agent->audit, &r.record);

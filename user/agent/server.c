@@ -303,7 +303,7 @@ static void on_events(evutil_socket_t fd, short what, void *userdata)
 
 	(void)fd;
 	(void)what;
-	(void)ig_ring_consume(s->agent.events);
+	(void)ig_ring_consume(s->agent.events, IG_EVENTS_TURN);
 }
 
 static void on_signal(evutil_socket_t signo, short what, void *userdata)

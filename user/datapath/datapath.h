@@ -92,4 +92,6 @@ int ig_ring_new(int ring_fd, size_t record_bytes, ig_ring_record *record, void *
 	struct ig_ring **ret);
 struct ig_ring *ig_ring_free(struct ig_ring *ring);
 int ig_ring_epoll_fd(const struct ig_ring *ring); /* readable when there are records; borrowed */
-int ig_ring_consume(struct ig_ring *ring);	  /* how many records, or a negative errno */
+/* Reads at most max (> 0) records, so that a flood of them leaves others their turn; the rest stays
+ * readable. How many, or a negative errno. */
+int ig_ring_consume(struct ig_ring *ring, unsigned int max);

@@ -183,15 +183,17 @@ struct ig_ring {
 	ig_ring_record *record;
 	void *userdata;
 	size_t record_bytes;
+	unsigned int left; /* records that may still be read in this turn */
 };
 
 static int on_sample(void *ctx, void *data, size_t size)
 {
-	const struct ig_ring *ring = ctx;
+	struct ig_ring *ring = ctx;
 
 	if (size == ring->record_bytes)
 		ring->record(data, ring->userdata);
-	return 0;
+	/* the one that brought an error counts as read */
+	return --ring->left ? 0 : -ENOBUFS;
 }
 
 int ig_ring_new(int ring_fd, size_t record_bytes, ig_ring_record *record, void *userdata,
@@ -225,7 +227,11 @@ int ig_ring_epoll_fd(const struct ig_ring *ring)
 	return ring_buffer__epoll_fd(ring->ring);
 }
 
-int ig_ring_consume(struct ig_ring *ring)
+int ig_ring_consume(struct ig_ring *ring, unsigned int max)
 {
-	return ring_buffer__consume(ring->ring);
+	int r;
+
+	ring->left = max;
+	r = ring_buffer__consume(ring->ring);
+	return r == -ENOBUFS ? (int)max : r;
 }

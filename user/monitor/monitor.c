@@ -197,7 +197,7 @@ static void on_wakeup(evutil_socket_t fd, short what, void *userdata)
 
 	(void)fd;
 	(void)what;
-	(void)ig_ring_consume(m->wakeups);
+	(void)ig_ring_consume(m->wakeups, IG_WAKEUPS_TURN);
 }
 
 /* Namespaces without a file in the watched directories: their first connect need not be the one
