@@ -16,6 +16,16 @@
 #define IG_REQUESTS_WORKLOAD_BURST	 1000
 #define IG_RATE_ENTRIES_MAX		 16384 /* workloads that are counted at once */
 #define IG_HTTP_CONNECTIONS_WORKLOAD_MAX 512
+#define IG_HTTP_BUFFERED_WORKLOAD_BYTES	 (1024 * 1024)	    /* of unfinished requests and answers */
+#define IG_HTTP_BUFFERED_BYTES		 (16 * 1024 * 1024) /* the same of all together */
+
+/* Turns of the event loop (user/http/share, user/agent): who has had more of it goes on when nobody
+ * else has anything to do */
+#define IG_BUSY_OWNER_USEC    5000 /* at once, of a workload's connections or of a listener */
+#define IG_BUSY_OWNER_PERCENT 5	   /* of the time, from then on */
+#define IG_LATE_CALLBACKS     2	 /* of those that wait for the others, before these are looked at */
+#define IG_ACCEPTS_TURN	      32 /* connections of one listener; 1 when it is over */
+#define IG_QUOTA_IDLE_MAX     1024 /* workloads without connections whose use is remembered */
 
 /* Values in requests (user/imds) */
 #define IG_RESOURCE_BYTES    2048
@@ -205,9 +215,10 @@
 	100				 /* records of refused and passed connects; counted beyond \
 					  */
 #define IG_WAKEUPS_WORKLOAD_PER_SEC 256	 /* of the monitor, for namespaces without a listener */
-#define IG_EVENTS_TURN		    32	 /* records that are read before others have their turn */
+#define IG_EVENTS_TURN		    4	 /* records that are read before others have their turn */
 #define IG_WAKEUPS_TURN		    4	 /* the same for wake-ups */
 #define IG_MONITOR_REQUESTS_MAX	    4096 /* outstanding requests of the server */
+#define IG_MONITOR_REPLIES_TURN	    4 /* messages of the monitor, before others have their turn */
 /* sockets that pass the gate, for one server: far above what its own limits let it need */
 #define IG_MONITOR_UPSTREAM_PER_SEC 250
 #define IG_MONITOR_UPSTREAM_BURST   500

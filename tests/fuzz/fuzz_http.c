@@ -188,7 +188,7 @@ static void run_through(const uint8_t *data, size_t size, struct fuzz_cuts *cuts
 	*run = (struct run){.heard = FUZZ_HASH_INIT, .received = FUZZ_HASH_INIT};
 	FUZZ_CHECK(socketpair(AF_UNIX, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0, fds) == 0);
 	FUZZ_CHECK(ig_http_server_new(base, &ops, &server) == 0);
-	FUZZ_CHECK(ig_http_server_add(server, fds[0], run, &conn) == 0);
+	FUZZ_CHECK(ig_http_server_add(server, fds[0], NULL, run, &conn) == 0);
 	while (size > 0 && !run->closed) {
 		size_t piece = cuts ? fuzz_cut(cuts, size) : size;
 		ssize_t n = send(fds[1], data, piece, MSG_NOSIGNAL | MSG_DONTWAIT);

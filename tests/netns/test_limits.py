@@ -178,10 +178,10 @@ def events(w):
         knock(w.pods["c"], 1)
         sent += 1
     assert sum(recorded()) == sent, (sum(recorded()), sent)
-    assert EVENTS <= len(recorded()) < 10 * EVENTS, len(recorded())
+    assert len(recorded()) < 10 * EVENTS, len(recorded())
     after = w.agent.cli("status")["counters"]
     suppressed = after["events_suppressed"] - before["events_suppressed"]
-    assert suppressed == sent - len(recorded()), (suppressed, sent)
+    assert suppressed == sent - len(recorded()) > 0, (suppressed, sent)
     assert after["events_lost"] == before["events_lost"]
 
 

@@ -62,6 +62,7 @@ struct harness {
 	const char *answer;
 	size_t answer_len;
 
+	struct ig_http_share *share; /* of connections that are added */
 	int client;
 	char in[1024 * 1024]; /* what the client has received */
 	size_t in_len;
@@ -183,7 +184,7 @@ static inline int add_fd(struct harness *h, int fd)
 
 	if (r == 0)
 		r = ig_http_server_add(
-			h->server, fd, (void *)(uintptr_t)(h->n_added % CONNS), &h->conn);
+			h->server, fd, h->share, (void *)(uintptr_t)(h->n_added % CONNS), &h->conn);
 	if (r == 0)
 		h->n_added++;
 	return r;

@@ -25,12 +25,12 @@
 #include "agent/serve_internal.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "base/table.h"
 #include "datapath/datapath.h"
+#include "http/share.h"
 
-/* accepted in one go before other events get their turn */
-#define ACCEPT_BURST  32
 #define OUT_OF_MEMORY "out_of_memory"
 /* EMFILE and the like do not go away by trying again at once */
 #define ACCEPT_PAUSE_USEC 50000
@@ -43,6 +43,7 @@ struct listener {
 	uint16_t port;
 	int sock;			 /* owned */
 	struct event *readable, *resume; /* owned */
+	struct ig_http_share share;	 /* of the loop's time, for accepting */
 	UT_hash_handle hh;
 };
 
@@ -249,14 +250,16 @@ static const char *reason_of(int error)
 /* Its requests are read from now on. false: it is gone instead. */
 static bool let_in(struct ig_gate_conn *conn)
 {
-	int r = ig_http_server_add(conn->agent->gate->http, conn->fd, conn, &conn->http);
+	struct ig_gate *gate = conn->agent->gate;
+	int r = ig_http_server_add(gate->http, conn->fd,
+		ig_quota_share(gate->quota, workload_of(&conn->flow)), conn, &conn->http);
 
 	if (r < 0) {
 		turn_away(conn, reason_of(r));
 		return false;
 	}
 	conn->fd = -1;
-	LIST_INSERT_HEAD(&conn->agent->gate->conns, conn, link);
+	LIST_INSERT_HEAD(&gate->conns, conn, link);
 	return true;
 }
 
@@ -422,13 +425,11 @@ static void accepted(struct listener *l, int fd, const struct sockaddr_in *peer)
 	}
 }
 
-static void on_accept(evutil_socket_t sock, short what, void *arg)
+static void accept_some(struct listener *l, evutil_socket_t sock, unsigned int max)
 {
 	static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_USEC};
-	struct listener *l = arg;
 
-	(void)what;
-	for (int i = 0; i < ACCEPT_BURST; i++) {
+	for (unsigned int i = 0; i < max; i++) {
 		struct sockaddr_in peer = {};
 		socklen_t len = sizeof(peer);
 		int fd =
@@ -445,6 +446,23 @@ static void on_accept(evutil_socket_t sock, short what, void *arg)
 		(void)evtimer_add(l->resume, &pause);
 		return;
 	}
+}
+
+/* A listener that took more than its part of the loop's time waits for the others, and then has one
+ * connection at a time. */
+static void on_accept(evutil_socket_t sock, short what, void *arg)
+{
+	struct listener *l = arg;
+	struct ig_http_share *share = &l->share;
+	int last = event_base_get_npriorities(l->gate->agent->base) - 1;
+	uint64_t begin_usec = ig_clock_mono_usec(), end_usec;
+	bool late = ig_http_share_is_over(share, begin_usec);
+
+	(void)what;
+	(void)event_priority_set(l->readable, late ? last : (last + 1) / 2);
+	accept_some(l, sock, late ? 1 : IG_ACCEPTS_TURN);
+	end_usec = ig_clock_mono_usec();
+	ig_http_share_spend(share, end_usec - begin_usec, end_usec);
 }
 
 static void on_resume(evutil_socket_t fd, short what, void *arg)

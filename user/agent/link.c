@@ -110,7 +110,7 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	for (int i = 0; i < 64 && r > 0; i++)
+	for (int i = 0; i < IG_MONITOR_REPLIES_TURN && r > 0; i++)
 		r = handle_one(link);
 	if (r < 0)
 		link->ops->broken(r, link->userdata);

@@ -211,7 +211,7 @@ static void accepted(struct door *door, int fd)
 
 	if (door->n_conns >= IG_METRICS_CONNECTIONS_MAX)
 		ig_http_conn_close(TAILQ_FIRST(&door->conns)->http);
-	if (!conn || ig_http_server_add(door->server->http, fd, conn, &conn->http) < 0) {
+	if (!conn || ig_http_server_add(door->server->http, fd, NULL, conn, &conn->http) < 0) {
 		(void)ig_close(fd);
 		free(conn);
 		return;

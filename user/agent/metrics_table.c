@@ -52,10 +52,10 @@ NAMED(OBJECT, "object", _IG_OBJECT_KIND_MAX, ig_object_kind, ig_object_kind_name
 NAMED(KUBE_STATE, "state", _IG_KUBE_WATCH_STATE_MAX, ig_kube_watch_state, ig_kube_watch_state_name);
 
 TEXTS(CLASS, "class", [IG_CLASS_2XX] = "2xx", [IG_CLASS_4XX] = "4xx", [IG_CLASS_5XX] = "5xx");
-TEXTS(HTTP_REASON,
-	"reason", [IG_REFUSED_MALFORMED] = "malformed", [IG_REFUSED_TARGET] = "target_too_long",
-	[IG_REFUSED_HEADERS] = "headers_too_large", [IG_REFUSED_BODY] = "body_too_large",
-	[IG_REFUSED_CONNECTIONS] = "too_many_connections", [IG_REFUSED_TIMEOUT] = "timeout");
+TEXTS(HTTP_REASON, "reason", [IG_REFUSED_MALFORMED] = "malformed",
+	[IG_REFUSED_TARGET] = "target_too_long", [IG_REFUSED_HEADERS] = "headers_too_large",
+	[IG_REFUSED_BODY] = "body_too_large", [IG_REFUSED_CONNECTIONS] = "too_many_connections",
+	[IG_REFUSED_BUFFERED] = "too_much_buffered", [IG_REFUSED_TIMEOUT] = "timeout");
 TEXTS(CACHE,
 	"result", [IG_TOKEN_HIT] = "hit", [IG_TOKEN_MISS] = "miss", [IG_TOKEN_STALE] = "stale");
 TEXTS(DOCUMENT_CACHE, "result", [IG_DOCUMENT_HIT] = "hit", [IG_DOCUMENT_MISS] = "miss");

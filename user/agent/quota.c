@@ -6,17 +6,25 @@
 #include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
+#include <sys/queue.h>
+
+#include <imdsgate/limits.h>
 
 #include "base/table.h"
+#include "http/share.h"
 
 struct held {
 	uint64_t workload;
 	uint32_t n;
+	struct ig_http_share share;
+	TAILQ_ENTRY(held) idle; /* while n is 0 */
 	UT_hash_handle hh;
 };
 
 struct ig_quota {
 	struct held *held;
+	TAILQ_HEAD(, held) idle; /* the one that gave back last is the last */
+	size_t n_idle;
 	uint32_t max_each;
 };
 
@@ -27,6 +35,7 @@ int ig_quota_new(uint32_t max_each, struct ig_quota **ret)
 	if (!quota)
 		return -ENOMEM;
 	quota->max_each = max_each;
+	TAILQ_INIT(&quota->idle);
 	*ret = quota;
 	return 0;
 }
@@ -49,34 +58,75 @@ struct ig_quota *ig_quota_free(struct ig_quota *quota)
 	return NULL;
 }
 
-bool ig_quota_take(struct ig_quota *quota, uint64_t workload)
+static struct held *find(const struct ig_quota *quota, uint64_t workload)
 {
 	struct held *held;
 
 	HASH_FIND(hh, quota->held, &workload, sizeof(workload), held);
-	if (!held) {
-		held = calloc(1, sizeof(*held));
-		if (!held)
-			return false;
-		held->workload = workload;
-		HASH_ADD(hh, quota->held, workload, sizeof(held->workload), held);
-		if (!ig_table_has(held)) {
-			free(held);
-			return false;
-		}
+	return held;
+}
+
+static void set_idle(struct ig_quota *quota, struct held *held)
+{
+	TAILQ_INSERT_TAIL(&quota->idle, held, idle);
+	quota->n_idle++;
+}
+
+static void set_busy(struct ig_quota *quota, struct held *held)
+{
+	TAILQ_REMOVE(&quota->idle, held, idle);
+	quota->n_idle--;
+}
+
+/* Holds nothing yet. */
+static struct held *add(struct ig_quota *quota, uint64_t workload)
+{
+	struct held *held = TAILQ_FIRST(&quota->idle);
+
+	if (quota->n_idle >= IG_QUOTA_IDLE_MAX) {
+		set_busy(quota, held);
+		drop(quota, held);
 	}
-	if (held->n >= quota->max_each)
+	held = calloc(1, sizeof(*held));
+	if (!held)
+		return NULL;
+	held->workload = workload;
+	HASH_ADD(hh, quota->held, workload, sizeof(held->workload), held);
+	if (!ig_table_has(held)) {
+		free(held);
+		return NULL;
+	}
+	set_idle(quota, held);
+	return held;
+}
+
+bool ig_quota_take(struct ig_quota *quota, uint64_t workload)
+{
+	struct held *held = find(quota, workload);
+
+	if (!held)
+		held = add(quota, workload);
+	if (!held || held->n >= quota->max_each)
 		return false;
-	held->n++;
+	if (held->n++ == 0)
+		set_busy(quota, held);
 	return true;
 }
 
 void ig_quota_give(struct ig_quota *quota, uint64_t workload)
 {
-	struct held *held;
+	struct held *held = find(quota, workload);
 
-	HASH_FIND(hh, quota->held, &workload, sizeof(workload), held);
 	assert(held && held->n > 0);
+	/* who gives back may still use the share */
 	if (--held->n == 0)
-		drop(quota, held);
+		set_idle(quota, held);
+}
+
+struct ig_http_share *ig_quota_share(struct ig_quota *quota, uint64_t workload)
+{
+	struct held *held = find(quota, workload);
+
+	assert(held);
+	return &held->share;
 }

@@ -41,6 +41,8 @@
 #include "token/service.h"
 #include "version.h"
 
+#define LAST_PRIORITY 2
+
 /* What is opened while privileged. Descriptors are -1 or owned. */
 struct opened {
 	struct ig_audit_opened audit;
@@ -334,6 +336,7 @@ static int make_events(struct server *s)
 	s->on_events = event_new(
 		base, ig_ring_epoll_fd(s->agent.events), EV_READ | EV_PERSIST, on_events, s);
 	if (!s->on_term || !s->on_int || !s->on_hup || !s->on_events ||
+		event_priority_set(s->on_events, LAST_PRIORITY) < 0 ||
 		event_add(s->on_term, NULL) < 0 || event_add(s->on_int, NULL) < 0 ||
 		event_add(s->on_hup, NULL) < 0 || event_add(s->on_events, NULL) < 0)
 		return -ENOMEM;
@@ -408,12 +411,32 @@ static int start_objects(struct server *s, struct ig_err *err)
 		agent->base, &source, agent->store, on_manifest, agent, &agent->manifests, err);
 }
 
+/* Three priorities: ours is the middle one, which events have by themselves; what can wait for all
+ * others is the last, and after so many of those the others are looked at again. */
+static struct event_base *make_base(void)
+{
+	struct event_config *config = event_config_new();
+	struct event_base *base = NULL;
+
+	if (!config)
+		return NULL;
+	if (event_config_set_max_dispatch_interval(
+		    config, NULL, IG_LATE_CALLBACKS, LAST_PRIORITY) == 0)
+		base = event_base_new_with_config(config);
+	event_config_free(config);
+	if (base && event_base_priority_init(base, LAST_PRIORITY + 1) < 0) {
+		event_base_free(base);
+		return NULL;
+	}
+	return base;
+}
+
 static int start(struct server *s, struct opened *opened, struct ig_err *err)
 {
 	struct ig_agent *agent = &s->agent;
 	int r;
 
-	agent->base = event_base_new();
+	agent->base = make_base();
 	if (!agent->base)
 		return -ENOMEM;
 	r = ig_audit_start(agent->base, agent->options, &opened->audit, &agent->audit, err);

@@ -150,8 +150,8 @@ struct ig_http_server *ig_http_server_free(struct ig_http_server *server)
 	return NULL;
 }
 
-int ig_http_server_add(
-	struct ig_http_server *server, int fd, void *conn_data, struct ig_http_conn **ret)
+int ig_http_server_add(struct ig_http_server *server, int fd, struct ig_http_share *share,
+	void *conn_data, struct ig_http_conn **ret)
 {
 	_cleanup_free_ struct ig_http_conn *conn = NULL;
 	int on = 1;
@@ -167,6 +167,7 @@ int ig_http_server_add(
 		return -ENOMEM;
 	conn->server = server;
 	conn->data = conn_data;
+	conn->share = share;
 	conn->fd = fd;
 	conn->state = STATE_IDLE;
 	conn->since_usec = server->now_usec = ig_clock_mono_usec();

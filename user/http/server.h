@@ -24,6 +24,7 @@
 struct event_base;
 struct ig_http_server;
 struct ig_http_conn;
+struct ig_http_share;
 
 enum ig_http_counter {
 	IG_HTTP_CONNECTIONS,	   /* accepted so far */
@@ -33,6 +34,7 @@ enum ig_http_counter {
 	IG_HTTP_LIMIT_HEADERS,	   /* 431 */
 	IG_HTTP_LIMIT_BODY,	   /* 413 */
 	IG_HTTP_LIMIT_CONNECTIONS, /* closed at once */
+	IG_HTTP_LIMIT_BUFFERED,	   /* closed: too much is unfinished, of the owner or of all */
 	IG_HTTP_TIMEOUTS,	   /* closed by the header or idle timer */
 	_IG_HTTP_COUNTER_MAX
 };
@@ -56,10 +58,12 @@ int ig_http_server_new(
 /* Closes every connection (on_close is called for each). */
 struct ig_http_server *ig_http_server_free(struct ig_http_server *server);
 
-/* Takes a connected, non-blocking stream socket. On failure (-ENOMEM, -EBUSY at the connection
+/* Takes a connected, non-blocking stream socket. share: of its owner, outlives the connection; what
+ * the owner has too much of waits in the last of the event base's priorities. NULL: nobody counts.
+ * On failure (-ENOMEM, -EBUSY at the connection
  * limit) the descriptor stays the caller's and on_close is not called. */
-int ig_http_server_add(
-	struct ig_http_server *server, int fd, void *conn_data, struct ig_http_conn **ret);
+int ig_http_server_add(struct ig_http_server *server, int fd, struct ig_http_share *share,
+	void *conn_data, struct ig_http_conn **ret);
 
 /* Answers the request that is under way. Writes the status line, Content-Type (unless NULL),
  * Content-Length, Date, Server ("IMDS/…", see server.c), the extra headers, and the body, which is

@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "http/share.h"
 
 /* A refused client may go on sending for a while; without reading that away, the reset that
  * close() would send could overtake the answer. */
@@ -53,8 +54,32 @@ static void conn_kick(struct ig_http_conn *conn)
 	event_active(&conn->event, EV_TIMEOUT, 0);
 }
 
+/* Memory for what is unfinished: counted for the owner, and for all. false: it is too much. */
+static bool conn_take_bytes(struct ig_http_conn *conn, size_t n)
+{
+	struct ig_http_server *server = conn->server;
+
+	if (server->buffered_bytes + n > IG_HTTP_BUFFERED_BYTES ||
+		(conn->share && conn->share->bytes + n > IG_HTTP_BUFFERED_WORKLOAD_BYTES)) {
+		server->counters[IG_HTTP_LIMIT_BUFFERED]++;
+		return false;
+	}
+	server->buffered_bytes += n;
+	if (conn->share)
+		conn->share->bytes += n;
+	return true;
+}
+
+static void conn_give_bytes(struct ig_http_conn *conn, size_t n)
+{
+	conn->server->buffered_bytes -= n;
+	if (conn->share)
+		conn->share->bytes -= n;
+}
+
 static void conn_drop_input(struct ig_http_conn *conn)
 {
+	conn_give_bytes(conn, conn->in_cap);
 	free(conn->in);
 	conn->in = NULL;
 	conn->in_len = conn->in_cap = 0;
@@ -64,6 +89,7 @@ static void conn_drop_output(struct ig_http_conn *conn)
 {
 	if (conn->out)
 		explicit_bzero(conn->out, conn->out_len);
+	conn_give_bytes(conn, conn->out_len);
 	free(conn->out);
 	conn->out = NULL;
 	conn->out_len = conn->out_off = 0;
@@ -84,10 +110,10 @@ static void conn_destroy(struct ig_http_conn *conn)
 	conn->state = STATE_DOOMED;
 	if (--server->n_conns == 0)
 		(void)event_del(&server->tick);
-	if (server->ops.on_close)
-		server->ops.on_close(conn, conn->data);
 	conn_drop_input(conn);
 	conn_drop_output(conn);
+	if (server->ops.on_close)
+		server->ops.on_close(conn, conn->data);
 	if (!conn->busy)
 		free(conn);
 }
@@ -138,8 +164,13 @@ static void conn_send_rest(struct ig_http_conn *conn, const struct iovec iov[2],
 	size_t from_head = sent < iov[0].iov_len ? iov[0].iov_len - sent : 0;
 	size_t body_off = sent > iov[0].iov_len ? sent - iov[0].iov_len : 0;
 
+	if (!conn_take_bytes(conn, len)) {
+		conn_set_state(conn, STATE_DOOMED);
+		return;
+	}
 	conn->out = malloc(len);
 	if (!conn->out) {
+		conn_give_bytes(conn, len);
 		conn_set_state(conn, STATE_DOOMED);
 		return;
 	}
@@ -297,9 +328,13 @@ static int conn_keep(struct ig_http_conn *conn, const char *buf, size_t len)
 
 		while (cap < len)
 			cap *= 2;
+		if (!conn_take_bytes(conn, cap - conn->in_cap))
+			return -EDQUOT;
 		in = malloc(cap);
-		if (!in)
+		if (!in) {
+			conn_give_bytes(conn, cap - conn->in_cap);
 			return -ENOMEM;
+		}
 		free(conn->in);
 		conn->in = in;
 		conn->in_cap = cap;
@@ -309,11 +344,13 @@ static int conn_keep(struct ig_http_conn *conn, const char *buf, size_t len)
 	return 0;
 }
 
-/* One read and the requests that are complete with it; others have their turn before the next. */
+/* One read and one request; others have their turn before the next. */
 static void conn_input(struct ig_http_conn *conn)
 {
 	char *scratch = conn->server->scratch;
+	uint64_t requests = conn->server->counters[IG_HTTP_REQUESTS];
 	size_t len = conn->in_len, off = 0;
+	bool had_turn = false;
 	ssize_t n = 0;
 
 	if (len)
@@ -325,11 +362,12 @@ static void conn_input(struct ig_http_conn *conn)
 		return;
 	}
 	len += (size_t)n;
-	while (conn_is_reading(conn) && off < len) {
+	while (conn_is_reading(conn) && off < len && !had_turn) {
 		n = conn_request(conn, scratch + off, len - off);
 		if (n <= 0)
 			break;
 		off += (size_t)n;
+		had_turn = conn->server->counters[IG_HTTP_REQUESTS] != requests;
 	}
 	if (conn->dead || conn->state == STATE_DOOMED || conn->state == STATE_DRAINING)
 		return;
@@ -341,7 +379,7 @@ static void conn_input(struct ig_http_conn *conn)
 		return;
 	if (conn->state == STATE_IDLE && (conn->in_len || conn->blank_seen))
 		conn_set_state(conn, STATE_RECEIVING);
-	if (conn->rx_more)
+	if (conn->rx_more || (had_turn && conn->in_len))
 		conn_kick(conn);
 	else if (conn->eof)
 		conn_set_state(conn, STATE_DOOMED);
@@ -381,20 +419,48 @@ static void conn_step(struct ig_http_conn *conn)
 		conn_destroy(conn);
 }
 
+/* Whose owner has had too much of the loop's time goes on after everybody else, whose has not (any
+ * more) as usual. true: not now, but its turn will come. */
+static bool conn_is_put_off(struct ig_http_conn *conn)
+{
+	struct event_base *base = conn->server->base;
+	int last = event_base_get_npriorities(base) - 1;
+	bool late = conn->share && ig_http_share_is_over(conn->share, conn->server->now_usec);
+
+	/* libevent's own choice for events is the middle */
+	if (late == conn->late ||
+		event_priority_set(&conn->event, late ? last : (last + 1) / 2) < 0)
+		return false;
+	conn->late = late;
+	if (late)
+		conn_kick(conn);
+	return late;
+}
+
 void ig_http_conn_on_event(evutil_socket_t fd, short what, void *arg)
 {
 	struct ig_http_conn *conn = arg;
 	struct ig_http_server *server = conn->server;
+	struct ig_http_share *share = conn->share;
+	uint64_t begin_usec;
 
 	(void)fd;
 	ig_http_server_enter(server);
-	conn->busy = true;
+	begin_usec = server->now_usec;
 	conn->eof |= (what & EV_CLOSED) != 0;
 	conn->rx_more |= (what & EV_READ) != 0;
-	conn_step(conn);
-	conn->busy = false;
-	if (conn->dead)
-		free(conn);
+	if (!conn_is_put_off(conn)) {
+		conn->busy = true;
+		conn_step(conn);
+		conn->busy = false;
+		if (conn->dead)
+			free(conn);
+		if (share) {
+			uint64_t now_usec = ig_clock_mono_usec();
+
+			ig_http_share_spend(share, now_usec - begin_usec, now_usec);
+		}
+	}
 	ig_http_server_leave(server);
 }
 

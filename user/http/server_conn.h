@@ -43,7 +43,8 @@ struct ig_http_conn {
 	struct event event;
 	TAILQ_ENTRY(ig_http_conn) link;
 	struct ig_http_server *server;
-	void *data; /* the caller's */
+	void *data;		     /* the caller's */
+	struct ig_http_share *share; /* its owner's; may be NULL */
 	int fd;
 	enum conn_state state;
 	uint64_t since_usec; /* when it entered its state */
@@ -60,6 +61,7 @@ struct ig_http_conn {
 	size_t out_off;
 	size_t drained_bytes;
 
+	bool late;    /* waits until others have had their turn */
 	bool busy;    /* the event loop is inside one of our functions for it */
 	bool dead;    /* on_close was called; freed when no longer busy */
 	bool eof;     /* the client has shut down its side */
@@ -79,6 +81,7 @@ struct ig_http_server {
 	uint64_t now_usec; /* as of the last entry */
 	size_t connections_max;
 	size_t n_conns;
+	size_t buffered_bytes; /* in and out, of all connections */
 	struct conn_list lists[_STATE_MAX];
 	uint64_t counters[_IG_HTTP_COUNTER_MAX];
 	struct ig_http_date date;
