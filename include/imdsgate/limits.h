@@ -34,18 +34,20 @@
 #define IG_QUERY_PARAMS_MAX  32
 
 /* Upstream (user/token, user/http/client). Real IMDS allows 5 at once and 20 a second per VM. */
-#define IG_UPSTREAM_CONCURRENCY	   4
-#define IG_UPSTREAM_PER_SEC	   15
-#define IG_ENTRA_CONCURRENCY	   32 /* no limit per machine; one authority may hang */
-#define IG_UPSTREAM_TIMEOUT_SEC	   20
-#define IG_UPSTREAM_RESPONSE_BYTES 65536
-#define IG_HTTP_STREAM_BYTES	   (4 * 1024 * 1024) /* of one stream in one turn of the loop */
-#define IG_UPSTREAM_QUEUE_MAX	   4096
-#define IG_TOKEN_CACHE_MAX	   16384
-#define IG_TOKEN_WAITERS_MAX	   8192
-#define IG_TOKEN_BYTES		   32768 /* one access token */
-#define IG_TOKEN_MIN_LIFE_SEC	   300	 /* clients throw away what lives shorter */
-#define IG_TOKEN_NEGATIVE_SEC	   5	 /* refusals and nonsense */
+#define IG_UPSTREAM_CONCURRENCY	       4
+#define IG_UPSTREAM_PER_SEC	       15
+#define IG_ENTRA_CONCURRENCY	       32 /* no limit per machine; one authority may hang */
+#define IG_UPSTREAM_TIMEOUT_SEC	       20
+#define IG_UPSTREAM_RESPONSE_BYTES     65536
+#define IG_HTTP_STREAM_BYTES	       (4 * 1024 * 1024) /* of one stream in one turn of the loop */
+#define IG_UPSTREAM_QUEUE_MAX	       4096
+#define IG_UPSTREAM_QUEUE_WORKLOAD_MAX 512 /* as many as it has connections */
+#define IG_TOKEN_CACHE_MAX	       16384
+#define IG_TOKEN_CACHE_WORKLOAD_MAX    1024 /* that one workload was the first to ask for */
+#define IG_TOKEN_WAITERS_MAX	       8192
+#define IG_TOKEN_BYTES		       32768 /* one access token */
+#define IG_TOKEN_MIN_LIFE_SEC	       300   /* clients throw away what lives shorter */
+#define IG_TOKEN_NEGATIVE_SEC	       5     /* refusals and nonsense */
 #define IG_TOKEN_UNAVAILABLE_MSEC                                                                  \
 	800 /* what may pass: less than the Retry-After that clients get */
 

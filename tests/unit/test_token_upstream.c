@@ -542,7 +542,8 @@ static struct ig_token_entry *obtain(struct ig_token_cache *cache, int n)
 
 	(void)snprintf(resource, sizeof(resource), "resource %d", n);
 	key = key_for(resource);
-	assert_int_equal(ig_token_cache_obtain(cache, &key, &entry), 0);
+	/* no owner has its share before the table is full */
+	assert_int_equal(ig_token_cache_obtain(cache, &key, (uint64_t)n / 512, &entry), 0);
 	assert_string_equal(entry->ident->key.resource, resource);
 	return entry;
 }
@@ -574,6 +575,53 @@ static void test_eviction(void **state)
 	assert_null(cache.entries);
 }
 
+static int obtain_of(struct ig_token_cache *cache, uint64_t owner, int n)
+{
+	struct ig_token_entry *entry = NULL;
+	struct ig_token_key key;
+	char resource[32];
+
+	(void)snprintf(resource, sizeof(resource), "resource %d", n);
+	key = key_for(resource);
+	return ig_token_cache_obtain(cache, &key, owner, &entry);
+}
+
+/* Who asks for more than its share pushes out what is its own, and nothing of the others. */
+static void test_share_of_the_table(void **state)
+{
+	enum { SHARE = IG_TOKEN_CACHE_WORKLOAD_MAX };
+	struct ig_token_waiter waiters[SHARE] = {};
+	struct ig_token_cache cache;
+	struct ig_token_entry *entry;
+	size_t n = 0;
+
+	(void)state;
+	assert_int_equal(ig_token_cache_init(&cache), 0);
+	assert_int_equal(obtain_of(&cache, 1, -1), 0); /* the oldest of all */
+	for (int i = 0; i < 3 * SHARE; i++)
+		assert_int_equal(obtain_of(&cache, 2, i), 0);
+	assert_int_equal(cache.len, 1 + SHARE);
+	assert_string_equal(TAILQ_FIRST(&cache.by_use)->ident->key.resource, "resource -1");
+	/* another's use of an entry is none of its owner's share */
+	assert_int_equal(obtain_of(&cache, 1, 3 * SHARE - 1), 0);
+	assert_int_equal(cache.len, 1 + SHARE);
+	TAILQ_FOREACH (entry, &cache.by_use, by_use) {
+		if (strcmp(entry->ident->key.resource, "resource -1") == 0)
+			continue;
+		assert_true(n < SHARE);
+		TAILQ_INSERT_TAIL(&entry->waiters, &waiters[n], link);
+		n++;
+	}
+	assert_int_equal(obtain_of(&cache, 2, -2), -EBUSY);
+	assert_int_equal(obtain_of(&cache, 3, -2), 0);
+	while ((entry = TAILQ_FIRST(&cache.by_use)) != NULL) {
+		TAILQ_INIT(&entry->waiters);
+		ig_token_cache_tidy(&cache, entry);
+	}
+	assert_null(cache.entries);
+	assert_null(cache.owners);
+}
+
 /* Nothing can be put out when somebody waits for everything. */
 static void test_full_table(void **state)
 {
@@ -586,7 +634,7 @@ static void test_full_table(void **state)
 	assert_int_equal(ig_token_cache_init(&cache), 0);
 	for (int i = 0; i < IG_TOKEN_CACHE_MAX; i++)
 		TAILQ_INSERT_TAIL(&obtain(&cache, i)->waiters, &waiters[i], link);
-	assert_int_equal(ig_token_cache_obtain(&cache, &key, &entry), -EBUSY);
+	assert_int_equal(ig_token_cache_obtain(&cache, &key, 7000, &entry), -EBUSY);
 	while ((entry = TAILQ_FIRST(&cache.by_use)) != NULL) {
 		TAILQ_INIT(&entry->waiters);
 		ig_token_cache_tidy(&cache, entry);
@@ -619,6 +667,7 @@ int main(void)
 		cmocka_unit_test(test_queue_limits),
 		cmocka_unit_test(test_rate_window),
 		cmocka_unit_test(test_eviction),
+		cmocka_unit_test(test_share_of_the_table),
 		cmocka_unit_test(test_full_table),
 	};
 

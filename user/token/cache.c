@@ -3,7 +3,8 @@
  *
  * Keys come from workloads, so the hash is keyed with a random number (SipHash): nobody can choose
  * resources that all fall into one bucket. It must never hold more than IG_TOKEN_CACHE_MAX entries,
- * and never evict one for which somebody waits.
+ * never evict one for which somebody waits, and never let one workload's entries push out another's
+ * beyond its share.
  */
 /* before the first include of uthash */
 #define HASH_FUNCTION(key, key_len, ret_hash) ((ret_hash) = keyed_hash((key), (key_len)))
@@ -194,6 +195,43 @@ int ig_token_cache_init(struct ig_token_cache *cache)
 	return draw_hash_key();
 }
 
+/* Who has entries. Lives only while there are some. */
+struct ig_token_owner {
+	uint64_t number;
+	size_t len;
+	struct ig_token_entries entries; /* least recently used first */
+	UT_hash_handle hh;
+};
+
+static void owner_tidy(struct ig_token_cache *cache, struct ig_token_owner *owner)
+{
+	if (owner->len)
+		return;
+	HASH_DEL(cache->owners, owner);
+	free(owner);
+}
+
+/* Without entries when it is new: they follow, or owner_tidy() does. */
+static struct ig_token_owner *owner_of(struct ig_token_cache *cache, uint64_t number)
+{
+	struct ig_token_owner *owner;
+
+	HASH_FIND(hh, cache->owners, &number, sizeof(number), owner);
+	if (owner)
+		return owner;
+	owner = calloc(1, sizeof(*owner));
+	if (!owner)
+		return NULL;
+	owner->number = number;
+	TAILQ_INIT(&owner->entries);
+	HASH_ADD(hh, cache->owners, number, sizeof(owner->number), owner);
+	if (!owner->hh.tbl) {
+		free(owner);
+		return NULL;
+	}
+	return owner;
+}
+
 static bool is_idle(const struct ig_token_entry *entry)
 {
 	return TAILQ_EMPTY(&entry->waiters) && !entry->fetch;
@@ -204,6 +242,9 @@ void ig_token_cache_remove(struct ig_token_cache *cache, struct ig_token_entry *
 	assert(is_idle(entry));
 	HASH_DEL(cache->entries, entry);
 	TAILQ_REMOVE(&cache->by_use, entry, by_use);
+	TAILQ_REMOVE(&entry->owner->entries, entry, of_owner);
+	entry->owner->len--;
+	owner_tidy(cache, entry->owner);
 	cache->len--;
 	(void)ig_token_unref(entry->token);
 	(void)ig_token_outcome_unref(entry->failure);
@@ -217,29 +258,45 @@ void ig_token_cache_tidy(struct ig_token_cache *cache, struct ig_token_entry *en
 		ig_token_cache_remove(cache, entry);
 }
 
-static int make_room(struct ig_token_cache *cache)
+/* Both lists are in the order of use. */
+static struct ig_token_entry *oldest_idle(
+	const struct ig_token_cache *cache, const struct ig_token_owner *owner)
 {
 	struct ig_token_entry *entry;
 
-	if (cache->len < IG_TOKEN_CACHE_MAX)
-		return 0;
+	if (owner) {
+		TAILQ_FOREACH (entry, &owner->entries, of_owner)
+			if (is_idle(entry))
+				return entry;
+		return NULL;
+	}
 	TAILQ_FOREACH (entry, &cache->by_use, by_use)
-		if (is_idle(entry)) {
-			ig_token_cache_remove(cache, entry);
-			return 0;
-		}
-	return -EBUSY;
+		if (is_idle(entry))
+			return entry;
+	return NULL;
+}
+
+/* owner->len counts the entry that is to come. */
+static int make_room(struct ig_token_cache *cache, const struct ig_token_owner *owner)
+{
+	bool has_share = owner->len > IG_TOKEN_CACHE_WORKLOAD_MAX;
+	struct ig_token_entry *entry;
+
+	if (!has_share && cache->len < IG_TOKEN_CACHE_MAX)
+		return 0;
+	entry = oldest_idle(cache, has_share ? owner : NULL);
+	if (!entry)
+		return -EBUSY;
+	ig_token_cache_remove(cache, entry);
+	return 0;
 }
 
 /* Takes a reference of its own. */
-static int add_entry(
-	struct ig_token_cache *cache, struct ig_token_ident *ident, struct ig_token_entry **ret)
+static int add_entry(struct ig_token_cache *cache, struct ig_token_ident *ident,
+	struct ig_token_owner *owner, struct ig_token_entry **ret)
 {
 	_cleanup_free_ struct ig_token_entry *entry = NULL;
-	int r = make_room(cache);
 
-	if (r < 0)
-		return r;
 	entry = calloc(1, sizeof(*entry));
 	if (!entry)
 		return -ENOMEM;
@@ -249,13 +306,43 @@ static int add_entry(
 	entry->ident = ig_token_ident_ref(ident);
 	TAILQ_INIT(&entry->waiters);
 	TAILQ_INSERT_TAIL(&cache->by_use, entry, by_use);
+	TAILQ_INSERT_TAIL(&owner->entries, entry, of_owner);
+	entry->owner = owner;
+	owner->len++;
 	cache->len++;
 	*ret = TAKE_PTR(entry);
 	return 0;
 }
 
-int ig_token_cache_obtain(
-	struct ig_token_cache *cache, const struct ig_token_key *key, struct ig_token_entry **ret)
+static void note_use(struct ig_token_cache *cache, struct ig_token_entry *entry)
+{
+	TAILQ_REMOVE(&cache->by_use, entry, by_use);
+	TAILQ_INSERT_TAIL(&cache->by_use, entry, by_use);
+	TAILQ_REMOVE(&entry->owner->entries, entry, of_owner);
+	TAILQ_INSERT_TAIL(&entry->owner->entries, entry, of_owner);
+}
+
+/* Making room may end other owners, and never this one: it is held by what it has, or new. */
+static int obtain_new(struct ig_token_cache *cache, struct ig_token_ident *ident, uint64_t number,
+	struct ig_token_entry **ret)
+{
+	struct ig_token_owner *owner = owner_of(cache, number);
+	int r;
+
+	if (!owner)
+		return -ENOMEM;
+	owner->len++; /* for the entry that comes */
+	r = make_room(cache, owner);
+	owner->len--;
+	if (r == 0)
+		r = add_entry(cache, ident, owner, ret);
+	if (r < 0)
+		owner_tidy(cache, owner);
+	return r;
+}
+
+int ig_token_cache_obtain(struct ig_token_cache *cache, const struct ig_token_key *key,
+	uint64_t owner, struct ig_token_entry **ret)
 {
 	_cleanup_(ig_token_ident_unrefp) struct ig_token_ident *ident = NULL;
 	struct ig_token_entry *entry = NULL;
@@ -266,9 +353,8 @@ int ig_token_cache_obtain(
 		return r;
 	HASH_FIND(hh, cache->entries, ident->text, ident->len, entry);
 	if (!entry)
-		return add_entry(cache, ident, ret);
-	TAILQ_REMOVE(&cache->by_use, entry, by_use);
-	TAILQ_INSERT_TAIL(&cache->by_use, entry, by_use);
+		return obtain_new(cache, ident, owner, ret);
+	note_use(cache, entry);
 	*ret = entry;
 	return 0;
 }

@@ -12,10 +12,6 @@
 
 #include "base/clock.h"
 
-/* A workload can have at most as many requests waiting as it has connections; this is the same
- * order of magnitude and leaves room for seven more of its kind. */
-#define FLOW_ITEMS_MAX (IG_UPSTREAM_QUEUE_MAX / 8)
-
 /* The waiting requests of one workload. Lives only while there are some, so the list that is
  * searched for it is as short as the number of workloads that wait. */
 struct ig_token_flow {
@@ -59,7 +55,8 @@ int ig_token_queue_push(struct ig_token_queue *queue, struct ig_token_queued *it
 {
 	struct ig_token_flow *flow = find_flow(queue, item->fairness);
 
-	if (queue->len >= IG_UPSTREAM_QUEUE_MAX || (flow && flow->len >= FLOW_ITEMS_MAX))
+	if (queue->len >= IG_UPSTREAM_QUEUE_MAX ||
+		(flow && flow->len >= IG_UPSTREAM_QUEUE_WORKLOAD_MAX))
 		return -EBUSY;
 	if (!flow)
 		flow = add_flow(queue, item->fairness);

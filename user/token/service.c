@@ -185,7 +185,7 @@ int ig_token_get(struct ig_token_service *service, const struct ig_token_key *ke
 	r = check_request(key, refresh_sha256);
 	if (r < 0)
 		return r;
-	r = ig_token_cache_obtain(&service->cache, key, &entry);
+	r = ig_token_cache_obtain(&service->cache, key, fairness, &entry);
 	if (r < 0)
 		return r;
 	token = usable_token(service, entry, &request);
