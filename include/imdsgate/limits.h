@@ -213,14 +213,18 @@
 #define IG_LISTENER_BACKLOG	  4096		/* or net.core.somaxconn, if that is less */
 #define IG_EVENT_RING_BYTES	  (1024 * 1024) /* power of two */
 #define IG_WAKEUP_RING_BYTES	  (64 * 1024)
-#define IG_EVENTS_WORKLOAD_PER_SEC                                                                 \
-	100				 /* records of refused and passed connects; counted beyond \
-					  */
-#define IG_WAKEUPS_WORKLOAD_PER_SEC 256	 /* of the monitor, for namespaces without a listener */
-#define IG_EVENTS_TURN		    4	 /* records that are read before others have their turn */
-#define IG_WAKEUPS_TURN		    4	 /* the same for wake-ups */
-#define IG_MONITOR_REQUESTS_MAX	    4096 /* outstanding requests of the server */
-#define IG_MONITOR_REPLIES_TURN	    4 /* messages of the monitor, before others have their turn */
+/* records of refused and passed connects, counted beyond; wake-ups of the monitor */
+#define IG_EVENTS_WORKLOAD_PER_SEC  100
+#define IG_WAKEUPS_WORKLOAD_PER_SEC 256
+/* read before others have their turn: records of either ring, answers of the monitor */
+#define IG_EVENTS_TURN		4
+#define IG_WAKEUPS_TURN		4
+#define IG_MONITOR_REPLIES_TURN 4
+#define IG_MONITOR_REQUESTS_MAX 16384 /* of the server, under way: two for each connection */
+#define IG_MONITOR_BUFFER_BYTES (4 * 1024 * 1024) /* of each end of its channels */
+/* callers that are looked up at once: of all connections, and for some records */
+#define IG_CALLER_LOOKUPS_WORKLOAD_MAX 576
+#define IG_CALLER_FACTS_MAX	       4096 /* cgroups and executables that are remembered */
 /* sockets that pass the gate, for one server: far above what its own limits let it need */
 #define IG_MONITOR_UPSTREAM_PER_SEC 250
 #define IG_MONITOR_UPSTREAM_BURST   500

@@ -194,5 +194,26 @@ failures "table that is gone" 'none in docs/architecture.md' docs/architecture.m
 failures "test that is gone" 'has no test' tests/netns/test_fail_closed.py '/both are killed/d'
 failures "test in a comment" 'has no test' tests/netns/test_fail_closed.py 's/^@suite.test("both are/# &/'
 
+# NAME TEXT FILE SED: the real header and page with one fault
+limits() {
+	good_tree
+	mkdir -p "$tree"/docs
+	cp "$here/../../include/imdsgate/limits.h" "$tree/include/imdsgate/"
+	cp "$here/../../docs/limits.md" "$tree/docs/"
+	for folder in unit bpf netns; do
+		cp -r "$here/../$folder" "$tree/tests/"
+	done
+	sed -i "$4" "$tree/$3"
+	expect "$1" limits "$2"
+}
+
+limits "as they are" '' docs/limits.md ''
+limits "new limit" 'IG_NEW_MAX is missing' include/imdsgate/limits.h '/IG_TOP_INTERVAL_SEC/a#define IG_NEW_MAX 5'
+limits "limit gone" 'IG_FLOWS_MAX is no limit' include/imdsgate/limits.h '/define IG_FLOWS_MAX/d'
+limits "other value" 'IG_FLOWS_WORKLOAD_MAX is 1025, not 1024' include/imdsgate/limits.h 's/\(IG_FLOWS_WORKLOAD_MAX[ \t]*\)1024/\11025/'
+limits "expression" 'IG_EVENT_RING_BYTES is 2097152, not' include/imdsgate/limits.h 's/\(IG_EVENT_RING_BYTES[ \t]*\)(1024/\1(2048/'
+limits "test gone" "has no 'who_is_over_goes_last'" tests/unit/test_http_share.c 's/who_is_over_goes_last/who_is_late/'
+limits "no test" 'the row of IG_FLOWS_MAX needs six cells' docs/limits.md 's/no test: takes 64 workloads at their limit//'
+
 echo "1..$count"
 exit $failed

@@ -10,11 +10,12 @@
 #include <string.h>
 #include <sys/queue.h>
 
+#include <imdsgate/limits.h>
+
 #include "agent/link.h"
+#include "agent/quota.h"
 #include "base/cleanup.h"
 #include "base/table.h"
-
-#define CACHE_MAX 4096
 
 struct process_key {
 	uint64_t start_time_ns;
@@ -50,7 +51,15 @@ struct ig_callers {
 	struct ig_link *link; /* outlives this */
 	struct fact *facts;   /* oldest first */
 	LIST_HEAD(, lookup) lookups;
+	struct ig_quota *quota; /* lookups of each workload */
+	uint64_t too_many;
 };
+
+/* What counts as one caller; as in gate.c. */
+static uint64_t workload_of(const struct ig_caller *caller)
+{
+	return caller->workload_cgroup_id ? caller->workload_cgroup_id : caller->cgroup_id;
+}
 
 void ig_caller_facts_done(struct ig_caller_facts *facts)
 {
@@ -67,6 +76,10 @@ int ig_callers_new(struct ig_link *link, struct ig_callers **ret)
 		return -ENOMEM;
 	c->link = link;
 	LIST_INIT(&c->lookups);
+	if (ig_quota_new(IG_CALLER_LOOKUPS_WORKLOAD_MAX, &c->quota) < 0) {
+		free(c);
+		return -ENOMEM;
+	}
 	*ret = c;
 	return 0;
 }
@@ -94,6 +107,7 @@ struct ig_callers *ig_callers_free(struct ig_callers *c)
 			l->done((void *)l->userdata);
 		free(l);
 	}
+	c->quota = ig_quota_free(c->quota);
 	free(c);
 	return NULL;
 }
@@ -136,7 +150,7 @@ static void remember(
 		free(fact);
 		return;
 	}
-	if (HASH_COUNT(c->facts) >= CACHE_MAX)
+	if (HASH_COUNT(c->facts) >= IG_CALLER_FACTS_MAX)
 		drop_fact(c, c->facts);
 	HASH_ADD(hh, c->facts, key, sizeof(fact->key), fact);
 	if (!ig_table_has(fact)) {
@@ -181,6 +195,7 @@ static void answered(struct lookup *l)
 	if (--l->outstanding > 0)
 		return;
 	LIST_REMOVE(l, link);
+	ig_quota_give(l->callers->quota, workload_of(&l->caller));
 	if (l->facts)
 		l->done((void *)l->userdata);
 	free(l);
@@ -256,9 +271,15 @@ int ig_callers_resolve(struct ig_callers *c, const struct ig_caller *caller,
 		return -ENOMEM;
 	if (!need_cgroup && !need_process)
 		return 1;
+	if (!ig_quota_take(c->quota, workload_of(caller))) {
+		c->too_many++;
+		return -EBUSY;
+	}
 	l = calloc(1, sizeof(*l));
-	if (!l)
+	if (!l) {
+		ig_quota_give(c->quota, workload_of(caller));
 		return -ENOMEM;
+	}
 	l->callers = c;
 	l->caller = *caller;
 	l->facts = facts;
@@ -266,11 +287,18 @@ int ig_callers_resolve(struct ig_callers *c, const struct ig_caller *caller,
 	l->userdata = userdata;
 	r = ask(c, l, need_cgroup, need_process);
 	if (r < 0 || l->outstanding == 0) {
+		c->too_many += r == -EBUSY;
+		ig_quota_give(c->quota, workload_of(caller));
 		free(l);
 		return need_cgroup ? r : 1;
 	}
 	LIST_INSERT_HEAD(&c->lookups, l, link);
 	return 0;
+}
+
+uint64_t ig_callers_too_many(const struct ig_callers *c)
+{
+	return c->too_many;
 }
 
 void ig_callers_cancel(struct ig_callers *c, const void *userdata)

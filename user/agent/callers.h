@@ -5,6 +5,7 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include <imdsgate/abi.h>
 
@@ -29,7 +30,9 @@ struct ig_callers *ig_callers_free(struct ig_callers *callers);
 
 /* Fills *facts (see `lost`). 1: now, `done` is not called. 0: later, `done` is called once unless
  * ig_callers_cancel() comes first; `facts` must stay where it is until then. Negative errno: not at
- * all, ask again later. */
+ * all, ask again later; -EBUSY: too many of the caller's workload, or of all, are under way. */
 int ig_callers_resolve(struct ig_callers *callers, const struct ig_caller *caller,
 	struct ig_caller_facts *facts, ig_callers_done *done, void *userdata);
 void ig_callers_cancel(struct ig_callers *callers, const void *userdata);
+/* Lookups that were refused: too many were under way already, of the workload or of all. */
+uint64_t ig_callers_too_many(const struct ig_callers *callers);

@@ -96,6 +96,7 @@ static void collect_http(const struct ig_agent *agent)
 	set(agent, IG_M_HTTP_REFUSED, IG_REFUSED_CONNECTIONS, n[IG_HTTP_LIMIT_CONNECTIONS]);
 	set(agent, IG_M_HTTP_REFUSED, IG_REFUSED_BUFFERED, n[IG_HTTP_LIMIT_BUFFERED]);
 	set(agent, IG_M_HTTP_REFUSED, IG_REFUSED_TIMEOUT, n[IG_HTTP_TIMEOUTS]);
+	set(agent, IG_M_LOOKUPS_REFUSED, 0, ig_callers_too_many(agent->callers));
 	set(agent, IG_M_HTTP_ACCEPTED, 0, n[IG_HTTP_CONNECTIONS]);
 	set(agent, IG_M_CONNECTIONS, 0, ig_gate_connection_count(agent->gate));
 	set(agent, IG_M_LISTENERS, 0, ig_gate_listener_count(agent->gate));

@@ -40,6 +40,8 @@
 		"From the complete request to its answer.")                                        \
 	X(HTTP_REFUSED, COUNTER, NUMBER, "imdsgate_http_refused_total", HTTP_REASON, NONE,         \
 		"Input that is no request, and connections closed, idle ones too.")                \
+	X(LOOKUPS_REFUSED, COUNTER, NUMBER, "imdsgate_caller_lookups_refused_total", NONE, NONE,   \
+		"Callers that were not looked up: too many were under way already.")               \
 	X(HTTP_ACCEPTED, COUNTER, NUMBER, "imdsgate_http_connections_total", NONE, NONE,           \
 		"Connections of workloads that were let in.")                                      \
 	X(CONNECTIONS, GAUGE, NUMBER, "imdsgate_http_connections", NONE, NONE,                     \

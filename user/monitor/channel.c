@@ -16,9 +16,8 @@
 #include "base/cleanup.h"
 #include "base/fdutil.h"
 
-#define FDS_MAX		  2
-#define QUEUE_MAX	  (2 * IG_LISTENERS_MAX)
-#define SEND_BUFFER_BYTES (4 * 1024 * 1024)
+#define FDS_MAX	  2
+#define QUEUE_MAX (2 * IG_LISTENERS_MAX)
 
 struct queued {
 	struct ig_monitor_message message;
@@ -171,10 +170,6 @@ static void on_readable(evutil_socket_t fd, short what, void *arg)
 
 static int prepare(struct event_base *base, int fd, struct ig_channel *c, struct event **ret_read)
 {
-	int bytes = SEND_BUFFER_BYTES;
-
-	/* needs CAP_NET_ADMIN; without it the queue above does the same work */
-	(void)setsockopt(fd, SOL_SOCKET, SO_SNDBUFFORCE, &bytes, sizeof(bytes));
 	*ret_read = event_new(base, fd, EV_READ | EV_PERSIST, on_readable, c);
 	if (!*ret_read || event_add(*ret_read, NULL) < 0)
 		return -ENOMEM;

@@ -13,6 +13,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <imdsgate/limits.h>
+
 #include "base/cleanup.h"
 #include "base/log.h"
 
@@ -93,6 +95,7 @@ static void exec_server(const struct ig_child *child, int async_fd, int sync_fd)
 /* Both ends close-on-exec and above the two numbers that the child uses. */
 static int make_pair(int pair[2])
 {
+	const int buffer_bytes = IG_MONITOR_BUFFER_BYTES;
 	int raw[2];
 
 	if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, raw) < 0)
@@ -101,6 +104,12 @@ static int make_pair(int pair[2])
 	pair[1] = fcntl(raw[1], F_DUPFD_CLOEXEC, IG_SERVER_SYNC_FD + 1);
 	(void)ig_close(raw[0]);
 	(void)ig_close(raw[1]);
+	/* Room for what a server may have under way: an unprivileged process cannot ask for it, and
+	 * the usual buffer is full after some hundreds. Where we may not either, they are told that
+	 * it is busy. */
+	for (int i = 0; i < 2; i++)
+		(void)setsockopt(
+			pair[i], SOL_SOCKET, SO_SNDBUFFORCE, &buffer_bytes, sizeof(buffer_bytes));
 	return pair[0] < 0 || pair[1] < 0 ? -EMFILE : 0;
 }
 
