@@ -212,7 +212,10 @@ def listener(w):
     pod = w.pods["a"]
     sleeper = pod.spawn(["sleep", "1000"])
     try:
-        run(w, "--no-self-test").one("listeners", "ok")
+        report = run(w, "--no-self-test")
+        if report.of("listeners", "skipped"):
+            raise Skip("before Linux 5.14 the agent alone tells namespaces apart")
+        report.one("listeners", "ok")
         hidden = os.path.join(w.tmp, "hidden")
         kernel.make_netns(hidden)
         argv = ["nsenter", f"--net={hidden}", "sleep", "1000"]

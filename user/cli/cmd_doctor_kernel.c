@@ -342,7 +342,10 @@ void ig_doctor_check_listeners(struct ig_doctor *d)
 		r = run_survey(cgroup, listeners, &seen);
 	if (r == 0)
 		r = seen.error;
-	if (r < 0)
+	if (r == -ENOPROTOOPT)
+		ig_doctor_add(d, "listeners", IG_DOCTOR_SKIPPED, NULL,
+			"before Linux 5.14 the agent alone tells namespaces apart");
+	else if (r < 0)
 		ig_doctor_add(d, "listeners", IG_DOCTOR_SKIPPED, NULL,
 			"cannot be compared with the namespaces of running processes: %s",
 			strerror(-r));
