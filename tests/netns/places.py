@@ -110,9 +110,7 @@ class Place:
     def ip(self, *commands):
         process = self.spawn(["ip", "-batch", "-"], stdin=subprocess.PIPE)
         # links go slowly on a busy machine
-        process.communicate("
-".join(commands) + "
-", timeout=60 * PATIENCE)
+        process.communicate("\n".join(commands) + "\n", timeout=60 * PATIENCE)
         assert process.returncode == 0, f"ip: {commands}"
 
     @staticmethod

@@ -23,7 +23,7 @@ struct session_workload {
 };
 
 struct ig_requests {
-	struct ig_datapath *dp;		    /* both outlive this */
+	struct ig_datapath *dp; /* both outlive this */
 	struct ig_sources *sources;
 	struct ig_session session;	    /* of the server process that runs */
 	struct session_workload *workloads; /* what it has set */

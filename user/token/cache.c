@@ -225,7 +225,7 @@ static struct ig_token_owner *owner_of(struct ig_token_cache *cache, uint64_t nu
 	owner->number = number;
 	TAILQ_INIT(&owner->entries);
 	HASH_ADD(hh, cache->owners, number, sizeof(owner->number), owner);
-	if (!owner->hh.tbl) {
+	if (!ig_table_has(owner)) {
 		free(owner);
 		return NULL;
 	}
