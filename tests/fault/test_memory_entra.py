@@ -14,7 +14,7 @@ from tap import Suite
 from test_memory import A, WARM, Sweep, fetch
 
 # OpenSSL allocates thousands of times for one signature: each so manieth is enough
-STEP_CERTIFICATE = 23
+STEP_CERTIFICATE = 47
 
 
 @contextlib.contextmanager
