@@ -165,11 +165,10 @@ def overflow(w):
 
 @suite.test("a namespace without a name: its listener goes with the last process, not the cgroup")
 def nameless(w):
-    before, place = listeners(w), w.pods["a"]
+    before, place, mark = listeners(w), w.pods["a"], w.agent.audit.mark()
     group = place.cgroup.child("nested")
     dialer = place.dialer(attempts=2, argv_prefix=[
         "unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"])
-    mark = w.agent.audit.mark()
     assert dialer.read().refused
     netns = w.agent.audit.wait_for(event("listener.opened"), mark)["netns"]
     assert dialer.next().appid == A
