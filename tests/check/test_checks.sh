@@ -141,6 +141,7 @@ unit "the real unit" '' ''
 unit "a setting that systemd does not know" 'PrivateDancing' '/^UMask=/i PrivateDancing=yes'
 unit "a unit that leaves more" 'exposure is' '/^CapabilityBoundingSet=/d'
 unit "an exception without a reason" 'ProtectHome is neither set nor explained' 's/ProtectHome=//'
+unit "what the agent cannot live with" 'openat2()' '/^UMask=/i RestrictSUIDSGID=yes'
 good_tree
 expect "no unit" systemd_unit 'deploy/systemd has none'
 
