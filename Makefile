@@ -32,7 +32,9 @@ MAKEFLAGS += --no-builtin-rules
 
 LIBS := libbpf libelf zlib libevent_core libcurl jansson yaml-0.1 libssl libcrypto libcap-ng libseccomp
 WARN := -Wall -Wextra -Wshadow -Wformat=2 -Wmissing-prototypes -Wstrict-prototypes -Wvla -Werror
-HARDEN := -fstack-protector-strong -fPIE $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
+# no path of this machine in what is built: the same sources give the same bytes everywhere
+RELATIVE := -ffile-prefix-map=$(CURDIR)=. -ffile-prefix-map=$(abspath $(O))=build
+HARDEN := -fstack-protector-strong -fPIE $(RELATIVE) $(if $(SANITIZE),,-U_FORTIFY_SOURCE -D_FORTIFY_SOURCE=2)
 SAN := $(if $(SANITIZE),-fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all)
 
 # llhttp: the library where the distribution has it, else the C sources that Debian's node-llhttp ships
@@ -50,7 +52,7 @@ LDFLAGS_ALL := -pie -Wl,-z,relro,-z,now -Wl,--as-needed $(SAN) $(LDFLAGS)
 
 MULTIARCH := $(shell $(CC) -print-multiarch 2>/dev/null)
 BPF_ARCH := $(patsubst x86_64,x86,$(patsubst aarch64,arm64,$(shell uname -m)))
-BPF_CFLAGS := -std=gnu17 -target bpf -O2 -g -mcpu=v2 -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf \
+BPF_CFLAGS := -std=gnu17 -target bpf $(RELATIVE) -O2 -g -mcpu=v2 -D__TARGET_ARCH_$(BPF_ARCH) -Iinclude -Ibpf \
 	-idirafter /usr/include/$(MULTIARCH) $(filter-out -Wmissing-prototypes,$(WARN)) -Wconversion
 
 # ---- what there is -----------------------------------------------------------------------------
@@ -165,6 +167,7 @@ compile_commands.json: $(PROGRAMS)
 
 -include tests/tests.mk
 -include deploy/install.mk
+-include deploy/release.mk
 
 .PHONY: clean
 clean: ## remove what was built

@@ -11,7 +11,7 @@ set -euo pipefail
 build=(gcc make libc6-dev linux-libc-dev pkg-config clang llvm bpftool
 	libbpf-dev libelf-dev zlib1g-dev libevent-dev libjansson-dev libyaml-dev
 	libcurl4-openssl-dev libssl-dev uthash-dev libcap-ng-dev libseccomp-dev
-	'node-llhttp|libllhttp-dev' scdoc python3)
+	'node-llhttp|libllhttp-dev' scdoc python3 openssl ca-certificates)
 demo=(iproute2 curl util-linux procps liburing-dev)
 tests=(iptables nftables libcmocka-dev python3-jsonschema python3-yaml openssl strace chromium
 	rsyslogd:rsyslog rsyslog-openssl

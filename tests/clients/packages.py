@@ -59,21 +59,31 @@ def cached(name, install):
     return target
 
 
-def npm_packages():
-    """The directory that has node_modules."""
+def npm_ci(name, source, finish=None, options=()):
+    """The directory that has node_modules, as the lock file in source says; finish(directory) is the
+    last step of making it."""
     if not shutil.which("npm"):
         raise Skip("needs npm")
-    with open(f"{HERE}/package-lock.json", "rb") as f:
+    with open(f"{source}/package-lock.json", "rb") as f:
         digest = hashlib.sha256(f.read()).hexdigest()[:16]
 
     def install(directory):
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(f"{HERE}/{name}", directory)
-        run("npm ci", ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"], cwd=directory)
+        for file in ("package.json", "package-lock.json"):
+            shutil.copy(f"{source}/{file}", directory)
+        run("npm ci", ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund", *options],
+            cwd=directory)
+        if finish:
+            finish(directory)
+    return cached(f"{name}-{digest}", install)
+
+
+def npm_packages():
+    """See npm_ci()."""
+    def finish(directory):
         azcopy = f"{directory}/node_modules/@azure-tools/azcopy-linux/dist/bin"
         for name in os.listdir(azcopy):
             os.chmod(f"{azcopy}/{name}", 0o755)  # packed without the executable bit
-    return cached(f"node-{digest}", install)
+    return npm_ci("node", HERE, finish)
 
 
 def apt_candidate(package):

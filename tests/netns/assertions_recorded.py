@@ -21,15 +21,7 @@ ENTRA = os.path.join(REPO, "tests", "entra")
 def install():
     """The directory with jose, as the lock file says."""
     import packages  # pylint: disable=import-outside-toplevel
-    with open(f"{ENTRA}/package-lock.json", "rb") as f:
-        digest = hashlib.sha256(f.read()).hexdigest()[:16]
-
-    def fill(directory):
-        for name in ("package.json", "package-lock.json"):
-            shutil.copy(f"{ENTRA}/{name}", directory)
-        packages.run("npm ci", ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"],
-                     cwd=directory)
-    return packages.cached(f"entra-{digest}", fill)
+    return packages.npm_ci("entra", ENTRA)
 
 
 class Recorder:
