@@ -404,6 +404,16 @@ def off(w):
     assert ask(w.scraper, w.metrics_socket)["status"] == 200
 
 
+@suite.test("on another address, and not on 127.0.0.1 any more")
+def elsewhere(w):
+    other = f"127.0.0.2:{PORT}"
+    assert ask(w.scraper, other)["error"] == "ConnectionRefusedError"
+    restart(w, metrics_address="127.0.0.2")
+    assert ask(w.scraper, other, "/healthz")["status"] == 200
+    assert ask(w.scraper, WHERE)["error"] == "ConnectionRefusedError"
+    restart(w)
+
+
 @suite.test("whoever takes the port while the agent is away does not keep the gate from serving")
 def taken(w):
     assert w.agent.stop() == 0

@@ -182,6 +182,8 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("absolute path", "--metrics-socket", "metrics.sock");
 	WRONG("1 to 65535", "--metrics-port", "0");
 	WRONG("1 to 65535", "--metrics-port", "http");
+	WRONG("IPv4 or IPv6", "--metrics-address", "localhost", "--metrics-port", "9254");
+	WRONG("needs --metrics-port", "--metrics-address", "::1");
 	WRONG("needs --metrics-socket", "--metrics-group", "prometheus");
 	WRONG("different ports", "--metrics-port", "254");
 	WRONG("different ports", "--metrics-port", "77", "--host-token-port", "77",
@@ -210,6 +212,7 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("/v1/logs", "--audit-otlp", "http:///v1/logs");
 	WRONG("/v1/logs", "--audit-otlp", "https://user:secret@h/v1/logs");
 	WRONG("absolute path", "--audit-otlp-headers", "h");
+	WRONG("needs --detach", "--hold");
 }
 
 static void host_token_cgroups_have_a_limit(void **state)

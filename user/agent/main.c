@@ -4,6 +4,7 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,6 +56,21 @@ static int check_config(const struct ig_options *options)
 	return EXIT_SUCCESS;
 }
 
+/* Until somebody tells it to end: the signals are blocked first, so none is missed. */
+static void hold(void)
+{
+	sigset_t signals;
+	int signal;
+
+	sigemptyset(&signals);
+	sigaddset(&signals, SIGTERM);
+	sigaddset(&signals, SIGINT);
+	sigprocmask(SIG_BLOCK, &signals, NULL);
+	(void)fflush(stdout);
+	while (sigwait(&signals, &signal) != 0)
+		;
+}
+
 static int detach(const struct ig_options *options)
 {
 	unsigned int links = 0;
@@ -63,6 +79,8 @@ static int detach(const struct ig_options *options)
 	if (ig_datapath_detach(options->bpffs, &links, &err) < 0)
 		return print_error(&err, EXIT_FAILURE);
 	(void)printf("%u programs taken off; nothing is guarded any more\n", links);
+	if (options->hold)
+		hold();
 	return EXIT_SUCCESS;
 }
 

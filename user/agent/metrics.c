@@ -71,23 +71,41 @@ static int without_port(uint16_t port)
 	return 0;
 }
 
-static int open_port(uint16_t port, int *ret_fd, struct ig_err *err)
+/* text: IPv4 or IPv6, checked when the flag was read. Returns the length. */
+static socklen_t port_address(const char *text, uint16_t port, struct sockaddr_storage *ret)
 {
-	const struct sockaddr_in address = {.sin_family = AF_INET,
-		.sin_port = htons(port),
-		.sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
-	_cleanup_close_ int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+	struct sockaddr_in *v4 = (struct sockaddr_in *)ret;
+	struct sockaddr_in6 *v6 = (struct sockaddr_in6 *)ret;
+
+	*ret = (struct sockaddr_storage){};
+	if (inet_pton(AF_INET, text, &v4->sin_addr) == 1) {
+		v4->sin_family = AF_INET;
+		v4->sin_port = htons(port);
+		return sizeof(*v4);
+	}
+	inet_pton(AF_INET6, text, &v6->sin6_addr);
+	v6->sin6_family = AF_INET6;
+	v6->sin6_port = htons(port);
+	return sizeof(*v6);
+}
+
+static int open_port(const struct ig_metrics_choices *choices, int *ret_fd, struct ig_err *err)
+{
+	const char *text = choices->address ?: "127.0.0.1";
+	struct sockaddr_storage address;
+	socklen_t len = port_address(text, choices->port, &address);
+	_cleanup_close_ int fd =
+		socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	int on = 1;
 
 	/* connections of the process before this one may still linger */
 	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
-		bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
-		listen(fd, BACKLOG) < 0)
+		bind(fd, (const struct sockaddr *)&address, len) < 0 || listen(fd, BACKLOG) < 0)
 		return errno == EADDRINUSE
-			       ? without_port(port)
+			       ? without_port(choices->port)
 			       : ig_err_set(err, -errno,
-					 "cannot listen on 127.0.0.1:%u (--metrics-port): %s", port,
-					 strerror(errno));
+					 "cannot listen on %s port %u (--metrics-port): %s", text,
+					 choices->port, strerror(errno));
 	*ret_fd = TAKE_FD(fd);
 	return 0;
 }
@@ -100,7 +118,7 @@ int ig_metrics_open(
 	if (!options->metrics.port && !options->metrics.socket)
 		return 0;
 	if (options->metrics.port)
-		r = open_port(options->metrics.port, &ret->port, reterr_err);
+		r = open_port(&options->metrics, &ret->port, reterr_err);
 	if (r == 0 && options->metrics.socket)
 		r = ig_ctl_listen_mode(options->metrics.socket, 0, options->metrics.gid, 0660,
 			&ret->socket, reterr_err);

@@ -342,6 +342,14 @@ static int set_detach(struct ig_options *o, const char *value, struct ig_err *er
 	return set_mode(o, IG_MODE_DETACH, err);
 }
 
+static int set_hold(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	(void)err;
+	o->hold = true;
+	return 0;
+}
+
 static int set_server(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	(void)value;
@@ -430,6 +438,8 @@ static const struct flag flags[] = {
 		"group that may use that socket (default: the group of --user)"},
 	{"--metrics-port", "PORT", ig_option_metrics_port,
 		"serve /metrics and /healthz on 127.0.0.1 to every process of the host's network namespace (default: no)"},
+	{"--metrics-address", "ADDRESS", ig_option_metrics_address,
+		"serve them on this address of the host, to whoever can reach it (default: 127.0.0.1)"},
 	{"--no-aks-exception", NULL, set_no_aks_exception,
 		"do not let AKS's own pods in kube-system use the node's identities"},
 	{"--policy-namespace", "NS", set_policy_namespace,
@@ -447,6 +457,8 @@ static const struct flag flags[] = {
 		"read the manifests, report what is wrong, exit 0 if nothing is"},
 	{"--detach", NULL, set_detach,
 		"take the programs of a stopped agent off: nothing is guarded any more"},
+	{"--hold", NULL, set_hold,
+		"with --detach: stay afterwards, for a DaemonSet whose pods are ready once their node is done"},
 	{"--version", NULL, set_version, "print the version"},
 	{"--help", NULL, set_help, "print this"},
 	{"--server", NULL, set_server, NULL},
@@ -538,6 +550,8 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 		if (o.mode == IG_MODE_HELP || o.mode == IG_MODE_VERSION)
 			break;
 	}
+	if (o.hold && o.mode != IG_MODE_DETACH && o.mode != IG_MODE_HELP)
+		return ig_err_set(reterr_err, -EINVAL, "--hold needs --detach");
 	if (!o.netns_dirs[0]) {
 		o.netns_dirs[0] = "/run/netns";
 		o.netns_dirs[1] = "/run/docker/netns";

@@ -61,6 +61,7 @@ struct ig_options {
 	const char *kubeconfig; /* NULL: that of the cluster this runs in */
 	char node[256];
 	int ready_fd;
+	bool hold; /* with IG_MODE_DETACH: stay */
 	enum ig_log_level log_level;
 };
 

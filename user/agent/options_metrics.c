@@ -3,6 +3,7 @@
  */
 #include "agent/options_metrics.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <grp.h>
 
@@ -26,6 +27,17 @@ int ig_option_metrics_port(struct ig_options *o, const char *value, struct ig_er
 	return 0;
 }
 
+int ig_option_metrics_address(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	struct in6_addr address;
+
+	if (inet_pton(AF_INET, value, &address) != 1 && inet_pton(AF_INET6, value, &address) != 1)
+		return ig_err_set(err, -EINVAL,
+			"--metrics-address takes an IPv4 or IPv6 address, got \"%s\"", value);
+	o->metrics.address = value;
+	return 0;
+}
+
 int ig_option_metrics_group(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	(void)err;
@@ -39,6 +51,8 @@ int ig_options_check_metrics(const struct ig_options *o, struct ig_err *err)
 
 	if (o->metrics.group && !o->metrics.socket)
 		return ig_err_set(err, -EINVAL, "--metrics-group needs --metrics-socket");
+	if (o->metrics.address && !port)
+		return ig_err_set(err, -EINVAL, "--metrics-address needs --metrics-port");
 	if (port && (port == o->gate_port || port == o->host_token_port))
 		return ig_err_set(err, -EINVAL,
 			"--metrics-port, --gate-port and --host-token-port must be different ports");
