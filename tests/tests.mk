@@ -138,7 +138,7 @@ scale: need-root ## what the watches of many agents cost (sudo; compiles Kuberne
 	@IG_BUILD=$(abspath $(O)) tests/kube/scale.py
 	@$(RUN) --timeout 600 kube
 .PHONY: e2e-programs
-e2e-programs: $(PROGRAMS) $(LAB_IF_ANY) $(KUBE_TOOLS) $(SWARM)
+e2e-programs: $(PROGRAMS) $(LAB_IF_ANY) $(KUBE_TOOLS) $(SWARM) image
 
 .PHONY: fault
 fault: need-root ## memory, system calls, clocks and upstreams that fail (sudo; two minutes)

@@ -1,21 +1,33 @@
-"""The agent in the cluster, as an operator would put it there: an image out of the programs that
-were built, and deploy/kubernetes applied by kubectl, as it is shipped. Its paths are the node's own,
-so audit and control socket are where they are on every node. Used by the tests beside it."""
+"""The agent in the cluster, as an operator would put it there: the image that `make image` makes,
+installed with helm from the chart, as it is shipped (test_install.py has the same by kubectl). Its
+paths are the node's own, so audit and control socket are where they are on every node. Used by the
+tests beside it."""
 
 import contextlib
 import json
 import os
 import subprocess
+import sys
+import tarfile
 
 import cluster
-import images
+import box  # after cluster, which knows where the modules of the other suites are
+import kernel
+import workloads
 from places import BUILD, REPO, TOKEN_TEXT
 from tap import Skip
 from watch import Lines, event
 
+sys.path.insert(1, os.path.join(REPO, "tests", "deploy"))
+import tools  # noqa: E402  pylint: disable=wrong-import-position
+
 DEPLOY = os.path.join(REPO, "deploy", "kubernetes")
 NAMESPACE, NAME = "imdsgate-system", "imdsgate"
-AUDIT = "/var/log/imdsgate/audit.jsonl"
+IMAGE = "docker.io/library/imdsgate:dev"
+ARCHIVE = os.path.join(BUILD, "image", "imdsgate.tar")
+# as the cluster has the image: pulled from nowhere
+VALUES = ("--set", "image.repository=docker.io/library/imdsgate,image.tag=dev")
+AUDIT = "/var/log/imdsgate/audit/audit.jsonl"
 PINS = "/sys/fs/bpf/imdsgate"
 KINDS = 4  # definitions in deploy/kubernetes/crds
 
@@ -25,12 +37,15 @@ def deployed(name):
         return f.read()
 
 
-def _yaml():
+def _find_helm():
+    """(path, None) or (None, why not). Now, since there is no way to a registry in the box."""
     try:
-        import yaml  # pylint: disable=import-outside-toplevel
-    except ImportError as error:
-        raise Skip("python3-yaml is not installed") from error
-    return yaml
+        return f"{tools.directory()}/helm", None
+    except Skip as skip:
+        return None, str(skip)
+
+
+HELM, NO_HELM = _find_helm()
 
 
 class Agent:
@@ -44,11 +59,13 @@ class Agent:
     # -- installation
 
     def add_image(self):
-        files = images.with_libraries({
-            "usr/local/sbin/imdsgated": f"{BUILD}/imdsgated",
-            "usr/local/bin/imdsgate": f"{BUILD}/imdsgate",
-            "etc/ssl/certs/ca-certificates.crt": "/etc/ssl/certs/ca-certificates.crt"})
-        self.c.add_image("docker.io/library/imdsgate:dev", files)
+        """The one of `make image`, under the name that the manifests have."""
+        with tarfile.open(ARCHIVE) as tar:
+            (image,) = json.load(tar.extractfile("index.json"))["manifests"]
+        name = image["annotations"]["io.containerd.image.name"]
+        for argv in (["import", ARCHIVE], ["tag", "--force", name, IMAGE]):
+            status, out, err = self.c.run(["ctr", "-n", "k8s.io", "images", *argv])
+            assert status == 0, f"{argv}: {out}{err}"
 
     def add_kinds(self):
         self.c.kubectl("apply", "-f", f"{DEPLOY}/crds")
@@ -59,23 +76,20 @@ class Agent:
                     for cond in crd.get("status", {}).get("conditions") or ())
                 for crd in found.values()), what="definitions established")
 
-    @staticmethod
-    def daemonset(args=()):
-        """The shipped one, as an object, with further arguments of the agent's."""
-        thing = _yaml().safe_load(deployed("daemonset.yaml"))
-        (container,) = thing["spec"]["template"]["spec"]["containers"]
-        container["args"] += args
-        return thing
+    def helm(self, verb, *args, timeout=120):
+        """What helm prints, in the agent's namespace."""
+        if NO_HELM:
+            raise Skip(NO_HELM)
+        homes = [f"HELM_{what}_HOME={box.TMP}/helm" for what in ("CACHE", "CONFIG", "DATA")]
+        argv = ["env", *homes, HELM, verb, *args, "--namespace", NAMESPACE]
+        status, out, err = self.c.run(argv, timeout=timeout)
+        assert status == 0, f"helm {verb} {' '.join(args)}: {out}{err}"
+        return out
 
-    def install(self, args=()):
+    def install(self, *flags):
+        """flags: of `helm install`."""
         self.add_image()
-        self.add_kinds()
-        self.c.kubectl("apply", "-f", f"{DEPLOY}/namespace.yaml", "-f", f"{DEPLOY}/rbac.yaml")
-        self.c.wait_account(NAMESPACE, NAME)
-        if args:
-            self.c.apply(self.daemonset(args))
-        else:
-            self.c.kubectl("apply", "-f", f"{DEPLOY}/daemonset.yaml")
+        self.helm("install", NAME, tools.CHART, "--create-namespace", *VALUES, *flags)
         return self.wait()
 
     def wait(self, timeout=60):
@@ -144,6 +158,29 @@ class Agent:
             text += f"--- end of {path}\n" + "".join(
                 f"{line}\n" for line in log.splitlines()[-30:])
         return text
+
+    def attached(self):
+        """Lines of bpftool about our programs at the control groups."""
+        status, out, err = self.c.run(["bpftool", "cgroup", "tree", self.c.cgroup2])
+        assert status == 0, err
+        return [line for line in out.splitlines() if " ig_" in line]
+
+    def listening(self, pod):
+        """Ports on which somebody listens at 127.0.0.1 in a pod's network namespace."""
+        task = self.c.run(["ctr", "-n", "k8s.io", "tasks", "ls"])[1]
+        (pid,) = (line.split()[1] for line in task.splitlines()
+                  if line.startswith(workloads.container_id(pod)))
+        with open(f"/proc/{pid}/net/tcp", encoding="ascii") as f:
+            return kernel.listening_ports(f.read())
+
+    def check_nothing_left(self, pids, pods):
+        """On the node, but the audit; of an agent that had these processes."""
+        assert not self.attached(), self.attached()
+        assert not os.path.exists(PINS), os.listdir(PINS)
+        for pod in pods:
+            assert 254 not in self.listening(pod), pod["metadata"]["name"]
+        assert not [pid for pid in pids if os.path.exists(f"/proc/{pid}")]
+        assert os.listdir("/run/imdsgate") in ([], ["imdsgate.sock"]), os.listdir("/run/imdsgate")
 
     # -- what holds for every run
 

@@ -12,13 +12,10 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
 import agent
 import cluster
-import kernel
-import workloads
-from places import BUILD, REPO
+from places import REPO
 from tap import Suite
 from tokens import A, ask, expect_token, labels, make_namespace, token_path
 
-PAUSE = "registry.k8s.io/pause:3.9"
 REFUSED = ("ECONNREFUSED", "EPERM")
 
 suite = Suite(agent.build, agent.TRACES, seconds=100)
@@ -36,21 +33,6 @@ def do(c, command):
     return c.kubectl(*shlex.split(command), timeout=90)
 
 
-def attached(c):
-    status, out, err = c.run(["bpftool", "cgroup", "tree", c.cgroup2])
-    assert status == 0, err
-    return [line for line in out.splitlines() if " ig_" in line]
-
-
-def listening(c, pod):
-    """Ports on which somebody listens at 127.0.0.1 in a pod's network namespace."""
-    task = c.run(["ctr", "-n", "k8s.io", "tasks", "ls"])[1]
-    (pid,) = (line.split()[1] for line in task.splitlines()
-              if line.startswith(workloads.container_id(pod)))
-    with open(f"/proc/{pid}/net/tcp", encoding="ascii") as f:
-        return kernel.listening_ports(f.read())
-
-
 def ask_from_host_network(c):
     return ask(c, "node", selector={"client_id": A.client_id})
 
@@ -58,7 +40,6 @@ def ask_from_host_network(c):
 @suite.test("installed: programs, pins, a listener in each namespace, a control socket")
 def _(c):
     c.agent.add_image()
-    c.add_image(PAUSE, {"stay": f"{BUILD}/tests/kube/stay"}, entrypoint=["/stay"])
     for command in commands("Install"):
         do(c, command)
     make_namespace(c, "default")
@@ -67,8 +48,8 @@ def _(c):
     audit = c.agent.audit.mark()
     expect_token(c, ask(c, "web"), A, "web", audit)
     expect_token(c, ask_from_host_network(c), A, "node", audit)
-    assert attached(c) and os.listdir(agent.PINS) and os.listdir("/run/imdsgate")
-    assert 254 in listening(c, c.web) and 254 in listening(c, c.node)
+    assert c.agent.attached() and os.listdir(agent.PINS) and os.listdir("/run/imdsgate")
+    assert 254 in c.agent.listening(c.web) and 254 in c.agent.listening(c.node)
 
 
 @suite.test("checked: what the README names says how it is")
@@ -87,7 +68,7 @@ def _(c):
     for pod in ("web", "node"):
         reply = ask(c, pod)
         assert reply["result"] == "error" and reply["errno"] in REFUSED, reply
-    assert attached(c) and not c.lab.connections(lab)
+    assert c.agent.attached() and not c.lab.connections(lab)
 
 
 @suite.test("another agent takes over what is there")
@@ -106,11 +87,7 @@ def _(c):
     c.agent.logs = lambda: logs
     for command in commands("Uninstall"):
         do(c, command)
-    assert not attached(c), attached(c)
-    assert not os.path.exists(agent.PINS), os.listdir(agent.PINS)
-    assert 254 not in listening(c, c.web) + listening(c, c.node)
-    assert not [pid for pid in c.pids if os.path.exists(f"/proc/{pid}")]
-    assert os.listdir("/run/imdsgate") in ([], ["imdsgate.sock"]), os.listdir("/run/imdsgate")
+    c.agent.check_nothing_left(c.pids, [c.web, c.node])
     for kind in ("clusterroles", "clusterrolebindings", "customresourcedefinitions", "namespaces"):
         left = [line for line in c.kubectl("get", kind, "-o", "name").splitlines()
                 if "imdsgate" in line or "aadpodidentity" in line]
