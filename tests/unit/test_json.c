@@ -108,7 +108,7 @@ static const char *const long_nonsense[] = {
 	"[" FIFTY "]",
 	"[12345678901234567890123]",
 	"[1234567890123456789e99999]",
-	"[\"" FIFTY,
+	("[\"" FIFTY),
 };
 
 /* Returns whether an allocation failed. */
