@@ -1,6 +1,7 @@
 # What is handed out: the container image, the list of what is in it, the source archive.
 #
 #   make image IMAGE=NAME:TAG      an OCI archive in $(O)/image; needs no daemon and no root
+#   make dist                      the sources, in $(O); they build without git
 #
 # Same sources and same libraries, same bytes: times are those of the last change.
 
@@ -28,3 +29,13 @@ image: rootfs ## make the container image, an OCI archive
 	$(call say,OCI,$(O)/image/imdsgate.tar)
 	$(Q)deploy/image/oci --rootfs $(ROOTFS) --tag $(IMAGE) --version $(VERSION) \
 		$(if $(REVISION),--revision $(REVISION)) $(O)/image/imdsgate.tar
+
+# the files that git knows, as they are here; without git (the archive itself), all of them
+DIST := imdsgate-$(VERSION)
+.PHONY: dist
+dist: ## make the archive of the sources
+	@mkdir -p $(O)
+	$(call say,DIST,$(O)/$(DIST).tar.gz)
+	$(Q){ git ls-files -z 2>/dev/null || find . -mindepth 1 -path './build*' -prune -o ! -type d -print0; } | \
+		sed -z 's,^\./,,' | LC_ALL=C sort -z | tar -c --null --no-recursion -T - --owner=0 --group=0 --numeric-owner --mode=go-w \
+		--mtime=@$(SOURCE_DATE_EPOCH) --transform='s,^,$(DIST)/,S' | gzip -9n > $(O)/$(DIST).tar.gz
