@@ -2,6 +2,7 @@
 #
 #   make image IMAGE=NAME:TAG      an OCI archive in $(O)/image; needs no daemon and no root
 #   make dist                      the sources, in $(O); they build without git
+#   make deb                       a Debian package, in $(O), built from them
 #
 # Same sources and same libraries, same bytes: times are those of the last change.
 
@@ -39,3 +40,16 @@ dist: ## make the archive of the sources
 	$(Q){ git ls-files -z 2>/dev/null || find . -mindepth 1 -path './build*' -prune -o ! -type d -print0; } | \
 		sed -z 's,^\./,,' | LC_ALL=C sort -z | tar -c --null --no-recursion -T - --owner=0 --group=0 --numeric-owner --mode=go-w \
 		--mtime=@$(SOURCE_DATE_EPOCH) --transform='s,^,$(DIST)/,S' | gzip -9n > $(O)/$(DIST).tar.gz
+
+DEB := $(O)/deb/$(DIST)
+MAINTAINER := $(shell sed -n 's/^Maintainer: //p' deploy/debian/control)
+.PHONY: deb
+deb: dist ## make the Debian package (needs debhelper; deploy/packages.sh deb)
+	$(call say,DEB,$(O)/imdsgate_$(VERSION)-1)
+	$(Q)rm -rf $(O)/deb && mkdir -p $(O)/deb && tar -xzf $(O)/$(DIST).tar.gz -C $(O)/deb
+	$(Q)cp -r $(DEB)/deploy/debian $(DEB)/debian
+	$(Q)printf 'imdsgate (%s-1) unstable; urgency=medium\n\n  * See /usr/share/doc/imdsgate/changelog.gz.\n\n -- %s  %s\n' \
+		'$(VERSION)' '$(MAINTAINER)' "$$(LC_ALL=C date -u -R -d @$(SOURCE_DATE_EPOCH))" > $(DEB)/debian/changelog
+	$(Q)cd $(DEB) && env -u MAKEFLAGS -u MFLAGS dpkg-buildpackage --build=binary --no-sign > ../build.log 2>&1 || \
+		{ tail -n 30 ../build.log >&2; exit 1; }
+	$(Q)mv $(O)/deb/*.deb $(O)
