@@ -18,8 +18,9 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 
-#define RESTART_FIRST_MSEC   20
-#define RESTART_LONGEST_MSEC 5000
+#define RESTART_FIRST_MSEC 20
+/* connections wait for the next server meanwhile, and clients do not wait long */
+#define RESTART_LONGEST_MSEC 1000
 #define STOP_TIMEOUT_SEC     3
 
 struct ig_child {
