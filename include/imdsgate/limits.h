@@ -229,6 +229,22 @@
 #define IG_MONITOR_UPSTREAM_PER_SEC 250
 #define IG_MONITOR_UPSTREAM_BURST   500
 #define IG_EXE_PATH_BYTES	    1024
+#define IG_LISTENER_NAME_BYTES	    128 /* of a namespace's file; cut beyond */
+
+/* One agent takes over from another; a server that hangs (user/monitor) */
+#define IG_SERVICES_MAX	      8	  /* sockets that the server serves */
+#define IG_SERVICE_KEY_BYTES  256 /* what such a socket is; not handed over beyond */
+#define IG_HANDOVER_REPLY_SEC 5	  /* for the old agent to answer the new one */
+#define IG_HANDOVER_APPLY_SEC 5	  /* from APPLY to COMMIT; a new agent that hangs is killed then */
+#define IG_HANDOVER_QUIET_SEC 2	  /* for the old server to stop accepting; it is killed then */
+#define IG_DRAIN_SEC	      75  /* for what the old server has begun, idle connections included */
+#define IG_HEARTBEAT_MSEC     1000
+#define IG_HEARTBEAT_REFUSE_MISSED                                                                 \
+	2			  /* in a row: connections are refused instead of waiting beyond */
+#define IG_HEARTBEAT_MISSED_MAX 4 /* in a row: a server that hangs is killed beyond */
+#define IG_MONITOR_SYNC_MSEC	500 /* that the server's loop waits for the monitor, once */
+#define IG_SERVER_STARTING_SEC	60  /* until it serves; killed then */
+#define IG_SERVER_AWAY_SEC	5   /* without one, connections are refused instead of waiting */
 
 /* Guard (bpf/guard.bpf.c, user/monitor/uplinks) */
 #define IG_DIRECT_MAX	     16384 /* connections that go past the gate, see map `direct` */

@@ -15,6 +15,7 @@ import json
 import os
 import secrets
 import signal
+import socket
 import subprocess
 import tempfile
 import uuid
@@ -42,11 +43,21 @@ class Lab:
         self.world, self._sentinels = world, set()
         self.place = Place(world, world.lab_netns, world.cgroup.child("lab"))
         self.log = Lines(os.path.join(world.tmp, "lab.jsonl"), json.loads)
+        self.admin_path = os.path.join(world.tmp, "lab.sock")
+
+    def admin(self, **command):
+        """Faults, see tests/lab/README.md."""
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect(self.admin_path)
+            s.sendall(json.dumps(command).encode() + b"\n")
+            reply = json.loads(s.makefile("rb").readline())
+        assert reply["ok"], reply
+        return reply
 
     def start(self):
         reader, writer = os.pipe()
         argv = [f"{BUILD}/tests/lab/imdsgate-lab", "--log", self.log.path, "--ready-fd",
-                str(writer)]
+                str(writer), "--admin", self.admin_path]
         for address, port in (*GUARDED, (WIRESERVER, 53)):
             argv += ["--listen", f"{address}:{port}"]
         for ident in manifests.IDENTITIES:
@@ -112,11 +123,7 @@ class Agent:
 
     def _spawn(self, flags, uid, changes):
         """(process, what it wrote to its readiness pipe)"""
-        reader, writer = os.pipe()
-        with open(self.log.path, "ab") as log:
-            argv = self.argv(*flags, ready_fd=writer, **changes)
-            process = self.place.spawn(argv, uid=uid, pass_fds=[writer], stdout=log, stderr=log)
-        os.close(writer)
+        process, reader = self.start_beside(*flags, uid=uid, **changes)
         return process, wait_ready(reader)
 
     def start(self, *flags, **changes):
@@ -124,6 +131,23 @@ class Agent:
         self.process, ready = self._spawn(flags, None, changes)
         assert b"ready" in ready, (f"the agent did not start: exit {self.process.wait(10)}\n"
                                    + "\n".join(self.log.since(mark)))
+
+    def start_beside(self, *flags, uid=None, **changes):
+        """(process, its readiness pipe), whether or not another one runs."""
+        reader, writer = os.pipe()
+        with open(self.log.path, "ab") as log:
+            argv = self.argv(*flags, ready_fd=writer, **changes)
+            process = self.place.spawn(argv, uid=uid, pass_fds=[writer], stdout=log, stderr=log)
+        os.close(writer)
+        return process, reader
+
+    def upgrade(self, *flags, **changes):
+        """A new agent takes over from the one that runs; returns the old one's process."""
+        mark = self.log.mark()
+        process, reader = self.start_beside(*flags, **changes)
+        assert b"ready" in wait_ready(reader), "\n".join(self.log.since(mark))
+        old, self.process = self.process, process
+        return old
 
     def fail_to_start(self, *flags, uid=None, **changes):
         """(exit status, all that it said); it is an error when it does start."""

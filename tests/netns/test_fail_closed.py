@@ -160,13 +160,20 @@ def unreadable_at_start(w):
 
 @suite.test("--detach is refused while an agent runs, and takes everything off afterwards")
 def detach(w):
-    argv = [*w.agent.argv(), "--detach"]
+    argv, mark = [*w.agent.argv(), "--detach"], w.agent.audit.mark()
     status, out, err = w.agent.place.run(argv)
     assert status not in (0, 2), f"exit {status}: {out}{err}"
     assert w.pods["a"].dial().appid == A
     assert w.agent.stop() == 0
+    assert not w.agent.audit.find(event("agent.detached"), mark)
+    # without a record of it nothing is taken off
+    status, out, err = w.agent.place.run([*w.agent.argv(audit_file="/proc/none/x"), "--detach"])
+    assert status == 1 and "audit" in err, f"exit {status}: {out}{err}"
+    assert w.pods["a"].dial("connect-only").refused
     status, out, err = w.agent.place.run(argv)
     assert status == 0, f"exit {status}: {out}{err}"
+    (record,) = w.agent.audit.find(event("agent.detached"), mark)
+    assert f"{record['count']} programs" in out and record["count"] >= 5, (record, out)
     mark = w.lab.log.mark()
     assert w.pods["a"].dial("connect-only")["result"] == "ok"
     assert len(w.lab.connections(mark)) == 1, "something is still attached"

@@ -35,6 +35,8 @@ static const struct row rows[] = {
 	{IG_MONITOR_COUNTERS, 0, 0, 0, 0},
 	{IG_MONITOR_SOURCE, 0, 0, 0, 0},
 	{IG_MONITOR_READY, 0, 0, ILLEGAL, ILLEGAL},
+	{IG_MONITOR_ALIVE, 0, 0, 0, 0},
+	{IG_MONITOR_DRAINING, ILLEGAL, ILLEGAL, ILLEGAL, ILLEGAL},
 };
 
 static struct ig_session session_in(enum ig_session_state state)
@@ -109,6 +111,31 @@ static void both_ways_to_be_settled(void **state)
 	assert_int_equal(session.state, IG_SESSION_SETTLED);
 }
 
+/* In whatever state it was told to. */
+static void draining_is_answered_once(void **state)
+{
+	(void)state;
+	for (int s = 0; s < _IG_SESSION_STATE_MAX; s++) {
+		struct ig_session session = session_in((enum ig_session_state)s);
+
+		ig_session_drain(&session);
+		assert_int_equal(ig_session_admit(&session, IG_MONITOR_CGROUP_PATH, 0), 0);
+		assert_int_equal(ig_session_admit(&session, IG_MONITOR_DRAINING, 0), 0);
+		assert_int_equal(session.state, s);
+		assert_int_equal(ig_session_admit(&session, IG_MONITOR_DRAINING, 0), ILLEGAL);
+	}
+}
+
+static void another_server_was_told_nothing(void **state)
+{
+	struct ig_session session = session_in(IG_SESSION_SETTLED);
+
+	(void)state;
+	ig_session_drain(&session);
+	ig_session_begin(&session, 0);
+	assert_int_equal(ig_session_admit(&session, IG_MONITOR_DRAINING, 0), ILLEGAL);
+}
+
 static unsigned int upstream_sockets(struct ig_session *session, uint64_t now_usec)
 {
 	unsigned int n = 0;
@@ -145,6 +172,8 @@ int main(void)
 		cmocka_unit_test(each_kind_in_each_state),
 		cmocka_unit_test(what_is_no_kind_is_illegal),
 		cmocka_unit_test(both_ways_to_be_settled),
+		cmocka_unit_test(draining_is_answered_once),
+		cmocka_unit_test(another_server_was_told_nothing),
 		cmocka_unit_test(upstream_sockets_are_limited),
 	};
 

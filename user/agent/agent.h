@@ -9,6 +9,7 @@
  *	host_token.c lets programs of the node in and answers their requests for tokens of pods
  *	documents.c answers its requests for metadata documents
  *	records.c  turns connections, requests and kernel events into audit records
+ *	services.c the listening sockets beside the gate's
  *	verbs*.c   answer the command-line tool
  *	metrics.c  answers Prometheus and probes; metrics_collect.c asks everybody for it
  */
@@ -48,7 +49,7 @@ struct ig_agent {
 	struct ig_token_service *tokens;
 	struct ig_documents *documents;
 	struct ig_gate *gate;
-	struct ig_host_token *host_token;
+	struct ig_host_token *host_token;	  /* NULL without its socket */
 	struct ig_metrics_server *metrics_server; /* NULL: nobody can see them */
 	struct ig_serve *serve;
 	struct ig_metrics *metrics;  /* what is counted */
@@ -57,13 +58,16 @@ struct ig_agent {
 	struct ig_ctl_server *ctl;
 	struct ig_ring *events;
 	LIST_HEAD(, ig_source_lookup) source_lookups; /* records.c */
-	uint64_t started_usec;			      /* real clock */
+	struct event *wants_ready; /* owned by server.c: looks whether all is known */
+	uint64_t started_usec;	   /* real clock */
 	uint64_t host_netns_cookie;
 	uint32_t monitor_pid;
-	uint64_t rules_epoch; /* of the store when rules were recorded as changed last */
+	uint64_t rules_epoch;  /* of the store when rules were recorded as changed last */
+	uint64_t hung_servers; /* before this one: killed because they hung */
 	int flows_fd;
 	int cgroup_fd;
 	bool ready;
+	bool draining; /* another agent serves; what has begun is brought to an end */
 };
 
 /* Where a connection came in, which decides what it can ask for. */
@@ -116,6 +120,10 @@ struct ig_gate *ig_gate_free(struct ig_gate *gate);
 int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is_host,
 	uint16_t port, const char *name, int sock);
 void ig_gate_listener_closed(struct ig_gate *gate, uint64_t netns_cookie);
+/* Accepts nothing any more; a connection ends with the answer to its next request. */
+void ig_gate_drain(struct ig_gate *gate);
+/* Nobody is connected any more. */
+bool ig_gate_is_empty(const struct ig_gate *gate);
 /* Takes the socket, which listens on this port of 127.0.0.1 for callers of /host/token. */
 int ig_gate_serve_host_port(struct ig_gate *gate, uint16_t port, int sock);
 /* Somebody who was attributed elsewhere: counts, lets in or refuses. Takes fd and what *facts
@@ -157,20 +165,12 @@ struct ig_tally_counts ig_serve_counts(const struct ig_serve *serve, const struc
 
 /* ---- host_token.c ---- */
 
-/* What is opened while privileged; -1 or owned. */
-struct ig_host_token_fds {
-	int port;  /* listens on 127.0.0.1 */
-	int guard; /* keeps others from the same port of ::1, which clients may try first */
-	int socket;
-};
-
-/* Opens what the options ask for. */
-int ig_host_token_open(
-	const struct ig_options *options, struct ig_host_token_fds *ret, struct ig_err *reterr_err);
-void ig_host_token_close(struct ig_host_token_fds *fds);
-/* Starts to serve; takes the descriptors on success. */
-int ig_host_token_new(
-	struct ig_agent *agent, struct ig_host_token_fds *fds, struct ig_host_token **ret);
+/* Privileged. Listens on 127.0.0.1; keeps others from the same port of ::1, which clients may try
+ * first. */
+int ig_host_token_open_port(uint16_t port, int *ret_fd, struct ig_err *reterr_err);
+int ig_host_token_open_guard(uint16_t port, int *ret_fd, struct ig_err *reterr_err);
+/* Serves the socket, which it takes. */
+int ig_host_token_new(struct ig_agent *agent, int socket_fd, struct ig_host_token **ret);
 struct ig_host_token *ig_host_token_free(struct ig_host_token *host_token);
 /* Why this caller, whose facts are known as far as they ever will be, may not ask (literal); NULL:
  * it may. */

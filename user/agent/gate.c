@@ -66,6 +66,7 @@ struct ig_gate {
 	struct ig_quota *quota;		  /* connections of each workload */
 	LIST_HEAD(, ig_gate_conn) conns;
 	size_t connections;
+	bool draining;
 	bool ask_monitor; /* the kernel does not let us read the flows map */
 };
 
@@ -76,6 +77,13 @@ static uint64_t workload_of(const struct ig_flow *flow)
 {
 	return flow->caller.workload_cgroup_id ? flow->caller.workload_cgroup_id
 					       : flow->caller.cgroup_id;
+}
+
+/* Another agent serves, and our last connection is gone. */
+static void end_if_drained(struct ig_gate *gate)
+{
+	if (gate->draining && ig_gate_is_empty(gate))
+		(void)event_base_loopexit(gate->agent->base, NULL);
 }
 
 /* Gives back what the connection was counted for. */
@@ -89,6 +97,7 @@ static void conn_free(struct ig_gate_conn *conn)
 	ig_quota_give(gate->quota, workload_of(&conn->flow));
 	ig_caller_facts_done(&conn->facts);
 	free(conn);
+	end_if_drained(gate);
 }
 
 static void on_request(struct ig_http_conn *http, const struct ig_http_request *req, void *data)
@@ -158,20 +167,28 @@ static void waiting_free(struct waiting_accept *w)
 	free(w);
 }
 
-struct ig_gate *ig_gate_free(struct ig_gate *gate)
+static void close_listeners(struct ig_gate *gate)
 {
 	struct listener *l, *next;
-	struct waiting_accept *w;
-	struct ig_gate_conn *conn;
 
-	if (!gate)
-		return NULL;
 	HASH_ITER (hh, gate->listeners, l, next) {
 		HASH_DEL(gate->listeners, l);
 		listener_free(l);
 	}
 	if (gate->host_port)
 		listener_free(gate->host_port);
+	gate->host_port = NULL;
+}
+
+struct ig_gate *ig_gate_free(struct ig_gate *gate)
+{
+	struct waiting_accept *w;
+	struct ig_gate_conn *conn;
+
+	if (!gate)
+		return NULL;
+	gate->draining = false;
+	close_listeners(gate);
 	while ((w = LIST_FIRST(&gate->waiting)) != NULL) {
 		ig_link_forget(gate->agent->link, w);
 		waiting_free(w);
@@ -186,6 +203,19 @@ struct ig_gate *ig_gate_free(struct ig_gate *gate)
 	gate->quota = ig_quota_free(gate->quota);
 	free(gate);
 	return NULL;
+}
+
+void ig_gate_drain(struct ig_gate *gate)
+{
+	gate->draining = true;
+	close_listeners(gate);
+	ig_http_server_drain(gate->http);
+	end_if_drained(gate);
+}
+
+bool ig_gate_is_empty(const struct ig_gate *gate)
+{
+	return gate->connections == 0 && LIST_EMPTY(&gate->waiting);
 }
 
 /* Closing with a reset: the peer learns at once, and nothing lingers for it. */
@@ -368,14 +398,16 @@ static void not_attributed(
 static void on_flow_taken(const struct ig_monitor_message *reply, void *userdata)
 {
 	struct waiting_accept *w = userdata;
+	struct ig_gate *gate = w->gate;
 	int fd = TAKE_FD(w->fd);
 
 	w->arrival.flow = reply->flow;
 	if (reply->result == 0)
-		ig_gate_arrived(w->gate, fd, &w->arrival, NULL);
+		ig_gate_arrived(gate, fd, &w->arrival, NULL);
 	else
-		not_attributed(w->gate, fd, &w->arrival.peer, w->netns_cookie);
+		not_attributed(gate, fd, &w->arrival.peer, w->netns_cookie);
 	waiting_free(w);
+	end_if_drained(gate);
 }
 
 /* Takes fd. */

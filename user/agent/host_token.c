@@ -34,16 +34,15 @@
 
 struct ig_host_token {
 	struct ig_agent *agent;
-	struct evconnlistener *listener; /* owned, and the socket with it; NULL without a socket */
+	struct evconnlistener *listener; /* owned, and the socket with it */
 	struct event *resume;		 /* owned */
-	int guard;			 /* owned */
 };
 
 IG_DEFINE_CLEANUP(struct ig_host_token *, ig_host_token_free);
 
 /* ---- privileged ---- */
 
-static int open_port(uint16_t port, int *ret_fd, struct ig_err *err)
+int ig_host_token_open_port(uint16_t port, int *ret_fd, struct ig_err *err)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,
 		.sin_port = htons(port),
@@ -64,7 +63,7 @@ static int open_port(uint16_t port, int *ret_fd, struct ig_err *err)
 
 /* "localhost" is ::1 first for many clients, and any user could answer there: bound and not
  * listening, the port refuses, and they go on to 127.0.0.1. */
-static int open_guard(uint16_t port, int *ret_fd, struct ig_err *err)
+int ig_host_token_open_guard(uint16_t port, int *ret_fd, struct ig_err *err)
 {
 	struct sockaddr_in6 address = {.sin6_family = AF_INET6,
 		.sin6_port = htons(port),
@@ -85,29 +84,6 @@ static int open_guard(uint16_t port, int *ret_fd, struct ig_err *err)
 	}
 	*ret_fd = TAKE_FD(fd);
 	return 0;
-}
-
-int ig_host_token_open(
-	const struct ig_options *options, struct ig_host_token_fds *ret, struct ig_err *reterr_err)
-{
-	int r = 0;
-
-	if (options->host_token_port) {
-		r = open_port(options->host_token_port, &ret->port, reterr_err);
-		if (r == 0)
-			r = open_guard(options->host_token_port, &ret->guard, reterr_err);
-	}
-	/* root's, so that not even our own user can connect */
-	if (r == 0 && options->host_token_socket)
-		r = ig_ctl_listen(options->host_token_socket, 0, 0, &ret->socket, reterr_err);
-	return r;
-}
-
-void ig_host_token_close(struct ig_host_token_fds *fds)
-{
-	fds->port = ig_close(fds->port);
-	fds->guard = ig_close(fds->guard);
-	fds->socket = ig_close(fds->socket);
 }
 
 /* ---- who is let in ---- */
@@ -209,37 +185,25 @@ static void on_resume(evutil_socket_t fd, short what, void *userdata)
 	(void)evconnlistener_enable(h->listener);
 }
 
-static int serve_socket(struct ig_host_token *h, struct ig_host_token_fds *fds)
-{
-	h->resume = evtimer_new(h->agent->base, on_resume, h);
-	if (!h->resume)
-		return -ENOMEM;
-	h->listener = evconnlistener_new(h->agent->base, on_accepted, h,
-		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, fds->socket);
-	if (!h->listener)
-		return -ENOMEM;
-	fds->socket = -1;
-	evconnlistener_set_error_cb(h->listener, on_accept_error);
-	return 0;
-}
-
-int ig_host_token_new(
-	struct ig_agent *agent, struct ig_host_token_fds *fds, struct ig_host_token **ret)
+int ig_host_token_new(struct ig_agent *agent, int socket_fd, struct ig_host_token **ret)
 {
 	_cleanup_(ig_host_token_freep) struct ig_host_token *h = calloc(1, sizeof(*h));
-	int r = 0;
 
-	if (!h)
+	if (!h) {
+		(void)ig_close(socket_fd);
 		return -ENOMEM;
+	}
 	h->agent = agent;
-	h->guard = TAKE_FD(fds->guard);
-	if (fds->port >= 0)
-		r = ig_gate_serve_host_port(
-			agent->gate, agent->options->host_token_port, TAKE_FD(fds->port));
-	if (r == 0 && fds->socket >= 0)
-		r = serve_socket(h, fds);
-	if (r < 0)
-		return r;
+	h->listener = evconnlistener_new(agent->base, on_accepted, h,
+		LEV_OPT_CLOSE_ON_FREE | LEV_OPT_CLOSE_ON_EXEC, 0, socket_fd);
+	if (!h->listener) {
+		(void)ig_close(socket_fd);
+		return -ENOMEM;
+	}
+	evconnlistener_set_error_cb(h->listener, on_accept_error);
+	h->resume = evtimer_new(agent->base, on_resume, h);
+	if (!h->resume)
+		return -ENOMEM;
 	*ret = TAKE_PTR(h);
 	return 0;
 }
@@ -252,7 +216,6 @@ struct ig_host_token *ig_host_token_free(struct ig_host_token *h)
 		evconnlistener_free(h->listener);
 	if (h->resume)
 		event_free(h->resume);
-	(void)ig_close(h->guard);
 	free(h);
 	return NULL;
 }

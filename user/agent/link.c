@@ -6,17 +6,18 @@
 
 #include <errno.h>
 #include <event2/event.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/fdutil.h"
 #include "base/table.h"
 
-#define HELLO_TIMEOUT_SEC 10
-#define SYNC_TIMEOUT_SEC  2
+#define HELLO_TIMEOUT_USEC (10 * IG_USEC_PER_SEC)
 
 struct pending {
 	uint32_t seq;
@@ -32,13 +33,15 @@ struct ig_link {
 	struct event *readable; /* owned */
 	struct pending *pending;
 	uint32_t seq;
+	bool deaf; /* the monitor let a request time out, and has not been heard of since */
 };
 
 IG_DEFINE_CLEANUP(struct ig_link *, ig_link_free);
 
-static int set_timeout(int fd, time_t seconds)
+static int set_timeout(int fd, uint64_t usec)
 {
-	struct timeval tv = {.tv_sec = seconds};
+	struct timeval tv = {.tv_sec = (time_t)(usec / IG_USEC_PER_SEC),
+		.tv_usec = (suseconds_t)(usec % IG_USEC_PER_SEC)};
 
 	return setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &tv, sizeof(tv)) < 0 ? -errno : 0;
 }
@@ -46,7 +49,7 @@ static int set_timeout(int fd, time_t seconds)
 int ig_link_hello(
 	int async_fd, struct ig_monitor_message *ret_hello, int *ret_flows_fd, int *ret_events_fd)
 {
-	int fds[2] = {-1, -1}, r = set_timeout(async_fd, HELLO_TIMEOUT_SEC);
+	int fds[2] = {-1, -1}, r = set_timeout(async_fd, HELLO_TIMEOUT_USEC);
 	size_t n_fds = 0;
 	ssize_t n;
 
@@ -93,6 +96,7 @@ static int handle_one(struct ig_link *link)
 		return 0;
 	if (n <= 0)
 		return n == 0 ? -EPIPE : (int)n;
+	link->deaf = false;
 	if ((size_t)n != sizeof(message))
 		r = -EBADMSG;
 	else if (message.kind == IG_MONITOR_REPLY)
@@ -130,7 +134,7 @@ int ig_link_new(struct event_base *base, int async_fd, int sync_fd, const struct
 	link->sync_fd = sync_fd;
 	r = ig_fd_set_nonblock(async_fd);
 	if (r == 0)
-		r = set_timeout(sync_fd, SYNC_TIMEOUT_SEC);
+		r = set_timeout(sync_fd, IG_MONITOR_SYNC_MSEC * IG_USEC_PER_MSEC);
 	if (r < 0)
 		return r;
 	link->readable = event_new(base, async_fd, EV_READ | EV_PERSIST, on_readable, link);
@@ -205,6 +209,9 @@ static int ask_and_wait(struct ig_link *link, struct ig_monitor_request *request
 	size_t n_fds = 0;
 	ssize_t n;
 
+	/* its heartbeat tells when it is back; until then nobody waits for it again */
+	if (link->deaf)
+		return -ETIMEDOUT;
 	request->seq = ++link->seq;
 	r = ig_fd_send(link->sync_fd, request, sizeof(*request), NULL, 0);
 	if (r < 0)
@@ -223,6 +230,7 @@ static int ask_and_wait(struct ig_link *link, struct ig_monitor_request *request
 	(void)ig_close(fd);
 	if (n == sizeof(*ret_reply))
 		return ret_reply->result;
+	link->deaf = n == -EAGAIN;
 	return n == -EAGAIN ? -ETIMEDOUT : n < 0 ? (int)n : -EBADMSG;
 }
 

@@ -34,7 +34,8 @@ int ig_link_request(struct ig_link *link, const struct ig_monitor_request *reque
 /* Answers to requests with this userdata are thrown away from now on. */
 void ig_link_forget(struct ig_link *link, const void *userdata);
 
-/* Asks and waits (at most two seconds). Returns a socket, which is the caller's, or a negative
+/* Asks and waits, at most IG_MONITOR_SYNC_MSEC, and not at all while the monitor is known not to
+ * answer. Returns a socket, which is the caller's, or a negative
  * errno. */
 int ig_link_upstream_socket(struct ig_link *link, int family);
 

@@ -4,14 +4,18 @@
  */
 #include <arpa/inet.h>
 #include <errno.h>
+#include <event2/event.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/audit_sinks.h"
 #include "agent/options.h"
 #include "agent/server.h"
+#include "agent/services.h"
+#include "audit/stream.h"
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
@@ -21,6 +25,8 @@
 
 #define EXIT_USAGE 2
 #define EXIT_CHECK 5
+
+#define HANDOVER_PATH_BYTES 512
 
 static int print_error(const struct ig_err *err, int exit_code)
 {
@@ -71,12 +77,44 @@ static void hold(void)
 		;
 }
 
-static int detach(const struct ig_options *options)
+/* Opened before anything is taken off: without a record of it, it does not happen. */
+static int open_audit(const struct ig_options *given, struct event_base **ret_base,
+	struct ig_audit **ret, struct ig_err *err)
 {
+	_cleanup_(ig_audit_opened_done) struct ig_audit_opened opened = IG_AUDIT_OPENED_NONE;
+	struct ig_options options = *given;
+	int r;
+
+	/* rotating is the agent's affair */
+	options.audit.rotate_bytes = options.audit.rotate_usec = 0;
+	*ret_base = event_base_new();
+	if (!*ret_base)
+		return -ENOMEM;
+	r = ig_audit_open(&options, &opened, err);
+	return r < 0 ? r : ig_audit_start(*ret_base, &options, &opened, ret, err);
+}
+
+static int detach(struct ig_options *options)
+{
+	struct event_base *base = NULL;
+	struct ig_audit *audit = NULL;
 	unsigned int links = 0;
 	struct ig_err err = {};
+	int r = ig_options_find_user(options, &err);
 
-	if (ig_datapath_detach(options->bpffs, &links, &err) < 0)
+	(void)signal(SIGPIPE, SIG_IGN);
+	(void)signal(SIGXFSZ, SIG_IGN);
+	if (r == 0)
+		r = open_audit(options, &base, &audit, &err);
+	if (r == 0)
+		r = ig_datapath_detach(options->bpffs, &links, &err);
+	if (r == 0 && links > 0)
+		ig_audit_emit(audit,
+			&(struct ig_audit_record){.kind = IG_AUDIT_AGENT_DETACHED, .count = links});
+	(void)ig_audit_free(audit);
+	if (base)
+		event_base_free(base);
+	if (r < 0)
 		return print_error(&err, EXIT_FAILURE);
 	(void)printf("%u programs taken off; nothing is guarded any more\n", links);
 	if (options->hold)
@@ -100,6 +138,8 @@ static char **server_argv(int argc, char **argv)
 static int run_monitor(int argc, char **argv, const struct ig_options *options)
 {
 	_cleanup_free_ char **child = server_argv(argc, argv);
+	struct ig_monitor_service services[_IG_SERVICE_MAX];
+	char handover[HANDOVER_PATH_BYTES];
 	struct ig_monitor_options monitor = {
 		.bpffs = options->bpffs,
 		.cgroup_root = options->cgroup_root,
@@ -109,11 +149,17 @@ static int run_monitor(int argc, char **argv, const struct ig_options *options)
 		.guard_clsact = options->guard_clsact,
 		.server_argv = child,
 		.ready_fd = options->ready_fd,
+		.services = services,
+		.n_services = _IG_SERVICE_MAX,
+		.handover = handover,
 	};
 	struct ig_err err = {};
 
 	if (!child)
 		return EXIT_FAILURE;
+	ig_services_table(options, services);
+	/* beside the control socket: agents that share one can take over from each other */
+	(void)snprintf(handover, sizeof(handover), "%s.handover", options->socket);
 	/* WireServer and HostGAPlugin are the host's business; other namespaces are workloads */
 	memset(monitor.settings.host_verdict, IG_VERDICT_PASS, _IG_ENDPOINT_MAX);
 	monitor.settings.host_verdict[IG_ENDPOINT_IMDS] = options->host_verdict;

@@ -89,7 +89,7 @@ static socklen_t port_address(const char *text, uint16_t port, struct sockaddr_s
 	return sizeof(*v6);
 }
 
-static int open_port(const struct ig_metrics_choices *choices, int *ret_fd, struct ig_err *err)
+int ig_metrics_open_port(const struct ig_metrics_choices *choices, int *ret_fd, struct ig_err *err)
 {
 	const char *text = choices->address ?: "127.0.0.1";
 	struct sockaddr_storage address;
@@ -108,34 +108,6 @@ static int open_port(const struct ig_metrics_choices *choices, int *ret_fd, stru
 					 choices->port, strerror(errno));
 	*ret_fd = TAKE_FD(fd);
 	return 0;
-}
-
-int ig_metrics_open(
-	const struct ig_options *options, struct ig_metrics_fds *ret, struct ig_err *reterr_err)
-{
-	int r = 0;
-
-	if (!options->metrics.port && !options->metrics.socket)
-		return 0;
-	if (options->metrics.port)
-		r = open_port(&options->metrics, &ret->port, reterr_err);
-	if (r == 0 && options->metrics.socket)
-		r = ig_ctl_listen_mode(options->metrics.socket, 0, options->metrics.gid, 0660,
-			&ret->socket, reterr_err);
-	if (r < 0)
-		return r;
-	ret->statm = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
-	if (ret->statm < 0)
-		return ig_err_set(
-			reterr_err, -errno, "cannot open /proc/self/statm: %s", strerror(errno));
-	return 0;
-}
-
-void ig_metrics_close(struct ig_metrics_fds *fds)
-{
-	fds->port = ig_close(fds->port);
-	fds->socket = ig_close(fds->socket);
-	fds->statm = ig_close(fds->statm);
 }
 
 /* ---- requests ---- */
@@ -270,14 +242,12 @@ static void on_resume(evutil_socket_t fd, short what, void *userdata)
 	(void)event_add(door->readable, NULL);
 }
 
-/* Takes *fd, which may be none. */
-static int door_open(struct door *door, int *fd)
+/* Takes fd. */
+static int door_open(struct door *door, int fd)
 {
 	struct event_base *base = door->server->agent->base;
 
-	if (*fd < 0)
-		return 0;
-	door->fd = TAKE_FD(*fd);
+	door->fd = fd;
 	door->resume = evtimer_new(base, on_resume, door);
 	door->readable = event_new(base, door->fd, EV_READ | EV_PERSIST, on_accept, door);
 	if (!door->resume || !door->readable || event_add(door->readable, NULL) < 0)
@@ -294,19 +264,17 @@ static void door_close(struct door *door)
 	(void)ig_close(door->fd);
 }
 
-int ig_metrics_server_new(
-	struct ig_agent *agent, struct ig_metrics_fds *fds, struct ig_metrics_server **ret)
+int ig_metrics_server_new(struct ig_agent *agent, int statm_fd, struct ig_metrics_server **ret)
 {
-	_cleanup_(ig_metrics_server_freep) struct ig_metrics_server *s = NULL;
+	_cleanup_(ig_metrics_server_freep) struct ig_metrics_server *s = calloc(1, sizeof(*s));
 	int r;
 
-	if (fds->port < 0 && fds->socket < 0)
-		return 0;
-	s = calloc(1, sizeof(*s));
-	if (!s)
+	if (!s) {
+		(void)ig_close(statm_fd);
 		return -ENOMEM;
+	}
 	s->agent = agent;
-	s->statm_fd = TAKE_FD(fds->statm);
+	s->statm_fd = statm_fd;
 	s->collect = (struct ig_collect){.agent = agent, .statm_fd = s->statm_fd};
 	ig_buf_init(&s->page, IG_METRICS_PAGE_BYTES);
 	s->port.server = s->socket.server = s;
@@ -314,14 +282,20 @@ int ig_metrics_server_new(
 	TAILQ_INIT(&s->port.conns);
 	TAILQ_INIT(&s->socket.conns);
 	r = ig_http_server_new(agent->base, &http_ops, &s->http);
-	if (r == 0)
-		r = door_open(&s->port, &fds->port);
-	if (r == 0)
-		r = door_open(&s->socket, &fds->socket);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(s);
 	return 0;
+}
+
+int ig_metrics_serve_port(struct ig_metrics_server *s, int fd)
+{
+	return door_open(&s->port, fd);
+}
+
+int ig_metrics_serve_socket(struct ig_metrics_server *s, int fd)
+{
+	return door_open(&s->socket, fd);
 }
 
 struct ig_metrics_server *ig_metrics_server_free(struct ig_metrics_server *s)

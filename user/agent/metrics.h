@@ -17,6 +17,7 @@
 
 struct ig_agent;
 struct ig_err;
+struct ig_metrics_choices;
 struct ig_metrics_server;
 struct ig_options;
 
@@ -33,18 +34,12 @@ void ig_count_document_call(enum ig_imds_error error, uint64_t usec, void *userd
 
 /* ---- serving: metrics.c ---- */
 
-/* What is opened while privileged; -1 or owned. */
-struct ig_metrics_fds {
-	int port;   /* listens on 127.0.0.1 */
-	int socket; /* listens */
-	int statm;  /* of this process */
-};
-
-/* Opens what the options ask for. */
-int ig_metrics_open(
-	const struct ig_options *options, struct ig_metrics_fds *ret, struct ig_err *reterr_err);
-void ig_metrics_close(struct ig_metrics_fds *fds);
-/* Starts to serve; takes the descriptors on success. Everything else of the agent is there. */
-int ig_metrics_server_new(
-	struct ig_agent *agent, struct ig_metrics_fds *fds, struct ig_metrics_server **ret);
+/* Privileged. Leaves *ret_fd alone when somebody else has the port. */
+int ig_metrics_open_port(
+	const struct ig_metrics_choices *choices, int *ret_fd, struct ig_err *reterr_err);
+/* Everything else of the agent is there. statm_fd: of this process; taken. */
+int ig_metrics_server_new(struct ig_agent *agent, int statm_fd, struct ig_metrics_server **ret);
+/* Each once; takes the listening socket. */
+int ig_metrics_serve_port(struct ig_metrics_server *server, int fd);
+int ig_metrics_serve_socket(struct ig_metrics_server *server, int fd);
 struct ig_metrics_server *ig_metrics_server_free(struct ig_metrics_server *server);

@@ -182,6 +182,7 @@ static void collect_process(const struct ig_collect *collect)
 {
 	set(collect->agent, IG_M_BUILD, 0, 1);
 	set(collect->agent, IG_M_START, 0, collect->agent->started_usec);
+	set(collect->agent, IG_M_HUNG, 0, collect->agent->hung_servers);
 	set(collect->agent, IG_M_RSS, 0, resident_bytes(collect->statm_fd));
 }
 

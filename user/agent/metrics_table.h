@@ -20,6 +20,8 @@
 		"Unix time at which the server process began.")                                    \
 	X(RSS, GAUGE, NUMBER, "process_resident_memory_bytes", NONE, NONE,                         \
 		"Memory of the server process that is in RAM.")                                    \
+	X(HUNG, COUNTER, NUMBER, "imdsgate_server_hung_total", NONE, NONE,                         \
+		"Server processes that did not answer, and were killed and replaced.")             \
 	X(COLLECTIONS, COUNTER, NUMBER, "imdsgate_metrics_collections_total", NONE, NONE,          \
 		"Collections of these numbers; scrapes close together share one.")                 \
 	X(KERNEL, COUNTER, NUMBER, "imdsgate_kernel_events_total", EVENT, NONE,                    \

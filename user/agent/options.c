@@ -571,7 +571,7 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 	return 0;
 }
 
-static int find_user(struct ig_options *o, struct ig_err *err)
+int ig_options_find_user(struct ig_options *o, struct ig_err *err)
 {
 	const struct passwd *pw;
 
@@ -595,7 +595,7 @@ static int find_user(struct ig_options *o, struct ig_err *err)
 
 int ig_options_complete(struct ig_options *o, struct ig_err *reterr_err)
 {
-	int r = find_user(o, reterr_err);
+	int r = ig_options_find_user(o, reterr_err);
 
 	if (r == 0)
 		r = ig_options_find_metrics_group(o, reterr_err);

@@ -70,6 +70,9 @@ struct ig_options {
 int ig_options_parse(
 	int argc, char *const *argv, struct ig_options *ret, struct ig_err *reterr_err);
 
+/* The ids of the user that the server becomes, and who owns the audit file. */
+int ig_options_find_user(struct ig_options *options, struct ig_err *reterr_err);
+
 /* What is only needed to run: the user's ids, the cgroup2 mount. */
 int ig_options_complete(struct ig_options *options, struct ig_err *reterr_err);
 

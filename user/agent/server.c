@@ -9,7 +9,6 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include <curl/curl.h>
@@ -26,6 +25,7 @@
 #include "agent/metrics.h"
 #include "agent/privs.h"
 #include "agent/rate.h"
+#include "agent/services.h"
 #include "agent/waiting.h"
 #include "agent/workloads.h"
 #include "audit/stream.h"
@@ -46,35 +46,21 @@
 /* What is opened while privileged. Descriptors are -1 or owned. */
 struct opened {
 	struct ig_audit_opened audit;
-	int ctl_fd;
-	struct ig_host_token_fds host_token;
-	struct ig_metrics_fds metrics;
+	int statm_fd; /* of this process, for its metrics */
 };
 
 struct server {
 	struct ig_agent agent;
 	struct event *on_term, *on_int, *on_hup, *on_events;
 	struct ig_kernel_loss *kernel_loss;
+	enum ig_monitor_start reason;
+	bool standby; /* another agent serves */
+	bool synced;  /* with the map of workloads */
+	bool said_ready;
 	int result;
 };
 
 /* ---- privileged ---- */
-
-static int make_socket_dir(const char *path, struct ig_err *err)
-{
-	_cleanup_free_ char *dir = strdup(path);
-	char *slash = dir ? strrchr(dir, '/') : NULL;
-
-	if (!dir)
-		return -ENOMEM;
-	if (!slash || slash == dir)
-		return 0;
-	*slash = '\0';
-	if (mkdir(dir, 0755) < 0 && errno != EEXIST)
-		return ig_err_set(err, -errno, "cannot make directory %s for the socket %s: %s",
-			dir, path, strerror(errno));
-	return 0;
-}
 
 static void on_kernel_event(const void *record, void *userdata)
 {
@@ -92,6 +78,9 @@ static int open_privileged(struct server *s, struct opened *ret, struct ig_err *
 		return ig_err_set(err, r, "no word from the monitor: %s", strerror(-r));
 	s->agent.host_netns_cookie = hello.hello.host_netns_cookie;
 	s->agent.monitor_pid = hello.hello.monitor_pid;
+	s->agent.hung_servers = hello.hello.hung;
+	s->standby = hello.hello.standby != 0;
+	s->reason = hello.hello.start;
 	/* asks the kernel for the ring's size, which older ones tell only to the privileged */
 	r = ig_ring_new(
 		events_fd, sizeof(struct ig_event), on_kernel_event, &s->agent, &s->agent.events);
@@ -102,18 +91,11 @@ static int open_privileged(struct server *s, struct opened *ret, struct ig_err *
 		return ig_err_set(err, -errno, "cannot open cgroup root %s: %s", o->cgroup_root,
 			strerror(errno));
 	r = ig_audit_open(o, &ret->audit, err);
-	if (r == 0)
-		r = make_socket_dir(o->socket, err);
-	if (r == 0)
-		r = ig_ctl_listen(o->socket, o->uid, o->gid, &ret->ctl_fd, err);
-	if (r == 0 && o->host_token_socket)
-		r = make_socket_dir(o->host_token_socket, err);
-	if (r == 0)
-		r = ig_host_token_open(o, &ret->host_token, err);
-	if (r == 0 && o->metrics.socket)
-		r = make_socket_dir(o->metrics.socket, err);
-	if (r == 0)
-		r = ig_metrics_open(o, &ret->metrics, err);
+	if (r < 0)
+		return r;
+	ret->statm_fd = open("/proc/self/statm", O_RDONLY | O_CLOEXEC);
+	if (ret->statm_fd < 0)
+		return ig_err_set(err, -errno, "cannot open /proc/self/statm: %s", strerror(errno));
 	/* loads modules of OpenSSL; the files in there are read later, with the server's rights */
 	if (r == 0 && ig_credentials_new(o->secrets, &s->agent.credentials) < 0)
 		return ig_err_set(err, -ENOMEM, "cannot load OpenSSL's default provider");
@@ -142,30 +124,6 @@ static void stop(struct server *s, int result)
 {
 	s->result = result;
 	(void)event_base_loopbreak(s->agent.base);
-}
-
-static void on_notice(const struct ig_monitor_message *message, int fd, void *userdata)
-{
-	struct server *s = userdata;
-
-	if (message->kind == IG_MONITOR_LISTENER_OPENED && fd >= 0) {
-		int r = ig_gate_listener_opened(s->agent.gate, message->listener.netns_cookie,
-			message->listener.is_host != 0, message->listener.port,
-			message->listener.name, fd);
-
-		/* its connects would wait for ever; the monitor's next server gets all listeners */
-		if (r < 0)
-			stop(s, ig_log_errno(r, "cannot serve a namespace, starting anew",
-					IG_KV_U64(NETNS, message->listener.netns_cookie)));
-		return;
-	}
-	(void)ig_close(fd);
-	if (message->kind == IG_MONITOR_LISTENER_CLOSED)
-		ig_gate_listener_closed(s->agent.gate, message->listener.netns_cookie);
-	else if (message->kind == IG_MONITOR_CONNECTION_ENDED)
-		ig_record_kernel_event(&s->agent, &message->event);
-	else
-		stop(s, ig_log_errno(-EBADMSG, "the monitor sent something unknown"));
 }
 
 static void on_link_broken(int error, void *userdata)
@@ -239,6 +197,8 @@ void ig_agent_declared(struct ig_agent *agent)
 		if (r < 0)
 			(void)ig_log_errno(r, "cannot follow the changed workloads");
 	}
+	if (agent->wants_ready)
+		event_active(agent->wants_ready, 0, 0);
 }
 
 /* When rules changed last; that pods come and go is not worth a record. */
@@ -267,34 +227,62 @@ static void on_policy_changed(uint64_t epoch, void *userdata)
 	ig_kubernetes_store_changed(agent->kubernetes);
 }
 
-static void on_ready_acknowledged(const struct ig_monitor_message *reply, void *userdata)
-{
-	struct server *s = userdata;
-
-	if (reply->result < 0) {
-		stop(s, reply->result);
-		return;
-	}
-	s->agent.ready = true;
-	record_simple(&s->agent, IG_AUDIT_AGENT_STARTED, NULL, IG_VERSION, 0);
-}
-
-static void on_synced(void *userdata)
-{
-	struct ig_monitor_request request = {.kind = IG_MONITOR_READY};
-	struct server *s = userdata;
-	int r = ig_link_request(s->agent.link, &request, on_ready_acknowledged, s);
-
-	if (r < 0)
-		stop(s, ig_log_errno(r, "cannot tell the monitor that this serves"));
-}
-
 static bool is_complete(void *userdata)
 {
 	const struct server *s = userdata;
 
 	return ig_manifest_dir_bad_files(s->agent.manifests) == 0 &&
 	       ig_kubernetes_synced(s->agent.kubernetes);
+}
+
+/* The gate is ours. */
+static void started(struct server *s, const char *reason)
+{
+	s->agent.ready = true;
+	record_simple(&s->agent, IG_AUDIT_AGENT_STARTED, reason, IG_VERSION, 0);
+}
+
+static void on_ready_acknowledged(const struct ig_monitor_message *reply, void *userdata)
+{
+	static const char *const reasons[] = {
+		[IG_MONITOR_START_DIED] = "server_died", [IG_MONITOR_START_HUNG] = "server_hung"};
+	struct server *s = userdata;
+
+	if (reply->result < 0)
+		stop(s, reply->result);
+	else if (!s->standby && !s->agent.ready)
+		started(s, s->reason <= IG_MONITOR_START_HUNG ? reasons[s->reason] : NULL);
+}
+
+static void on_synced(void *userdata)
+{
+	struct server *s = userdata;
+
+	s->synced = true;
+	event_active(s->agent.wants_ready, 0, 0);
+}
+
+/* The agent that serves knows all rules, the last good content of a broken manifest included: we
+ * take its place only if we do, too. */
+static bool may_be_ready(struct server *s)
+{
+	return s->synced && (!s->standby || is_complete(s));
+}
+
+static void on_wants_ready(evutil_socket_t fd, short what, void *userdata)
+{
+	struct ig_monitor_request request = {.kind = IG_MONITOR_READY};
+	struct server *s = userdata;
+	int r;
+
+	(void)fd;
+	(void)what;
+	if (s->said_ready || !may_be_ready(s))
+		return;
+	s->said_ready = true;
+	r = ig_link_request(s->agent.link, &request, on_ready_acknowledged, s);
+	if (r < 0)
+		stop(s, ig_log_errno(r, "cannot tell the monitor that this serves"));
 }
 
 static const struct ig_workloads_ops workloads_ops = {.synced = on_synced, .complete = is_complete};
@@ -306,6 +294,97 @@ static void on_events(evutil_socket_t fd, short what, void *userdata)
 	(void)fd;
 	(void)what;
 	(void)ig_ring_consume(s->agent.events, IG_EVENTS_TURN);
+}
+
+/* A ring has one reader: the agent that serves. */
+static int read_kernel_events(struct server *s)
+{
+	int r = event_add(s->on_events, NULL) < 0 ? -ENOMEM : 0;
+
+	return r < 0 ? r : ig_kernel_loss_new(&s->agent, &s->kernel_loss);
+}
+
+static void on_turn(struct server *s)
+{
+	int r = s->standby ? read_kernel_events(s) : -EBADMSG;
+
+	if (r < 0) {
+		stop(s, ig_log_errno(r, "cannot take over"));
+		return;
+	}
+	s->standby = false;
+	ig_audit_stand_by(s->agent.audit, false);
+	if (s->said_ready)
+		started(s, "took_over");
+	/* else the other agent is gone, and less will do */
+	event_active(s->agent.wants_ready, 0, 0);
+}
+
+/* Another agent serves now. */
+static void on_drain(struct server *s)
+{
+	struct ig_monitor_request request = {.kind = IG_MONITOR_DRAINING};
+	struct ig_agent *agent = &s->agent;
+	int r;
+
+	agent->draining = true;
+	/* what is left in the ring is for its next reader */
+	(void)event_del(s->on_events);
+	s->kernel_loss = ig_kernel_loss_free(s->kernel_loss);
+	agent->metrics_server = ig_metrics_server_free(agent->metrics_server);
+	agent->ctl = ig_ctl_server_free(agent->ctl);
+	agent->host_token = ig_host_token_free(agent->host_token);
+	r = ig_link_request(agent->link, &request, NULL, NULL);
+	if (r < 0) {
+		stop(s, ig_log_errno(r, "cannot tell the monitor that this accepts nothing more"));
+		return;
+	}
+	ig_gate_drain(agent->gate);
+}
+
+static void on_listener(struct server *s, const struct ig_monitor_message *message, int fd)
+{
+	int r = ig_gate_listener_opened(s->agent.gate, message->listener.netns_cookie,
+		message->listener.is_host != 0, message->listener.port, message->listener.name, fd);
+
+	/* its connects would wait for ever; the monitor's next server gets all listeners */
+	if (r < 0)
+		stop(s, ig_log_errno(r, "cannot serve a namespace, starting anew",
+				IG_KV_U64(NETNS, message->listener.netns_cookie)));
+}
+
+static void on_service(struct server *s, uint32_t service, int fd)
+{
+	int r = ig_service_start(&s->agent, service, fd);
+
+	if (r < 0)
+		stop(s, ig_log_errno(r, "cannot serve a socket", IG_KV_U64(KIND, service)));
+}
+
+static void on_notice(const struct ig_monitor_message *message, int fd, void *userdata)
+{
+	struct ig_monitor_request alive = {.kind = IG_MONITOR_ALIVE};
+	struct server *s = userdata;
+
+	switch (message->kind) {
+	case IG_MONITOR_LISTENER_OPENED:
+		if (fd >= 0)
+			on_listener(s, message, TAKE_FD(fd));
+		break;
+	case IG_MONITOR_LISTENER_CLOSED:
+		ig_gate_listener_closed(s->agent.gate, message->listener.netns_cookie);
+		break;
+	case IG_MONITOR_CONNECTION_ENDED: ig_record_kernel_event(&s->agent, &message->event); break;
+	case IG_MONITOR_SERVICE: on_service(s, message->service, TAKE_FD(fd)); break;
+	case IG_MONITOR_HEARTBEAT:
+		/* when the link is full, the monitor has other signs of life */
+		(void)ig_link_request(s->agent.link, &alive, NULL, NULL);
+		break;
+	case IG_MONITOR_SERVE: on_turn(s); break;
+	case IG_MONITOR_DRAIN: on_drain(s); break;
+	default: stop(s, ig_log_errno(-EBADMSG, "the monitor sent something unknown"));
+	}
+	(void)ig_close(fd);
 }
 
 static void on_signal(evutil_socket_t signo, short what, void *userdata)
@@ -335,10 +414,11 @@ static int make_events(struct server *s)
 	s->on_hup = evsignal_new(base, SIGHUP, on_reopen, s);
 	s->on_events = event_new(
 		base, ig_ring_epoll_fd(s->agent.events), EV_READ | EV_PERSIST, on_events, s);
-	if (!s->on_term || !s->on_int || !s->on_hup || !s->on_events ||
+	s->agent.wants_ready = event_new(base, -1, 0, on_wants_ready, s);
+	if (!s->on_term || !s->on_int || !s->on_hup || !s->on_events || !s->agent.wants_ready ||
 		event_priority_set(s->on_events, LAST_PRIORITY) < 0 ||
 		event_add(s->on_term, NULL) < 0 || event_add(s->on_int, NULL) < 0 ||
-		event_add(s->on_hup, NULL) < 0 || event_add(s->on_events, NULL) < 0)
+		event_add(s->on_hup, NULL) < 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -442,6 +522,7 @@ static int start(struct server *s, struct opened *opened, struct ig_err *err)
 	r = ig_audit_start(agent->base, agent->options, &opened->audit, &agent->audit, err);
 	if (r < 0)
 		return r;
+	ig_audit_stand_by(agent->audit, s->standby);
 	r = start_objects(s, err);
 	if (r < 0)
 		return r;
@@ -449,26 +530,19 @@ static int start(struct server *s, struct opened *opened, struct ig_err *err)
 	if (r == 0)
 		r = start_link(s);
 	if (r == 0)
-		r = ig_host_token_new(agent, &opened->host_token, &agent->host_token);
-	if (r == 0)
 		r = make_events(s);
 	if (r == 0)
-		r = ig_ctl_server_new(
-			agent->base, opened->ctl_fd, ig_agent_verbs, agent, &agent->ctl);
-	if (r == 0) {
-		opened->ctl_fd = -1;
+		r = ig_metrics_server_new(agent, TAKE_FD(opened->statm_fd), &agent->metrics_server);
+	if (r == 0)
 		r = ig_workloads_new(agent->base, agent->cgroup_fd, agent->link, agent->store,
 			&workloads_ops, s, &agent->workloads);
-	}
 	if (r == 0)
 		r = ig_workloads_update(agent->workloads);
-	if (r == 0)
-		r = ig_kernel_loss_new(agent, &s->kernel_loss);
+	if (r == 0 && !s->standby)
+		r = read_kernel_events(s);
 	/* what it brings is for all of the above */
 	if (r == 0)
 		r = ig_kubernetes_start(agent->kubernetes);
-	if (r == 0)
-		r = ig_metrics_server_new(agent, &opened->metrics, &agent->metrics_server);
 	return r < 0 ? ig_err_set(err, r, "cannot start: %s", strerror(-r)) : 0;
 }
 
@@ -503,10 +577,13 @@ static void server_done(struct server *s)
 	if (s->on_events)
 		event_free(s->on_events);
 	if (agent->audit && agent->ready)
-		record_simple(agent, IG_AUDIT_AGENT_STOPPED, NULL, NULL, 0);
+		record_simple(agent, IG_AUDIT_AGENT_STOPPED, agent->draining ? "handed_over" : NULL,
+			NULL, 0);
 	agent->audit = ig_audit_free(agent->audit);
 	agent->store = ig_store_free(agent->store);
 	agent->metrics = ig_metrics_free(agent->metrics);
+	if (agent->wants_ready)
+		event_free(agent->wants_ready);
 	if (s->on_term)
 		event_free(s->on_term);
 	if (s->on_int)
@@ -528,10 +605,7 @@ int ig_server_run(const struct ig_options *options, struct ig_err *reterr_err)
 			.cgroup_fd = -1,
 			.started_usec = ig_clock_real_usec()},
 	};
-	struct opened opened = {.audit = IG_AUDIT_OPENED_NONE,
-		.ctl_fd = -1,
-		.host_token = {.port = -1, .guard = -1, .socket = -1},
-		.metrics = {.port = -1, .socket = -1, .statm = -1}};
+	struct opened opened = {.audit = IG_AUDIT_OPENED_NONE, .statm_fd = -1};
 	int r;
 
 	(void)signal(SIGPIPE, SIG_IGN);
@@ -550,9 +624,7 @@ int ig_server_run(const struct ig_options *options, struct ig_err *reterr_err)
 	}
 	server_done(&s);
 	ig_audit_opened_done(&opened.audit);
-	(void)ig_close(opened.ctl_fd);
-	ig_host_token_close(&opened.host_token);
-	ig_metrics_close(&opened.metrics);
+	(void)ig_close(opened.statm_fd);
 	curl_global_cleanup();
 	return r;
 }

@@ -111,6 +111,10 @@
 	X(GUARD_DROP, "older_connection")                                                          \
 	X(POLICY_REJECTED, "manifest")                                                             \
 	X(POLICY_REJECTED, "kubernetes")                                                           \
+	X(AGENT_STARTED, "took_over")                                                              \
+	X(AGENT_STARTED, "server_died")                                                            \
+	X(AGENT_STARTED, "server_hung")                                                            \
+	X(AGENT_STOPPED, "handed_over")                                                            \
 	X(EVENTS_LOST, "file")                                                                     \
 	X(EVENTS_LOST, "stdout")                                                                   \
 	X(EVENTS_LOST, "syslog")                                                                   \

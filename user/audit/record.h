@@ -33,6 +33,7 @@
 	X(POLICY_REJECTED, "policy.rejected") /* a manifest that was not taken */                  \
 	X(AGENT_STARTED, "agent.started")                                                          \
 	X(AGENT_STOPPED, "agent.stopped")                                                          \
+	X(AGENT_DETACHED, "agent.detached") /* the programs were taken off */                      \
 	X(EVENTS_LOST, "events.lost")
 
 enum ig_audit_kind {

@@ -128,8 +128,15 @@ static void on_retry(evutil_socket_t fd, short what, void *arg)
 	ig_audit_arm_retry(audit);
 }
 
+void ig_audit_stand_by(struct ig_audit *audit, bool standby)
+{
+	audit->standby = standby;
+}
+
 void ig_audit_emit(struct ig_audit *audit, const struct ig_audit_record *record)
 {
+	if (audit->standby)
+		return;
 	report_losses(audit);
 	publish(audit, record, NULL, 0);
 	ig_audit_arm_retry(audit);

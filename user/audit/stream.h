@@ -48,6 +48,10 @@ int ig_audit_add_sink(struct ig_audit *audit, struct ig_audit_sink *sink);
 /* For logrotate: files are opened again, connections are not touched. */
 void ig_audit_reopen(struct ig_audit *audit);
 
+/* Until this agent's turn comes, another one writes the records: what is emitted is dropped,
+ * without a number. */
+void ig_audit_stand_by(struct ig_audit *audit, bool standby);
+
 /* Assigns the next number and hands the line to every sink. Never fails for the caller. */
 void ig_audit_emit(struct ig_audit *audit, const struct ig_audit_record *record);
 

@@ -31,6 +31,7 @@ struct ig_audit {
 	char boot_id[BOOT_ID_BYTES + 1];
 	char run_id[RUN_ID_BYTES + 1];
 	bool chain;
+	bool standby; /* another agent writes the records */
 	char prev[IG_AUDIT_HASH_BYTES + 1];
 	struct ig_audit_stats stats;
 	struct ig_buf text; /* of the line that is being made; kept for its memory */

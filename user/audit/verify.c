@@ -43,7 +43,9 @@ struct run {
 	char last_hash[IG_AUDIT_HASH_BYTES +
 		       1]; /* of the record with the number `last`; "" without */
 	bool chained, stopped;
-	struct gap *gaps; /* owned; in order of their numbers */
+	bool took_over;		  /* the run before it goes on beside it */
+	const struct run *before; /* the one that appeared before this one did */
+	struct gap *gaps;	  /* owned; in order of their numbers */
 	size_t n_gaps, cap_gaps;
 	UT_hash_handle hh;
 };
@@ -60,6 +62,7 @@ struct ig_audit_verify {
 	void *userdata;
 	struct run *runs;    /* by id; owned */
 	struct run *current; /* of the line before */
+	struct run *newest;  /* that appeared last */
 	struct ig_audit_verify_summary summary;
 	struct place at;
 };
@@ -168,6 +171,19 @@ static int fill(struct run *run, uint64_t seq, bool *ret_found)
 
 /* ---- runs ------------------------------------------------------------------------------------ */
 
+/* An agent that was taken over from still answers what it had begun, while the next one writes to
+ * the same log: no more than that may be mixed. */
+static bool may_be_mixed(const struct run *a, const struct run *b)
+{
+	for (const struct run *later = a; later; later = later->took_over ? later->before : NULL)
+		if (later == b)
+			return true;
+	for (const struct run *later = b; later; later = later->took_over ? later->before : NULL)
+		if (later == a)
+			return true;
+	return false;
+}
+
 static int find_run(struct ig_audit_verify *v, const struct record *r, struct run **ret)
 {
 	struct run *run = NULL;
@@ -181,13 +197,17 @@ static int find_run(struct ig_audit_verify *v, const struct record *r, struct ru
 		(void)snprintf(run->boot, sizeof(run->boot), "%s", r->boot);
 		run->first = r->seq;
 		run->chained = r->prev != NULL;
+		run->took_over = r->seq == 1 && strcmp(r->kind, "agent.started") == 0 &&
+				 r->reason && strcmp(r->reason, "took_over") == 0;
+		run->before = v->newest;
+		v->newest = run;
 		HASH_ADD_STR(v->runs, id, run);
 		if (!ig_table_has(run)) {
 			free(run);
 			return -ENOMEM;
 		}
 		v->summary.runs++;
-	} else if (v->current != run) {
+	} else if (v->current != run && !may_be_mixed(run, v->current)) {
 		struct gap at = here(v, r->seq);
 
 		say(v, IG_AUDIT_FINDING_ORDER, run, &at,
@@ -299,7 +319,8 @@ static int read_numbered(struct ig_audit_verify *v, struct run *run, const struc
 	run->last = r->seq;
 	run->last_at = v->at;
 	run->records++;
-	run->stopped = strcmp(r->kind, "agent.stopped") == 0;
+	run->stopped =
+		strcmp(r->kind, "agent.stopped") == 0 || strcmp(r->kind, "agent.detached") == 0;
 	return 0;
 }
 

@@ -134,7 +134,8 @@ static int load_failed(int r, struct ig_err *reterr_err)
 /* A kernel without bpf_set_retval in connect hooks gets the same programs without it. Maps that
  * another build pinned with other sizes are made anew: connections that were under way are refused
  * once. */
-static int load(const struct ig_pins *pins, struct redirect_bpf **ret, struct ig_err *reterr_err)
+static int load(const struct ig_pins *pins, bool beside, struct redirect_bpf **ret,
+	struct ig_err *reterr_err)
 {
 	int r;
 
@@ -144,6 +145,10 @@ static int load(const struct ig_pins *pins, struct redirect_bpf **ret, struct ig
 		return 0;
 	if (r == -EPERM)
 		return load_failed(r, reterr_err);
+	if (strstr(libbpf_warning, "parameter mismatch") && beside)
+		return ig_err_set(reterr_err, -ENOTUNIQ,
+			"the maps of the running agent have another shape (%s): it has to be stopped first",
+			libbpf_warning);
 	if (strstr(libbpf_warning, "parameter mismatch")) {
 		ig_log_warning("pinned maps have another shape, making new ones",
 			IG_KV_STR(PATH, pins->maps), IG_KV_STR(DETAIL, libbpf_warning));
@@ -176,12 +181,16 @@ int ig_datapath_open(const struct ig_datapath_options *options, struct ig_datapa
 	r = open_cgroup(options->cgroup_root, &dp->cgroup_fd, reterr_err);
 	if (r < 0)
 		return r;
-	r = ig_pins_open(options->bpffs, &dp->pins, reterr_err);
+	r = options->beside ? ig_pins_join(options->bpffs, options->lock_fd, &dp->pins, reterr_err)
+			    : ig_pins_open(options->bpffs, &dp->pins, reterr_err);
 	if (r < 0)
 		return r;
-	r = load(&dp->pins, &dp->skel, reterr_err);
-	if (r < 0)
+	r = load(&dp->pins, options->beside, &dp->skel, reterr_err);
+	if (r < 0) {
+		if (options->beside)
+			dp->pins.lock_fd = -1; /* the caller's */
 		return r;
+	}
 	*ret = TAKE_PTR(dp);
 	return 0;
 }
@@ -196,6 +205,16 @@ struct ig_datapath *ig_datapath_free(struct ig_datapath *dp)
 	(void)ig_close(dp->cgroup_fd);
 	free(dp);
 	return NULL;
+}
+
+int ig_datapath_lock_fd(const struct ig_datapath *dp)
+{
+	return dp->pins.lock_fd;
+}
+
+void ig_datapath_release(struct ig_datapath *dp)
+{
+	ig_pins_close(&dp->pins);
 }
 
 int ig_datapath_detach(const char *bpffs, unsigned int *ret_links, struct ig_err *reterr_err)

@@ -24,11 +24,16 @@ struct ig_datapath_options {
 	const char *bpffs; /* mounted here if it is not */
 	const char
 		*cgroup_root; /* directory of a cgroup2 file system that the programs attach to */
+	/* A running agent holds the pin directory and has given us its lock (below): then nothing
+	 * that is pinned is thrown away. */
+	bool beside;
+	int lock_fd; /* with `beside`: taken on success */
 };
 
 /* Opens and locks the pin directory, then loads the programs against the pinned maps, if there are
  * any. Nothing is attached yet, unless an earlier agent left it so. -EBUSY when another agent holds
- * the pin directory, -EOPNOTSUPP when the kernel lacks something (the message says what). */
+ * the pin directory, -ENOTUNIQ when the maps of one that runs have another shape, -EOPNOTSUPP when
+ * the kernel lacks something (the message says what). */
 int ig_datapath_open(const struct ig_datapath_options *options, struct ig_datapath **ret,
 	struct ig_err *reterr_err);
 /* Lets go of descriptors. What is pinned stays in force. */
@@ -43,6 +48,12 @@ int ig_datapath_attach(
  * from the interfaces of this network namespace. -EBUSY while an agent runs. *ret_links (never
  * NULL): how many links and filters were removed. */
 int ig_datapath_detach(const char *bpffs, unsigned int *ret_links, struct ig_err *reterr_err);
+
+/* The lock on the pin directory, to give to the agent that takes over. Borrowed; -1 after
+ * ig_datapath_release(). */
+int ig_datapath_lock_fd(const struct ig_datapath *dp);
+/* The pin directory is another agent's from now on; the maps can still be used. */
+void ig_datapath_release(struct ig_datapath *dp);
 
 int ig_datapath_cgroup_fd(const struct ig_datapath *dp);  /* borrowed; O_DIRECTORY of cgroup_root */
 int ig_datapath_flows_fd(const struct ig_datapath *dp);	  /* borrowed */

@@ -68,7 +68,22 @@ static int lock_dir(const char *dir, struct ig_err *reterr_err)
 	return TAKE_FD(fd);
 }
 
-int ig_pins_open(const char *bpffs, struct ig_pins *ret, struct ig_err *reterr_err)
+/* A lock belongs to the open file, so whoever has a descriptor of it holds the lock, too. */
+static int check_lock(const char *dir, int lock_fd, struct ig_err *reterr_err)
+{
+	struct stat named, locked;
+
+	if (stat(dir, &named) < 0 || fstat(lock_fd, &locked) < 0)
+		return ig_err_set(
+			reterr_err, -errno, "cannot look at %s: %s", dir, strerror(errno));
+	if (named.st_dev != locked.st_dev || named.st_ino != locked.st_ino)
+		return ig_err_set(reterr_err, -ENXIO,
+			"the running agent has another pin directory than %s", dir);
+	return 0;
+}
+
+/* lock_fd: what to hold the lock by, or -1: take it. Stays the caller's on failure. */
+static int open_pins(const char *bpffs, int lock_fd, struct ig_pins *ret, struct ig_err *reterr_err)
 {
 	struct ig_pins pins = {.lock_fd = -1};
 	char version[16];
@@ -84,18 +99,32 @@ int ig_pins_open(const char *bpffs, struct ig_pins *ret, struct ig_err *reterr_e
 	r = make_dir(pins.dir, reterr_err);
 	if (r < 0)
 		return r;
-	pins.lock_fd = lock_dir(pins.dir, reterr_err);
-	if (pins.lock_fd < 0)
-		return pins.lock_fd;
-	r = make_dir(pins.links, reterr_err);
+	if (lock_fd < 0)
+		r = pins.lock_fd = lock_dir(pins.dir, reterr_err);
+	else
+		r = check_lock(pins.dir, lock_fd, reterr_err);
+	if (r >= 0)
+		r = make_dir(pins.links, reterr_err);
 	if (r == 0)
 		r = make_dir(pins.maps, reterr_err);
 	if (r < 0) {
 		ig_pins_close(&pins);
 		return r;
 	}
+	if (lock_fd >= 0)
+		pins.lock_fd = lock_fd;
 	*ret = pins;
 	return 0;
+}
+
+int ig_pins_open(const char *bpffs, struct ig_pins *ret, struct ig_err *reterr_err)
+{
+	return open_pins(bpffs, -1, ret, reterr_err);
+}
+
+int ig_pins_join(const char *bpffs, int lock_fd, struct ig_pins *ret, struct ig_err *reterr_err)
+{
+	return open_pins(bpffs, lock_fd, ret, reterr_err);
 }
 
 void ig_pins_close(struct ig_pins *pins)

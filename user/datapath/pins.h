@@ -20,6 +20,9 @@ struct ig_pins {
 /* Mounts bpffs at `bpffs` if nothing of the kind is there, makes the directories (0700), takes the
  * lock. -EBUSY when another process holds it. */
 int ig_pins_open(const char *bpffs, struct ig_pins *ret, struct ig_err *reterr_err);
+/* The same with the lock that another process holds and has given us a descriptor of, which is
+ * taken on success. -ENXIO when it is the lock of another directory. */
+int ig_pins_join(const char *bpffs, int lock_fd, struct ig_pins *ret, struct ig_err *reterr_err);
 void ig_pins_close(struct ig_pins *pins);
 
 /* "<dir>/<name>"; -E2BIG when it does not fit. */

@@ -150,6 +150,11 @@ struct ig_http_server *ig_http_server_free(struct ig_http_server *server)
 	return NULL;
 }
 
+void ig_http_server_drain(struct ig_http_server *server)
+{
+	server->draining = true;
+}
+
 int ig_http_server_add(struct ig_http_server *server, int fd, struct ig_http_share *share,
 	void *conn_data, struct ig_http_conn **ret)
 {

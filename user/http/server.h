@@ -58,6 +58,10 @@ int ig_http_server_new(
 /* Closes every connection (on_close is called for each). */
 struct ig_http_server *ig_http_server_free(struct ig_http_server *server);
 
+/* From now on every answer is the last one on its connection. Connections without a request under
+ * way stay open for one more: closing them could cross with a request. */
+void ig_http_server_drain(struct ig_http_server *server);
+
 /* Takes a connected, non-blocking stream socket. share: of its owner, outlives the connection; what
  * the owner has too much of waits in the last of the event base's priorities. NULL: nobody counts.
  * On failure (-ENOMEM, -EBUSY at the connection

@@ -491,6 +491,9 @@ void ig_http_conn_respond(struct ig_http_conn *conn, unsigned int status, const 
 	if (conn->state != STATE_PENDING)
 		return;
 	conn->server->now_usec = ig_clock_mono_usec();
+	/* what the client has sent already it will not send again elsewhere */
+	if (conn->server->draining && !conn->in_len && !conn->rx_more)
+		conn->close_after = true;
 	conn_send(conn, status, content_type, extra, n_extra, body, body_len);
 	/* The caller may go on using the connection, and other requests may be using the scratch
 	 * buffer: the rest is done from the loop. */

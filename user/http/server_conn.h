@@ -87,6 +87,7 @@ struct ig_http_server {
 	struct ig_http_date date;
 	unsigned int depth; /* our functions on the stack that go on using the server */
 	bool dying;
+	bool draining; /* every answer is the last one of its connection */
 	char scratch[SCRATCH_BYTES];
 };
 

@@ -61,7 +61,8 @@ static void on_broken(int error, void *userdata)
 {
 	struct ig_child *child = userdata;
 
-	if (error == -EPIPE) {
+	/* -ECONNRESET: likewise, with something from us unread */
+	if (error == -EPIPE || error == -ECONNRESET) {
 		kill_later(child);
 		return;
 	}
@@ -259,6 +260,16 @@ bool ig_child_stop(struct ig_child *child)
 	(void)kill(child->pid, SIGTERM);
 	kill_later(child);
 	return true;
+}
+
+void ig_child_let_end(struct ig_child *child)
+{
+	(void)event_del(child->restart);
+}
+
+bool ig_child_runs(const struct ig_child *child)
+{
+	return child->pid != 0;
 }
 
 void ig_child_note_serving(struct ig_child *child)

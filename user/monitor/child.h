@@ -31,6 +31,9 @@ struct ig_child *ig_child_free(struct ig_child *child);
 int ig_child_start(struct ig_child *child);
 /* Asks it to end, kills it if it does not; `ended` follows. false: there is none to end. */
 bool ig_child_stop(struct ig_child *child);
+/* There is no next one when this one ends. */
+void ig_child_let_end(struct ig_child *child);
+bool ig_child_runs(const struct ig_child *child);
 /* It is of no use any more: away with it. */
 void ig_child_kill(struct ig_child *child);
 /* Passes a signal on, if there is a process. */

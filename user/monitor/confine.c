@@ -24,11 +24,12 @@ static const unsigned int kept[] = {
 	CAP_SYS_ADMIN,	      /* entering network namespaces, bpf() */
 	CAP_SYS_PTRACE,	      /* namespace and executable of a workload's process */
 	CAP_DAC_READ_SEARCH,  /* a cgroup by its number */
-	CAP_KILL,	      /* the server has another user */
-	CAP_NET_BIND_SERVICE, /* port 254, and the server's below 1024 */
+	CAP_KILL,	      /* the server has another user; a new agent that hangs */
+	CAP_NET_BIND_SERVICE, /* port 254, and the services' below 1024 */
+	CAP_CHOWN,	      /* the control socket is the server's user's */
 	/* what the server needs until it has opened its files and given everything up */
-	CAP_DAC_OVERRIDE, /* directories and files of the server's user */
-	CAP_CHOWN,
+	CAP_DAC_OVERRIDE, /* directories and files of the server's user; the monitor's sockets there
+			   */
 	CAP_SETUID,
 	CAP_SETGID,
 	CAP_SETPCAP,

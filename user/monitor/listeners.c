@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include <imdsgate/limits.h>
 
@@ -32,6 +33,7 @@ struct ig_listeners {
 	int home_fd; /* the agent's own namespace */
 	uint16_t preferred_port;
 	uint64_t seq;
+	bool refusing; /* none of them has an entry in the map */
 };
 
 static void entry_free(struct entry *entry)
@@ -123,14 +125,15 @@ static int open_entry(struct ig_listeners *t, int netns_fd, const char *name, st
 static int insert(struct ig_listeners *t, struct entry *entry)
 {
 	uint64_t cookie = entry->listener.netns_cookie;
-	int r;
+	int r = 0;
 
 	HASH_ADD(hh, t->by_cookie, listener.netns_cookie, sizeof(cookie), entry);
 	if (!ig_table_has(entry)) {
 		entry_free(entry);
 		return -ENOMEM;
 	}
-	r = ig_datapath_listener_set(t->dp, cookie, htons(entry->listener.port));
+	if (!t->refusing)
+		r = ig_datapath_listener_set(t->dp, cookie, htons(entry->listener.port));
 	if (r < 0) {
 		HASH_DEL(t->by_cookie, entry);
 		entry_free(entry);
@@ -256,6 +259,76 @@ size_t ig_listeners_sweep(struct ig_listeners *t,
 			close_entry(t, entry);
 	}
 	return left;
+}
+
+int ig_listeners_adopt(struct ig_listeners *t, const struct ig_listener *listener)
+{
+	_cleanup_(entry_freep) struct entry *entry = calloc(1, sizeof(*entry));
+	uint64_t cookie = listener->netns_cookie;
+	struct entry *known;
+	int r;
+
+	if (!entry) {
+		(void)close(listener->sock);
+		return -ENOMEM;
+	}
+	entry->listener = *listener;
+	entry->name = strdup(listener->name);
+	if (!entry->name)
+		return -ENOMEM;
+	entry->listener.name = entry->name;
+	entry->listener.names = 0;
+	/* closed and opened again meanwhile */
+	known = find(t, cookie);
+	if (known) {
+		HASH_DEL(t->by_cookie, known);
+		entry_free(known);
+	}
+	if (HASH_COUNT(t->by_cookie) >= IG_LISTENERS_MAX)
+		return -E2BIG;
+	HASH_ADD(hh, t->by_cookie, listener.netns_cookie, sizeof(cookie), entry);
+	if (!ig_table_has(entry))
+		return -ENOMEM;
+	r = ig_datapath_listener_set(t->dp, cookie, htons(listener->port));
+	if (r < 0) {
+		HASH_DEL(t->by_cookie, entry);
+		return r;
+	}
+	if (listener->opened_seq > t->seq)
+		t->seq = listener->opened_seq;
+	(void)TAKE_PTR(entry);
+	return 0;
+}
+
+void ig_listeners_drop_unnamed(struct ig_listeners *t)
+{
+	struct entry *entry, *next;
+
+	HASH_ITER (hh, t->by_cookie, entry, next)
+		if (!entry->listener.is_host && !entry->listener.names && !is_anonymous(entry))
+			close_entry(t, entry);
+}
+
+/* Without its entry in the map a namespace is refused at connect. */
+void ig_listeners_refuse(struct ig_listeners *t)
+{
+	struct entry *entry, *next;
+
+	HASH_ITER (hh, t->by_cookie, entry, next)
+		(void)ig_datapath_listener_delete(t->dp, entry->listener.netns_cookie);
+	t->refusing = true;
+}
+
+void ig_listeners_admit(struct ig_listeners *t)
+{
+	struct entry *entry, *next;
+
+	if (!t->refusing)
+		return;
+	t->refusing = false;
+	HASH_ITER (hh, t->by_cookie, entry, next)
+		(void)ig_datapath_listener_set(
+			t->dp, entry->listener.netns_cookie, htons(entry->listener.port));
 }
 
 bool ig_listeners_has(const struct ig_listeners *t, uint64_t cookie)

@@ -62,6 +62,16 @@ int ig_listeners_add_anonymous(struct ig_listeners *listeners, int netns_fd,
 size_t ig_listeners_sweep(struct ig_listeners *listeners,
 	bool (*owner_lives)(uint64_t cgroup_id, void *userdata), void *userdata);
 
+/* One of the agent before us, under its number there, the next one in its order; takes the socket.
+ * Nothing is announced. Who it is for is found out as for new ones; ig_listeners_drop_unnamed()
+ * closes the rest after that.
+ */
+int ig_listeners_adopt(struct ig_listeners *listeners, const struct ig_listener *listener);
+void ig_listeners_drop_unnamed(struct ig_listeners *listeners);
+/* Takes the way to all of them away, or gives it back: connections are refused meanwhile. */
+void ig_listeners_refuse(struct ig_listeners *listeners);
+void ig_listeners_admit(struct ig_listeners *listeners);
+
 bool ig_listeners_has(const struct ig_listeners *listeners, uint64_t netns_cookie);
 size_t ig_listeners_count(const struct ig_listeners *listeners);
 /* By age: the first one that was opened after the one with that opened_seq (0: of all), NULL when

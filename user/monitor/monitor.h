@@ -5,11 +5,24 @@
 #pragma once
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include <imdsgate/abi.h>
+#include <imdsgate/limits.h>
 
 #include "base/err.h"
+
+/* A socket that the server serves (services.h). */
+struct ig_monitor_service {
+	/* Says what it is, so that an agent which wants the same can go on with it; "": not asked
+	 * for. */
+	char key[IG_SERVICE_KEY_BYTES];
+	/* May leave *ret_fd alone: then it goes without. */
+	int (*open)(void *userdata, int *ret_fd, struct ig_err *reterr_err);
+	void (*adopted)(void *userdata); /* optional: it is another agent's socket */
+	void *userdata;
+};
 
 struct ig_monitor_options {
 	const char *bpffs;
@@ -21,6 +34,9 @@ struct ig_monitor_options {
 	const char *guard;	     /* "auto", "off" or interfaces (uplinks.h) */
 	bool guard_clsact;	     /* with the classic filter, also where the kernel has tcx */
 	int ready_fd;		     /* "ready\n" is written here once the gate serves; -1 */
+	const struct ig_monitor_service *services;
+	size_t n_services;
+	const char *handover; /* socket by which another agent can take over; "": none */
 };
 
 /* Runs until SIGTERM or SIGINT (returns 0) or until it cannot go on (negative errno, *reterr_err

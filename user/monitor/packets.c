@@ -20,6 +20,7 @@
 
 struct ig_packets {
 	struct ig_packets_options options;
+	struct event_base *base;
 	struct ig_guard *guard;	    /* NULL: off */
 	struct ig_uplinks *uplinks; /* likewise */
 	struct event *end_older;    /* owned */
@@ -96,22 +97,31 @@ static void end_older_soon(struct ig_packets *p)
 /* Once for all interfaces that get the guard together. */
 static void on_guarded(const char *name, void *userdata)
 {
+	const struct ig_packets *p = userdata;
+
 	(void)name;
-	end_older_soon(userdata);
+	if (!p->options.adopting)
+		end_older_soon(userdata);
 }
 
 /* ---- life ---- */
 
-static int load_guard(struct event_base *base, struct ig_packets *p, struct ig_err *reterr_err)
+static int follow_uplinks(struct ig_packets *p)
 {
 	static const struct ig_uplinks_ops ops = {.guarded = on_guarded};
+
+	return ig_uplinks_new(p->base, p->guard, p->options.guard, &ops, p, &p->uplinks);
+}
+
+static int load_guard(struct ig_packets *p, struct ig_err *reterr_err)
+{
 	int r = ig_guard_new(p->options.dp,
 		p->options.clsact ? IG_GUARD_HOOK_CLSACT : IG_GUARD_HOOK_AUTO, &p->guard,
 		reterr_err);
 
 	if (r < 0)
 		return r;
-	r = ig_uplinks_new(base, p->guard, p->options.guard, &ops, p, &p->uplinks);
+	r = follow_uplinks(p);
 	return r < 0 ? ig_err_set(reterr_err, r, "cannot follow links and routes: %s", strerror(-r))
 		     : 0;
 }
@@ -125,11 +135,12 @@ int ig_packets_new(struct event_base *base, const struct ig_packets_options *opt
 	if (!p)
 		return -ENOMEM;
 	p->options = *options;
+	p->base = base;
 	p->end_older = evtimer_new(base, on_end_older, p);
 	if (!p->end_older)
 		return -ENOMEM;
 	if (strcmp(options->guard, "off") != 0)
-		r = load_guard(base, p, reterr_err);
+		r = load_guard(p, reterr_err);
 	if (r < 0)
 		return r;
 	*ret = TAKE_PTR(p);
@@ -152,7 +163,15 @@ int ig_packets_start(struct ig_packets *p, struct ig_err *reterr_err)
 {
 	int r = p->uplinks ? ig_uplinks_start(p->uplinks, reterr_err) : 0;
 
-	if (r == 0)
+	if (r == 0 && !p->options.adopting)
 		end_older_soon(p);
+	p->options.adopting = false;
 	return r;
+}
+
+int ig_packets_again(struct ig_packets *p)
+{
+	p->options.adopting = true;
+	p->uplinks = ig_uplinks_free(p->uplinks);
+	return p->guard ? follow_uplinks(p) : 0;
 }

@@ -21,6 +21,7 @@ struct ig_packets_options {
 	struct ig_listeners *listeners; /* one for each namespace that is looked through */
 	const char *guard;		/* "auto", "off" or interfaces */
 	bool clsact;
+	bool adopting;		     /* the gate is in force: what is connected may stay */
 	struct ig_settings settings; /* complete */
 	/* A connection was ended: for the server's records. */
 	void (*ended)(const struct ig_event *event, void *userdata);
@@ -37,3 +38,7 @@ struct ig_packets *ig_packets_free(struct ig_packets *packets);
 /* After the connect hooks are attached: the guard asks for what they note. Connections are ended
  * from the event loop, once here and again whenever an uplink is added. */
 int ig_packets_start(struct ig_packets *packets, struct ig_err *reterr_err);
+
+/* Somebody else may have attached something in place of ours: the next ig_packets_start() attaches
+ * everywhere again. Loads nothing. */
+int ig_packets_again(struct ig_packets *packets);

@@ -28,8 +28,10 @@ enum ig_monitor_request_kind {
 	IG_MONITOR_WORKLOADS_SYNCED, /* the server has set all it knows: drop what it did not set */
 	IG_MONITOR_FLOW_TAKE,	     /* for kernels where the server cannot use the map itself */
 	IG_MONITOR_COUNTERS,
-	IG_MONITOR_SOURCE, /* interface → namespace and cgroup at its other end (sources.h) */
-	IG_MONITOR_READY,  /* the server serves */
+	IG_MONITOR_SOURCE,   /* interface → namespace and cgroup at its other end (sources.h) */
+	IG_MONITOR_READY,    /* the server serves, or could */
+	IG_MONITOR_ALIVE,    /* the answer to a heartbeat */
+	IG_MONITOR_DRAINING, /* it accepts nothing any more */
 	_IG_MONITOR_REQUEST_MAX
 };
 
@@ -63,9 +65,18 @@ enum ig_monitor_message_kind {
 	IG_MONITOR_LISTENER_OPENED, /* descriptor: the listening socket */
 	IG_MONITOR_LISTENER_CLOSED,
 	IG_MONITOR_CONNECTION_ENDED, /* one that is older than the gate */
+	IG_MONITOR_SERVICE,	     /* descriptor: a listening socket, by its place in the table */
+	IG_MONITOR_HEARTBEAT,	     /* wants to be answered */
+	IG_MONITOR_SERVE,	     /* an agent that stood by: the turn is ours */
+	IG_MONITOR_DRAIN,	     /* accept nothing, bring to an end what has begun, end */
 };
 
-#define IG_LISTENER_NAME_BYTES 128
+/* Why there is a new server process. */
+enum ig_monitor_start {
+	IG_MONITOR_START_FIRST,
+	IG_MONITOR_START_DIED,
+	IG_MONITOR_START_HUNG,
+};
 
 struct ig_monitor_message {
 	uint32_t kind;
@@ -77,7 +88,12 @@ struct ig_monitor_message {
 			uint64_t host_netns_cookie;
 			uint32_t abi_version;
 			uint32_t monitor_pid;
+			uint32_t standby; /* another agent serves: IG_MONITOR_SERVE follows */
+			uint32_t start;	  /* enum ig_monitor_start */
+			uint32_t hung;	  /* servers that were killed because they hung */
+			uint32_t pad;
 		} hello;
+		uint32_t service; /* SERVICE */
 		struct {
 			uint64_t netns_cookie; /* also the listener's id: one per namespace */
 			uint32_t is_host;

@@ -19,6 +19,7 @@
 
 struct session_workload {
 	uint64_t cgroup_id;
+	struct ig_workload_entry entry;
 	UT_hash_handle hh;
 };
 
@@ -27,6 +28,8 @@ struct ig_requests {
 	struct ig_sources *sources;
 	struct ig_session session;	    /* of the server process that runs */
 	struct session_workload *workloads; /* what it has set */
+	bool held;			    /* the maps are another agent's */
+	bool synced;			    /* it has said that this is all */
 };
 
 typedef int request_fn(struct ig_requests *requests, const struct ig_monitor_request *request,
@@ -53,6 +56,18 @@ void ig_requests_new_session(struct ig_requests *requests)
 		HASH_DEL(requests->workloads, w);
 		free(w);
 	}
+	requests->synced = false;
+}
+
+void ig_requests_hold(struct ig_requests *requests)
+{
+	requests->held = true;
+}
+
+void ig_requests_drain(struct ig_requests *requests)
+{
+	ig_requests_hold(requests);
+	ig_session_drain(&requests->session);
 }
 
 struct ig_requests *ig_requests_free(struct ig_requests *requests)
@@ -126,7 +141,6 @@ static int workload_set(struct ig_requests *requests, const struct ig_monitor_re
 	uint64_t cgroup_id = request->workload.cgroup_id;
 	struct ig_workload_entry entry = {};
 	struct session_workload *w;
-	int r;
 
 	(void)reply;
 	(void)ret_fd;
@@ -138,7 +152,8 @@ static int workload_set(struct ig_requests *requests, const struct ig_monitor_re
 	entry.covers_many = request->workload.entry.covers_many != 0;
 	if (!ig_cgroup_id_exists(ig_datapath_cgroup_fd(requests->dp), cgroup_id))
 		return -ENOENT;
-	if (!find(requests, cgroup_id)) {
+	w = find(requests, cgroup_id);
+	if (!w) {
 		if (HASH_COUNT(requests->workloads) >= IG_WORKLOADS_MAX)
 			return -E2BIG;
 		w = calloc(1, sizeof(*w));
@@ -151,8 +166,8 @@ static int workload_set(struct ig_requests *requests, const struct ig_monitor_re
 			return -ENOMEM;
 		}
 	}
-	r = ig_datapath_workload_set(requests->dp, cgroup_id, &entry);
-	return r;
+	w->entry = entry;
+	return requests->held ? 0 : ig_datapath_workload_set(requests->dp, cgroup_id, &entry);
 }
 
 static int workload_delete(struct ig_requests *requests, const struct ig_monitor_request *request,
@@ -166,7 +181,7 @@ static int workload_delete(struct ig_requests *requests, const struct ig_monitor
 		HASH_DEL(requests->workloads, w);
 		free(w);
 	}
-	return ig_datapath_workload_delete(requests->dp, request->cgroup_id);
+	return requests->held ? 0 : ig_datapath_workload_delete(requests->dp, request->cgroup_id);
 }
 
 static bool is_in_session(uint64_t cgroup_id, void *userdata)
@@ -177,13 +192,31 @@ static bool is_in_session(uint64_t cgroup_id, void *userdata)
 static int workloads_synced(struct ig_requests *requests, const struct ig_monitor_request *request,
 	struct ig_monitor_message *reply, int *ret_fd)
 {
-	int r;
+	int r = 0;
 
 	(void)request;
 	(void)reply;
 	(void)ret_fd;
-	r = ig_datapath_workloads_sweep(requests->dp, is_in_session, requests);
+	requests->synced = true;
+	if (!requests->held)
+		r = ig_datapath_workloads_sweep(requests->dp, is_in_session, requests);
 	return r < 0 ? r : 0;
+}
+
+int ig_requests_apply(struct ig_requests *requests)
+{
+	struct session_workload *w, *next;
+	int r = 0;
+
+	HASH_ITER (hh, requests->workloads, w, next)
+		if (r == 0)
+			r = ig_datapath_workload_set(requests->dp, w->cgroup_id, &w->entry);
+	if (r == 0 && requests->synced)
+		r = ig_datapath_workloads_sweep(requests->dp, is_in_session, requests);
+	if (r < 0)
+		return r;
+	requests->held = false;
+	return 0;
 }
 
 static int flow_take(struct ig_requests *requests, const struct ig_monitor_request *request,
@@ -205,6 +238,9 @@ static int source(struct ig_requests *requests, const struct ig_monitor_request 
 	struct ig_monitor_message *reply, int *ret_fd)
 {
 	(void)ret_fd;
+	/* so are the listeners that it is looked up among */
+	if (requests->held)
+		return -ENOENT;
 	return ig_sources_find(requests->sources, request->ifindex, &reply->source.netns_cookie,
 		&reply->source.cgroup_id);
 }

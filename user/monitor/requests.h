@@ -23,6 +23,16 @@ int ig_requests_admit(struct ig_requests *requests, const struct ig_monitor_requ
 /* A new server process starts with an empty notion of what it has set. */
 void ig_requests_new_session(struct ig_requests *requests);
 
-/* Serves every kind but IG_MONITOR_READY (-EINVAL). Returns the reply's result. */
+/* From now on what the server says of workloads is remembered and not put into the map, which is
+ * another agent's. */
+void ig_requests_hold(struct ig_requests *requests);
+/* The same for good, while the server brings to an end what it has begun. */
+void ig_requests_drain(struct ig_requests *requests);
+/* Puts all that was said into the map, and takes out what was not if that was all; also to put back
+ * what another agent may have changed. */
+int ig_requests_apply(struct ig_requests *requests);
+
+/* Serves every kind but those that are the monitor's own affair (-EINVAL). Returns the reply's
+ * result. */
 int ig_requests_serve(struct ig_requests *requests, const struct ig_monitor_request *request,
 	struct ig_monitor_message *reply, int *ret_fd);

@@ -40,6 +40,9 @@ static const struct {
 	[IG_MONITOR_SOURCE] = {"SOURCE", ALWAYS},
 	/* attaches the programs: once */
 	[IG_MONITOR_READY] = {"READY", STARTING | SYNCED},
+	[IG_MONITOR_ALIVE] = {"ALIVE", ALWAYS},
+	/* lets another agent serve: only when it was told to */
+	[IG_MONITOR_DRAINING] = {"DRAINING", ALWAYS},
 };
 
 void ig_session_begin(struct ig_session *session, uint64_t now_mono_usec)
@@ -47,6 +50,11 @@ void ig_session_begin(struct ig_session *session, uint64_t now_mono_usec)
 	*session = (struct ig_session){.state = IG_SESSION_STARTING,
 		.upstream_credit_usec = UPSTREAM_BURST_USEC,
 		.seen_usec = now_mono_usec};
+}
+
+void ig_session_drain(struct ig_session *session)
+{
+	session->drains = true;
 }
 
 static bool take_upstream(struct ig_session *session, uint64_t now_usec)
@@ -70,11 +78,15 @@ static void advance(struct ig_session *session, uint32_t kind)
 		session->state = is_first ? IG_SESSION_SYNCED : IG_SESSION_SETTLED;
 	else if (kind == IG_MONITOR_READY)
 		session->state = is_first ? IG_SESSION_SERVING : IG_SESSION_SETTLED;
+	else if (kind == IG_MONITOR_DRAINING)
+		session->drains = false;
 }
 
 int ig_session_admit(struct ig_session *session, uint32_t kind, uint64_t now_mono_usec)
 {
 	if (kind >= _IG_MONITOR_REQUEST_MAX || !(table[kind].legal_in & 1U << session->state))
+		return -EPROTO;
+	if (kind == IG_MONITOR_DRAINING && !session->drains)
 		return -EPROTO;
 	if (kind == IG_MONITOR_UPSTREAM_SOCKET && !take_upstream(session, now_mono_usec))
 		return -EBUSY;

@@ -3,6 +3,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "monitor/proto.h"
@@ -17,10 +18,14 @@ enum ig_session_state {
 
 struct ig_session {
 	enum ig_session_state state;
+	bool drains;				  /* it was told to, and has not answered yet */
 	uint64_t upstream_credit_usec, seen_usec; /* upstream sockets: what was saved up, when */
 };
 
 void ig_session_begin(struct ig_session *session, uint64_t now_mono_usec);
+
+/* It is told to accept nothing more, which it may answer once. */
+void ig_session_drain(struct ig_session *session);
 
 /* Takes note of a request and says whether it may be served. -EPROTO: no working server asks for
  * this in this state. -EBUSY: it may, but not as often. */

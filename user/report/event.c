@@ -151,6 +151,7 @@ bool ig_report_event_is_attempt(const struct ig_report_event *event)
 	case IG_AUDIT_POLICY_REJECTED:
 	case IG_AUDIT_AGENT_STARTED:
 	case IG_AUDIT_AGENT_STOPPED:
+	case IG_AUDIT_AGENT_DETACHED:
 	case IG_AUDIT_EVENTS_LOST: return false;
 	default: return event->decision != IG_AUDIT_DECISION_NONE; /* a later version's */
 	}

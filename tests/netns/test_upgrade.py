@@ -1,0 +1,317 @@
+"""A new agent takes over from the one that runs, and no request fails: the sockets go over, what was
+begun is answered, and a new one that does not get to the end changes nothing."""
+
+import contextlib
+import errno
+import json
+import os
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+from pathlib import Path
+
+from harness import IMDS, TRACES, manifests, standard_world
+from places import REPO
+from tap import Suite
+from watch import event, wait_ready
+
+A, B = manifests.ID_A.client_id, manifests.ID_B.client_id
+METRICS_PORT = 9183
+ABI = int(re.search(r"IG_ABI_VERSION (\d+)", Path(REPO, "include/imdsgate/abi.h").read_text())[1])
+VERSION, MAGIC = 1, 0x6968676d
+HELLO, SERVICE, LISTENER, APPLY, COMMIT = range(1, 6)
+
+
+@contextlib.contextmanager
+def world():
+    with standard_world(agent=False) as w:
+        w.agent.options["metrics-port"] = METRICS_PORT
+        w.agent.start("--audit-chain")
+        yield w
+
+
+suite = Suite(world, TRACES, seconds=90)
+
+
+def upgrade(w, **changes):
+    return w.agent.upgrade("--audit-chain", **changes)
+
+
+class Load:
+    """tests/netns/token_load.py in a pod."""
+
+    def __init__(self, pod, client_id, kept=2, new=2, slow=1, per_second=10):
+        self._process = pod.spawn(
+            [sys.executable, "-S", f"{REPO}/tests/netns/token_load.py", IMDS, "80", client_id,
+             *map(str, (kept, new, slow, per_second))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout.readline() == "ready\n"
+
+    def stop(self):
+        out, _ = self._process.communicate(timeout=40)
+        return json.loads(out)
+
+
+def log_of(w, text, mark, timeout=10):
+    return w.agent.log.wait_for(lambda line: text in line, mark, timeout, what=text)
+
+
+class NewAgent:
+    """Speaks the protocol of user/monitor/handover_proto.h, as far as a test wants it to."""
+
+    def __init__(self, w):
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.settimeout(10)
+        self.socket.connect(w.agent.socket + ".handover")
+
+    def send(self, kind, abi=ABI, version=VERSION, service=0, after=0):
+        self.socket.send(struct.pack("=IHHIIQ", MAGIC, version, kind, abi, service, after))
+
+    def ask(self, kind, **members):
+        """(result, data, descriptors)"""
+        self.send(kind, **members)
+        data, fds, _, _ = socket.recv_fds(self.socket, 1024, 4)
+        if not data:
+            return None, b"", fds
+        magic, version, answered, result = struct.unpack_from("=IHHi", data)
+        assert (magic, version, answered) == (MAGIC, VERSION, kind)
+        for fd in fds:
+            os.close(fd)
+        return result, data[16:], fds
+
+    def close(self):
+        self.socket.close()
+
+
+@suite.test("under load no request fails, whoever asks and however")
+def under_load(w):
+    w.lab.admin(delay_ms=300)
+    before = w.agent.pids()
+    loads = [Load(w.pods[name], client) for name, client in (("a", A), ("b", B))]
+    loads.append(Load(w.pods["a"], A, kept=0, new=3, slow=0, per_second=30))
+    old = [upgrade(w) for _ in range(5)]
+    assert [process.wait(30) for process in old] == [0] * 5
+    results = [load.stop() for load in loads]
+    w.lab.admin(clear=True)
+    assert not any(r["failures"] for r in results), results
+    assert all(r["kept"] > 5 and r["new"] > 5 and r["slow"] > 5 for r in results[:2]), results
+    assert w.agent.pids()[0] == w.agent.process.pid != before[0]
+    w.lab.never_reached()
+
+
+@suite.test("each run ends as handed over, the next one begins as taken over; the log is whole")
+def recorded(w):
+    starts = [r for r in w.agent.audit.all() if r["kind"] == "agent.started"]
+    assert [r.get("reason") for r in starts] == [None] + ["took_over"] * 5, starts
+    for record in starts[:-1]:
+        end = w.agent.audit.wait_for(
+            lambda r, run=record["run"]: r["run"] == run and r["kind"] == "agent.stopped")
+        assert end["reason"] == "handed_over", end
+    status, out, err = w.agent.cli_run("audit", "verify", w.agent.audit.path)
+    assert status == 0, out + err
+
+
+@suite.test("a kept connection is answered once more, and told that this was the last time")
+def kept(w):
+    dialer = w.pods["a"].dialer(requests=2)
+    assert dialer.read().appid == A
+    old = upgrade(w)
+    assert old.poll() is None, "it did not wait for the connection"
+    old.send_signal(signal.SIGTERM)
+    reply = dialer.next()
+    assert reply.appid == A, reply
+    assert old.wait(10) == 0
+    dialer.close()
+
+
+@suite.test("a connection that has not said anything yet is served")
+def silent(w):
+    code = ("import socket, sys\n"
+            f"s = socket.create_connection(('{IMDS}', 80), 10)\n"
+            "print('ready', flush=True)\n"
+            "sys.stdin.readline()\n"
+            "s.sendall(b'GET /metadata/versions HTTP/1.1\\r\\nHost: x\\r\\n'\n"
+            "          b'Metadata: true\\r\\n\\r\\n')\n"
+            "print(s.makefile().readline(), end='', flush=True)\n")
+    client = w.pods["b"].spawn([sys.executable, "-S", "-c", code], stdin=subprocess.PIPE,
+                               stdout=subprocess.PIPE)
+    assert client.stdout.readline() == "ready\n"
+    old = upgrade(w)
+    out, _ = client.communicate("\n", timeout=10)
+    assert out.startswith("HTTP/1.1 200"), out
+    assert old.wait(10) == 0
+
+
+@suite.test("sockets beside the gate's go over: control and metrics answer for the new agent")
+def services(w):
+    def start_time():
+        status, out, err = w.host.run([sys.executable, "-S", "-c",
+                                       "import urllib.request\n"
+                                       f"print(urllib.request.urlopen("
+                                       f"'http://127.0.0.1:{METRICS_PORT}/metrics', timeout=10)"
+                                       ".read().decode())"])
+        assert status == 0, err
+        (line,) = [x for x in out.splitlines() if x.startswith("process_start_time_seconds ")]
+        return float(line.split()[1])
+
+    before, mark = start_time(), w.agent.log.mark()
+    upgrade(w).wait(10)
+    assert start_time() > before
+    assert w.agent.pids()[0] == w.agent.process.pid
+    assert not [x for x in w.agent.log.since(mark) if "somebody else" in x]
+
+
+@suite.test("namespaces go over: new ones are met, those that go are let go")
+def namespaces(w):
+    upgrade(w).wait(10)
+    pod = w.add_pod("late", "sel-b")
+    w.apply_pods()
+    assert pod.dial().appid == B
+    upgrade(w).wait(10)
+    assert pod.dial().appid == B
+    mark = w.agent.audit.mark()
+    del w.pods["late"]
+    w.apply_pods()
+    w.remove_netns("late")
+    w.agent.audit.wait_for(event("listener.closed"), mark)
+
+
+@suite.test("an agent that cannot read a manifest does not take over from one that knows it")
+def stands_by(w):
+    with open(f"{w.manifests}/pods.yaml", encoding="utf-8") as f:
+        good = f.read()
+    w.apply("pods.yaml", good + "---\nkind: [\n", "policy.rejected")
+    mark = w.agent.log.mark()
+    process, reader = w.agent.start_beside("--audit-chain")
+    log_of(w, "standing by", mark)
+    log_of(w, "manifest refused", mark)
+    assert w.pods["a"].dial().appid == A
+    w.write("pods.yaml", good)
+    assert b"ready" in wait_ready(reader)
+    assert w.agent.process.wait(10) == 0
+    w.agent.process = process
+    assert w.pods["a"].dial().appid == A
+
+
+@suite.test("the old agent is killed while a new one stands by: that one starts without it")
+def killed_old(w):
+    with open(f"{w.manifests}/pods.yaml", encoding="utf-8") as f:
+        good = f.read()
+    w.apply("pods.yaml", good + "---\nkind: [\n", "policy.rejected")
+    mark = w.agent.log.mark()
+    process, reader = w.agent.start_beside("--audit-chain")
+    log_of(w, "standing by", mark)
+    log_of(w, "manifest refused", mark)
+    w.agent.kill_monitor()
+    assert b"ready" in wait_ready(reader)
+    w.agent.process = process
+    mark = w.agent.log.mark()
+    w.write("pods.yaml", good)
+    log_of(w, "manifest applied", mark)
+    assert w.pods["a"].dial().appid == A
+    w.lab.never_reached()
+
+
+@suite.test("a new agent that is killed while it stands by changes nothing")
+def killed_new(w):
+    monitor = w.agent.pids()
+    with open(f"{w.manifests}/pods.yaml", encoding="utf-8") as f:
+        good = f.read()
+    w.apply("pods.yaml", good + "---\nkind: [\n", "policy.rejected")
+    mark = w.agent.log.mark()
+    process, reader = w.agent.start_beside("--audit-chain")
+    os.close(reader)
+    log_of(w, "standing by", mark)
+    process.kill()
+    process.wait()
+    log_of(w, "the new agent is gone", mark)
+    mark = w.agent.log.mark()
+    w.write("pods.yaml", good)
+    log_of(w, "manifest applied", mark)
+    assert w.agent.pids() == monitor
+    assert w.pods["a"].dial().appid == A
+
+
+@suite.test("a new agent that ends between APPLY and COMMIT: the old one puts its own back")
+def half_way(w):
+    mark, new = w.agent.log.mark(), NewAgent(w)
+    result, _, fds = new.ask(HELLO)
+    assert (result, len(fds)) == (0, 1)
+    assert new.ask(SERVICE)[1].startswith(f"control {w.agent.socket}\0".encode())
+    result, data, fds = new.ask(LISTENER)
+    assert (result, len(fds)) == (0, 1)
+    assert new.ask(LISTENER, after=struct.unpack_from("=Q", data)[0])[0] == 0
+    assert new.ask(APPLY)[0] == 0
+    new.close()
+    log_of(w, "did not get to the end", mark)
+    put_back = w.agent.log.wait_for(
+        lambda line: "enforcing" in line or "cannot put back" in line, mark, what="the end of it")
+    assert "enforcing" in put_back, put_back
+    assert w.pods["a"].dial().appid == A
+    upgrade(w).wait(10)
+    assert w.pods["a"].dial().appid == A
+
+
+@suite.test("a new agent that hangs between APPLY and COMMIT is killed, the old one goes on")
+def hangs(w):
+    mark = w.agent.log.mark()
+    code = ("import socket, struct, signal\n"
+            "s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+            f"s.connect('{w.agent.socket}.handover')\n"
+            f"for kind in ({HELLO}, {APPLY}):\n"
+            f"    s.send(struct.pack('=IHHIIQ', {MAGIC}, {VERSION}, kind, {ABI}, 0, 0))\n"
+            "    s.recv(1024)\n"
+            "signal.pause()\n")
+    process = w.agent.place.spawn([sys.executable, "-S", "-c", code])
+    assert process.wait(20) == -signal.SIGKILL
+    log_of(w, "did not get to the end", mark)
+    assert w.pods["a"].dial().appid == A
+
+
+@suite.test("what is out of turn, of another kind or not root gets nothing")
+def strangers(w):
+    for what in ((APPLY,), (COMMIT,), (LISTENER,), (SERVICE,), (77,)):
+        new = NewAgent(w)
+        assert new.ask(*what)[0] == -errno.EPROTO, what
+        assert new.socket.recv(1024) == b""
+        new.close()
+    for members in ({"abi": ABI + 1}, {"version": VERSION + 1}):
+        new = NewAgent(w)
+        assert new.ask(HELLO, **members)[0] == -errno.EPROTONOSUPPORT, members
+        assert new.socket.recv(1024) == b""
+        new.close()
+    new = NewAgent(w)
+    assert new.ask(HELLO)[0] == 0
+    assert new.ask(COMMIT)[0] == -errno.EPROTO
+    new.close()
+    code = (f"import socket\ns = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)\n"
+            f"s.connect('{w.agent.socket}.handover')\n")
+    status, _, err = w.agent.place.run([sys.executable, "-S", "-c", code], uid=12345)
+    assert status != 0 and "PermissionError" in err, err
+    assert w.pods["b"].dial().appid == B
+
+
+@suite.test("a second new agent beside the first finds out, and neither harms the other")
+def third(w):
+    new = NewAgent(w)
+    assert new.ask(HELLO)[0] == 0
+    status, said = w.agent.fail_to_start("--audit-chain")
+    assert status == 1 and "taken over by another one" in said, said
+    new.close()
+    assert w.pods["a"].dial().appid == A
+
+
+@suite.test("other options count from the moment of taking over")
+def other_options(w):
+    assert w.host.dial("connect-only")["result"] == "ok"
+    upgrade(w, host_verdict="deny").wait(10)
+    assert w.host.dial("connect-only")["result"] == "error"
+    upgrade(w).wait(10)
+    assert w.host.dial("connect-only")["result"] == "ok"
+
+
+if __name__ == "__main__":
+    suite.run()
