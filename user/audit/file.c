@@ -10,6 +10,7 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -132,9 +133,15 @@ int ig_audit_file_init(
 	if (!copy)
 		return -ENOMEM;
 	f.name = copy;
+	*ret_cut_bytes = 0;
 	r = inspect(&f);
-	if (r == 0)
-		r = mend(&f, ret_cut_bytes);
+	/* who holds the lock is writing: what looks torn is a line on its way */
+	if (r == 0 && (!f.is_regular || flock(fd, LOCK_EX | LOCK_NB) == 0)) {
+		r = inspect(&f);
+		if (r == 0)
+			r = mend(&f, ret_cut_bytes);
+		(void)flock(fd, LOCK_UN);
+	}
 	if (r < 0)
 		return r;
 	(void)TAKE_PTR(copy);
@@ -227,7 +234,7 @@ static int shift(const struct ig_audit_file *file, unsigned int keep)
 	return 0;
 }
 
-static bool is_still_ours(const struct ig_audit_file *file)
+bool ig_audit_file_is_current(const struct ig_audit_file *file)
 {
 	struct stat named, open;
 
@@ -268,7 +275,7 @@ int ig_audit_file_rotate(struct ig_audit_file *file, unsigned int keep)
 	if (file->dir_fd < 0 || !file->is_regular)
 		return -EOPNOTSUPP;
 	/* somebody else was faster */
-	if (!is_still_ours(file))
+	if (!ig_audit_file_is_current(file))
 		return ig_audit_file_reopen(file);
 	if (asprintf(&new_name, "%s.new", file->name) < 0) {
 		new_name = NULL;

@@ -24,6 +24,9 @@ int ig_audit_file_init(
 	struct ig_audit_file *file, int dir_fd, int fd, const char *name, uint64_t *ret_cut_bytes);
 void ig_audit_file_done(struct ig_audit_file *file);
 
+/* Is it the file that stands under its name? */
+bool ig_audit_file_is_current(const struct ig_audit_file *file);
+
 /* Size as it is now; somebody else may have truncated it. -ESTALE: the file has been deleted. */
 int ig_audit_file_look(struct ig_audit_file *file);
 /* Removes the last `bytes` bytes. */

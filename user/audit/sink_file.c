@@ -9,6 +9,7 @@
 #include "audit/sink_file.h"
 
 #include <errno.h>
+#include <sys/file.h>
 #include <sys/uio.h>
 #include <unistd.h>
 
@@ -32,9 +33,41 @@ struct file_sink {
 	uint64_t sync_usec;		 /* monotonic; when to sync; 0: nothing to */
 	uint64_t rotate_not_before_usec; /* monotonic */
 	int error;			 /* of the last write; 0: it works */
+	bool locked;
 };
 
 /* ---- the thread ------------------------------------------------------------------------------ */
+
+/* Two agents write to one file while one takes over from the other: whole lines under the lock of
+ * the file, and one of them rotates. A file system without locks has one writer, or mixes lines of
+ * which the disk took only a part. */
+static void lock(struct file_sink *sink)
+{
+	int r;
+
+	if (sink->locked || !sink->file.is_regular)
+		return;
+	do
+		r = flock(sink->file.fd, LOCK_EX);
+	while (r < 0 && errno == EINTR);
+	sink->locked = true;
+}
+
+/* Nobody may write behind half a line. */
+static void unlock(struct file_sink *sink)
+{
+	if (!sink->locked || sink->torn)
+		return;
+	(void)flock(sink->file.fd, LOCK_UN);
+	sink->locked = false;
+}
+
+/* Another file has taken the place of the one that was locked. */
+static void lock_anew(struct file_sink *sink)
+{
+	sink->locked = false;
+	lock(sink);
+}
 
 /* A line that is only half there goes to the next file as a whole. */
 static void cut_torn_line(struct file_sink *sink)
@@ -55,6 +88,8 @@ static void reopen(struct file_sink *sink)
 			IG_KV_STR(FILE, sink->file.name));
 	else
 		sink->torn = 0;
+	if (r == 0)
+		lock_anew(sink);
 }
 
 static void rotate(struct file_sink *sink)
@@ -68,7 +103,9 @@ static void rotate(struct file_sink *sink)
 		sink->rotate_not_before_usec = ig_clock_mono_usec() + ROTATE_WAIT_USEC;
 		(void)ig_log_errno(r, "cannot rotate the audit file, going on with it",
 			IG_KV_STR(FILE, sink->file.name));
+		return;
 	}
+	lock_anew(sink);
 }
 
 static bool may_rotate(const struct file_sink *sink)
@@ -151,6 +188,13 @@ static int write_lines(struct file_sink *sink, struct ig_audit_line *const *line
 	return whole == n ? 0 : -ENOSPC;
 }
 
+/* Deleted, or rotated by the other writer. */
+static bool is_replaced(struct file_sink *sink)
+{
+	return ig_audit_file_look(&sink->file) == -ESTALE ||
+	       (sink->options.rotate_bytes && !ig_audit_file_is_current(&sink->file));
+}
+
 /* Until the queue is empty, or until it fails. */
 static int write_queue(struct file_sink *sink)
 {
@@ -158,7 +202,7 @@ static int write_queue(struct file_sink *sink)
 	size_t n;
 	int r = 0;
 
-	if (ig_audit_file_look(&sink->file) == -ESTALE)
+	if (is_replaced(sink))
 		reopen(sink);
 	while (r == 0 && (n = ig_audit_queue_peek(
 				  sink->worker.sink.queue, 0, lines, IG_AUDIT_BATCH_LINES)) > 0) {
@@ -207,11 +251,13 @@ static void run(struct ig_audit_worker *worker)
 		size_t seen = sink->error ? ig_audit_queue_stats(queue).queued : 0;
 		unsigned int what = ig_audit_queue_wait(queue, seen, next_deadline(sink));
 
+		lock(sink);
 		if (what & IG_AUDIT_QUEUE_REOPEN)
 			reopen(sink);
 		if (age_left(sink) == 0 && may_rotate(sink))
 			rotate(sink);
 		sink->error = write_queue(sink);
+		unlock(sink);
 		ig_audit_queue_set_error(queue, sink->error);
 		if (what & IG_AUDIT_QUEUE_STOP)
 			break;

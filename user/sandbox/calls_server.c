@@ -30,7 +30,8 @@ static const struct ig_call calls[] = {
 		{IG_ARG_HAS(2, PROT_WRITE | PROT_EXEC, PROT_EXEC),
 			IG_ARG_HAS(3, MAP_ANONYMOUS, 0)}},
 
-	/* the audit's files */
+	/* the audit's files; two agents may write to one */
+	IG_CALL(flock),
 	IG_CALL(ftruncate),
 	IG_CALL(ftruncate64),
 	IG_CALL(fsync),
