@@ -122,7 +122,7 @@ clients: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## real Azure client
 	@$(RUN) clients
 
 .PHONY: stress
-stress: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## 500 kills of the agent under load (sudo)
+stress: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## 500 kills and 100 upgrades of the agent under load (sudo)
 	@$(RUN) --timeout 900 stress
 
 .PHONY: e2e

@@ -50,6 +50,21 @@ class Reply(dict):
         return TOKEN_TEXT.sub("eyJ…", dict.__repr__(self))
 
 
+class TokenLoad:
+    """token_load.py in a pod: the connections that it keeps, makes anew, and those that wait."""
+
+    def __init__(self, pod, client_id, kept=2, new=2, slow=1, per_second=10):
+        self._process = pod.spawn(
+            [sys.executable, "-S", f"{HERE}/token_load.py", "169.254.169.254", "80", client_id,
+             *map(str, (kept, new, slow, per_second))],
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        assert self._process.stdout.readline() == "ready\n", "the load does not start"
+
+    def stop(self):
+        """What became of it all, see token_load.py."""
+        return json.loads(self._process.communicate(timeout=40)[0])
+
+
 class Dialer:
     """A dialer that does more than one thing: next() lets it go on."""
 

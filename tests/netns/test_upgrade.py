@@ -3,7 +3,6 @@ begun is answered, and a new one that does not get to the end changes nothing.""
 
 import contextlib
 import errno
-import json
 import os
 import re
 import signal
@@ -14,7 +13,7 @@ import sys
 from pathlib import Path
 
 from harness import IMDS, TRACES, manifests, standard_world
-from places import REPO
+from places import REPO, TokenLoad
 from tap import Suite
 from watch import event, wait_ready
 
@@ -38,21 +37,6 @@ suite = Suite(world, TRACES, seconds=90)
 
 def upgrade(w, **changes):
     return w.agent.upgrade("--audit-chain", **changes)
-
-
-class Load:
-    """tests/netns/token_load.py in a pod."""
-
-    def __init__(self, pod, client_id, kept=2, new=2, slow=1, per_second=10):
-        self._process = pod.spawn(
-            [sys.executable, "-S", f"{REPO}/tests/netns/token_load.py", IMDS, "80", client_id,
-             *map(str, (kept, new, slow, per_second))],
-            stdin=subprocess.PIPE, stdout=subprocess.PIPE)
-        assert self._process.stdout.readline() == "ready\n"
-
-    def stop(self):
-        out, _ = self._process.communicate(timeout=40)
-        return json.loads(out)
 
 
 def log_of(w, text, mark, timeout=10):
@@ -90,8 +74,8 @@ class NewAgent:
 def under_load(w):
     w.lab.admin(delay_ms=300)
     before = w.agent.pids()
-    loads = [Load(w.pods[name], client) for name, client in (("a", A), ("b", B))]
-    loads.append(Load(w.pods["a"], A, kept=0, new=3, slow=0, per_second=30))
+    loads = [TokenLoad(w.pods[name], client) for name, client in (("a", A), ("b", B))]
+    loads.append(TokenLoad(w.pods["a"], A, kept=0, new=3, slow=0, per_second=30))
     old = [upgrade(w) for _ in range(5)]
     assert [process.wait(30) for process in old] == [0] * 5
     results = [load.stop() for load in loads]
