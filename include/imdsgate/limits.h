@@ -258,6 +258,7 @@
 #define IG_SOURCES_LOOK_USEC 250000
 
 /* Command-line tool (user/cli) */
+#define IG_PROC_CGROUPS_BYTES	16384		   /* of /proc/PID/cgroup */
 #define IG_PROC_LOCKS_BYTES	(1024 * 1024)	   /* of /proc/locks */
 #define IG_DOCTOR_RULES_BYTES	(32 * 1024 * 1024) /* what a packet filter's tool prints */
 #define IG_DOCTOR_RULES_SEC	5		   /* for it to do so */

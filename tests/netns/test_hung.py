@@ -56,6 +56,34 @@ def late(w):
     assert w.agent.pids()[1] == server
 
 
+def next_server(monitor, old):
+    """The pid of the one that is started after old, as soon as there is one."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        with open(f"/proc/{monitor}/task/{monitor}/children", encoding="ascii") as f:
+            found = [pid for pid in map(int, f.read().split()) if pid != old]
+        if found:
+            return found[0]
+    raise AssertionError("no new server is started")
+
+
+@suite.test("one that does not get to serve: connections are refused until one does")
+def never_serves(w):
+    logged, (monitor, server) = w.agent.log.mark(), w.agent.pids()
+    os.kill(server, signal.SIGKILL)
+    wait_gone(server)
+    fresh = next_server(monitor, server)
+    os.kill(fresh, signal.SIGSTOP)
+    try:
+        w.agent.log.wait_for(lambda line: "connections are refused until" in line, logged)
+        assert w.pods["a"].dial(timeout=2000).refused
+    finally:
+        os.kill(fresh, signal.SIGCONT)
+    w.agent.log.wait_for(lambda line: "connections are let in again" in line, logged)
+    assert w.pods["a"].dial().appid == A
+    assert w.agent.pids() == (monitor, fresh), "a start that takes long is no reason to kill it"
+
+
 @suite.test("a monitor that hangs holds up the server's loop no more than once, and shortly")
 def monitor_hung(w):
     monitor, server = w.agent.pids()

@@ -13,7 +13,7 @@ import sys
 from pathlib import Path
 
 from harness import IMDS, TRACES, manifests, standard_world
-from places import REPO, TokenLoad
+from places import BUILD, REPO, TokenLoad
 from tap import Suite
 from watch import event, wait_ready
 
@@ -146,6 +146,11 @@ def services(w):
     assert start_time() > before
     assert w.agent.pids()[0] == w.agent.process.pid
     assert not [x for x in w.agent.log.since(mark) if "somebody else" in x]
+    here = [f"{BUILD}/imdsgate", "--socket", w.agent.socket, "status", "--here"]
+    status, out, err = w.agent.place.run(here)
+    assert status == 0, out + err
+    status, out, err = w.host.run(here)
+    assert status == 1 and "another control group" in err, out + err
 
 
 @suite.test("namespaces go over: new ones are met, those that go are let go")

@@ -115,8 +115,8 @@ static json_t *status_json(const struct ig_agent *agent, const uint64_t *counter
 	ig_clock_format_rfc3339(agent->started_usec, started);
 	(void)snprintf(pins, sizeof(pins), "%s/imdsgate", o->bpffs);
 	return json_pack(
-		"{s:s, s:s, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:{s:s, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
-		"version", IG_VERSION, "node", o->node, "monitor_pid",
+		"{s:s, s:s, s:b, s:o, s:o, s:s, s:o, s:s, s:s, s:s, s:s, s:o, s:o, s:{s:s, s:o}, s:o, s:o, s:o, s:o, s:o, s:o, s:o}",
+		"version", IG_VERSION, "node", o->node, "ready", agent->ready, "monitor_pid",
 		ig_verbs_number(agent->monitor_pid), "server_pid",
 		ig_verbs_number((uint64_t)getpid()), "started", started, "uptime_sec",
 		ig_verbs_number((ig_clock_real_usec() - agent->started_usec) / IG_USEC_PER_SEC),

@@ -89,6 +89,7 @@ const struct ig_cli_verb *ig_cli_find_noun(const char *noun);
 const struct ig_cli_verb *ig_cli_find(const char *noun, const char *verb);
 
 int ig_cli_cmd_status(const struct ig_cli *cli, const struct ig_cli_args *args);
+extern const struct ig_cli_option ig_cli_status_options[];
 int ig_cli_cmd_workload_list(const struct ig_cli *cli, const struct ig_cli_args *args);
 int ig_cli_cmd_workload_show(const struct ig_cli *cli, const struct ig_cli_args *args);
 int ig_cli_cmd_audit_tail(const struct ig_cli *cli, const struct ig_cli_args *args);

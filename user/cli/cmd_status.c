@@ -4,9 +4,15 @@
  * Prints what it knows how to print: members it does not know are left out, members that are
  * missing are "-", so that tool and agent may differ in version.
  */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
 #include <string.h>
 
+#include <imdsgate/limits.h>
+
 #include "base/cleanup.h"
+#include "base/fdutil.h"
 #include "cli/cmd.h"
 #include "cli/out.h"
 
@@ -208,8 +214,51 @@ void ig_cli_format_status(const json_t *status, bool color, struct ig_buf *b)
 	ig_out_table_format(&table, b);
 }
 
+/* The control groups of a process, as this one sees them. */
+static int read_cgroups(const char *process, char **ret)
+{
+	char path[64];
+	size_t len;
+
+	(void)snprintf(path, sizeof(path), "/proc/%s/cgroup", process);
+	return ig_fd_read_file(AT_FDCWD, path, IG_PROC_CGROUPS_BYTES, ret, &len);
+}
+
+/* While one agent takes over from another, both may be reached by the same socket: is the one that
+ * answers in the container that this tool was started in? */
+static int check_here(const struct ig_cli *cli, const json_t *status)
+{
+	_cleanup_free_ char *ours = NULL, *theirs = NULL;
+	const json_t *pid = json_object_get(status, "monitor_pid");
+	char process[24];
+
+	if (!json_is_true(json_object_get(status, "ready")))
+		return ig_cli_fail(cli, -EAGAIN, true, "the agent does not serve yet");
+	(void)snprintf(process, sizeof(process), "%" JSON_INTEGER_FORMAT, json_integer_value(pid));
+	if (read_cgroups("self", &ours) < 0 || read_cgroups(process, &theirs) < 0)
+		return ig_cli_fail(cli, -ESRCH, true,
+			"the agent's process cannot be found (other pid namespace?)");
+	if (strcmp(ours, theirs) != 0)
+		return ig_cli_fail(cli, -EXDEV, true,
+			"the agent that serves is in another control group than this tool");
+	return IG_CLI_OK;
+}
+
+enum { HERE };
+
+const struct ig_cli_option ig_cli_status_options[] = {
+	[HERE] = {"here", NULL,
+		"fail unless the agent in the control group of this tool is the one that serves"},
+	{},
+};
+
 int ig_cli_cmd_status(const struct ig_cli *cli, const struct ig_cli_args *args)
 {
-	(void)args;
-	return ig_cli_ask(cli, "status", NULL, NULL, ig_cli_format_status);
+	_cleanup_(json_decrefp) json_t *result = NULL;
+	int status = ig_cli_request(cli, "status", NULL, NULL, &result);
+
+	if (status == IG_CLI_OK && args->option[HERE])
+		status = check_here(cli, result);
+	return status == IG_CLI_OK ? ig_cli_print_result(cli, result, ig_cli_format_status)
+				   : status;
 }

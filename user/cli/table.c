@@ -39,6 +39,7 @@ const struct ig_cli_verb ig_cli_verbs[] = {
 	{.noun = "status",
 		.args = "",
 		.summary = "what the agent is doing, and its counters",
+		.options = ig_cli_status_options,
 		.run = ig_cli_cmd_status},
 	{.noun = "workload",
 		.verb = "list",
