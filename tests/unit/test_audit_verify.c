@@ -42,6 +42,7 @@ struct run_options {
 	uint64_t lost_at, lost; /* number of an events.lost record and what it counts; 0: none */
 	const char *reason;
 	bool stopped;
+	bool took_over; /* begins so */
 };
 
 /* Writes a run. The chain begins at number 1 even if the log does not. */
@@ -63,6 +64,10 @@ static void write_run(struct log *log, struct run_options o)
 			record = (struct ig_audit_record){.kind = IG_AUDIT_EVENTS_LOST,
 				.reason = o.reason,
 				.count = o.lost,
+				.time_usec = seq};
+		if (o.took_over && seq == 1)
+			record = (struct ig_audit_record){.kind = IG_AUDIT_AGENT_STARTED,
+				.reason = "took_over",
 				.time_usec = seq};
 		if (o.stopped && seq == o.to)
 			record = (struct ig_audit_record){
@@ -337,6 +342,28 @@ static void test_duplicates(void **state)
 	expect(&log, "duplicate:5-5 duplicate:2-2 ", 2);
 }
 
+/* An agent that was taken over from answers what it had begun beside the next one. */
+static void test_mixed_runs(void **state)
+{
+	(void)state;
+	for (int took_over = 0; took_over < 2; took_over++) {
+		_cleanup_(log_done) struct log log = {};
+		struct result result;
+
+		write_run(&log,
+			(struct run_options){.run = "aaaaaaaaaaaaaaaa", .to = 4, .chained = true});
+		write_run(&log, (struct run_options){.run = "bbbbbbbbbbbbbbbb",
+					.to = 3,
+					.chained = true,
+					.took_over = took_over});
+		/* the old one's last line behind the new one's first */
+		swap(&log, 3, 4);
+		result = verify(&log, "file", log.n, 0);
+		assert_int_equal(result.summary.links, 7);
+		assert_int_equal(result.summary.problems == 0, took_over);
+	}
+}
+
 static void test_runs(void **state)
 {
 	LOG_OF(.to = 4, .chained = true, .from = 3); /* the beginning is in an older file */
@@ -453,6 +480,7 @@ int main(void)
 		cmocka_unit_test(test_reordered),
 		cmocka_unit_test(test_duplicates),
 		cmocka_unit_test(test_runs),
+		cmocka_unit_test(test_mixed_runs),
 		cmocka_unit_test(test_what_is_no_record),
 		cmocka_unit_test(test_a_line_that_is_too_long),
 		cmocka_unit_test(test_truncated),
