@@ -7,8 +7,8 @@
  *	HELLO		who we are. Descriptor in the reply: the lock on the pin directory
  *	SERVICE		a socket that the agent serves (control, metrics, …) and what it is
  *	LISTENER	the gate listener that was opened next after number `after`
- *	APPLY		from now on the new one changes what is pinned; the old one puts its own
- *back if the new one does not get to the end
+ *	APPLY		from now on the new one changes what is pinned; the old one puts its
+ *			own back if the new one does not get to the end
  *	COMMIT		the old one accepts nothing any more, and brings to an end what it has begun
  *
  * LISTENER may be asked for again after COMMIT, for those that were opened meanwhile.
