@@ -167,6 +167,19 @@ class Agent:
         status = self.cli("status")
         return status["monitor_pid"], status["server_pid"]
 
+    @contextlib.contextmanager
+    def halted(self):
+        """Neither process does anything until the end of the block; a monitor that runs would
+        replace a server that does not."""
+        monitor, server = self.pids()
+        for pid in (monitor, server):
+            os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            for pid in (server, monitor):
+                os.kill(pid, signal.SIGCONT)
+
     def kill_server(self):
         _, server = self.pids()
         os.kill(server, signal.SIGKILL)

@@ -253,14 +253,10 @@ for group in range(int(sys.argv[2])):
 def kernel_loss(w):
     path = os.path.join(directory(w, "kernel"), "audit.jsonl")
     with agent(w, path):
-        _, server = w.agent.pids()
-        os.kill(server, signal.SIGSTOP)
-        try:
+        with w.agent.halted():
             crowd = Place(w, w.pods["a"].netns, w.cgroup.child("crowd"))
             status, out, err = crowd.run([sys.executable, "-S", "-c", KNOCK, crowd.cgroup.path,
                                           str(GROUPS), str(KNOCKS)])
-        finally:
-            os.kill(server, signal.SIGCONT)
         assert status == 0, out + err
         lost = w.agent.audit.wait_for(event("events.lost", reason="kernel"), timeout=20)
         assert lost["count"] == w.agent.cli("status")["audit"]["lost_kernel"] > 0, lost

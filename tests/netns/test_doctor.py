@@ -319,17 +319,14 @@ def mute(w):
 
 @suite.test("interrupted or killed in the middle of the self-test, nothing stays behind")
 def interrupted(w):
-    _, server = w.agent.pids()
     for number in (signal.SIGINT, signal.SIGKILL):
-        # nobody answers, so the self-test waits
-        os.kill(server, signal.SIGSTOP)
-        tool = w.agent.place.spawn([f"{BUILD}/imdsgate", "--json", "--socket", w.agent.socket,
-                                    "doctor", *places(w)], stdout=subprocess.DEVNULL)
-        wait_until(lambda: left(w), w.cgroup.path, 20)
-        os.kill(tool.pid, number)
-        tool.wait(10)
-        wait_until(lambda: not left(w), w.cgroup.path)
-        os.kill(server, signal.SIGCONT)
+        with w.agent.halted():  # nobody answers, so the self-test waits
+            tool = w.agent.place.spawn([f"{BUILD}/imdsgate", "--json", "--socket", w.agent.socket,
+                                        "doctor", *places(w)], stdout=subprocess.DEVNULL)
+            wait_until(lambda: left(w), w.cgroup.path, 20)
+            os.kill(tool.pid, number)
+            tool.wait(10)
+            wait_until(lambda: not left(w), w.cgroup.path)
     stale = os.path.join(w.cgroup.path, PREFIX + "0123456789abcdef")
     os.mkdir(stale)
     assert run(w).status == 0 and os.path.exists(stale), "too young to be stale"

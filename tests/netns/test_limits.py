@@ -1,8 +1,5 @@
 """What one workload may hold at once, and that it is its own affair when it wants more."""
 
-import contextlib
-import os
-import signal
 import sys
 import time
 
@@ -96,30 +93,17 @@ for line in sys.stdin:
 """
 
 
-def stopped(pid):
-    """The process does nothing until the end of the block."""
-    @contextlib.contextmanager
-    def stop():
-        os.kill(pid, signal.SIGSTOP)
-        try:
-            yield
-        finally:
-            os.kill(pid, signal.SIGCONT)
-    return stop()
-
-
 @suite.test("a workload fills neither the table of flows nor the backlog while nobody accepts")
 def flows(w):
     def kernel_counter(name):
         return w.agent.cli("status")["counters"][name]
     before, mark = kernel_counter("too_many_connections"), w.agent.audit.mark()
-    _, server = w.agent.pids()
 
     def is_refused(word):
         process.stdin.write(f"{word}\n")
         process.stdin.flush()
         return process.stdout.readline() == "True\n"
-    with stopped(server):
+    with w.agent.halted():
         process = w.pods["c"].spawn([sys.executable, "-S", "-c", FILL, IMDS, str(FLOWS + 5)],
                                     stdin=-1, stdout=-1)
         assert process.stdout.readline() == "5\n"

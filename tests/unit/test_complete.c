@@ -101,7 +101,7 @@ static void test_lines(void **state)
 		{"explain --host --h", "--help "},
 		{"workload show a/b ", ""},
 		{"workload -", "--help "},
-		{"status -", "--help "},
+		{"status -", "--here --help "},
 		{"complete -- ", ""},
 		/* behind an error nothing is known */
 		{"--nope ", ""},
@@ -110,7 +110,7 @@ static void test_lines(void **state)
 		{"audit nope ", ""},
 		{"audit tail --nope ", ""},
 		{"audit tail --nope=", ""},
-		{"status x ", ""},
+		{"version x ", ""},
 		{"audit tail xxkind=", ""},
 		{"audit tail -xkind ", ""},
 		/* words that mean something to shells, or nothing at all */
