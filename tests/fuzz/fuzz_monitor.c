@@ -51,6 +51,8 @@ int __wrap_ig_datapath_workload_delete(struct ig_datapath *dp, uint64_t cgroup_i
 int __wrap_ig_datapath_workloads_sweep(
 	struct ig_datapath *dp, bool (*keep)(uint64_t, void *), void *userdata);
 int __wrap_ig_datapath_counters(struct ig_datapath *dp, uint64_t ret[_IG_COUNTER_MAX]);
+int __wrap_ig_sources_find(struct ig_sources *sources, unsigned int ifindex,
+	uint64_t *ret_netns_cookie, uint64_t *ret_cgroup_id);
 int __wrap_ig_flow_take(int flows_fd, const struct ig_flow_key *key, struct ig_flow *ret);
 
 int __wrap_open_by_handle_at(int fd, struct file_handle *handle, int flags)
@@ -126,6 +128,17 @@ int __wrap_ig_datapath_counters(struct ig_datapath *dp, uint64_t ret[_IG_COUNTER
 	return 0;
 }
 
+int __wrap_ig_sources_find(struct ig_sources *sources, unsigned int ifindex,
+	uint64_t *ret_netns_cookie, uint64_t *ret_cgroup_id)
+{
+	(void)sources;
+	*ret_netns_cookie = *ret_cgroup_id = 0;
+	if (ifindex & 1)
+		return -ENOENT;
+	*ret_netns_cookie = *ret_cgroup_id = ifindex;
+	return 0;
+}
+
 int __wrap_ig_flow_take(int flows_fd, const struct ig_flow_key *key, struct ig_flow *ret)
 {
 	(void)flows_fd;
@@ -144,7 +157,9 @@ static int on_request(const struct ig_monitor_request *request, struct ig_monito
 
 	(void)userdata;
 	FUZZ_CHECK(request->kind > 0 && request->kind < _IG_MONITOR_REQUEST_MAX);
-	r = ig_requests_serve(world.requests, request, reply, ret_fd);
+	r = ig_requests_admit(world.requests, request);
+	if (r == 0)
+		r = ig_requests_serve(world.requests, request, reply, ret_fd);
 	FUZZ_CHECK(*ret_fd < 0 || (r == 0 && request->kind == IG_MONITOR_UPSTREAM_SOCKET));
 	FUZZ_CHECK(r <= 0);
 	return r;
@@ -296,7 +311,7 @@ static void open_world(bool sees_monitor)
 		FUZZ_CHECK(ig_link_new(world.base, ours[0], ours[1], &link_ops, NULL,
 				   &world.link) == 0);
 	} else {
-		FUZZ_CHECK(ig_requests_new(NULL, &world.requests) == 0);
+		FUZZ_CHECK(ig_requests_new(NULL, NULL, &world.requests) == 0);
 		FUZZ_CHECK(ig_channel_new(world.base, ours[0], ours[1], &channel_ops, NULL,
 				   &world.channel) == 0);
 	}

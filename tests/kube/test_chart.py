@@ -64,7 +64,8 @@ def _(c):
     c.agent.add_kinds()
     c.kubectl("create", "namespace", agent.NAMESPACE)
     for values in VARIANTS:
-        text = c.agent.helm("template", agent.NAME, tools.CHART, *agent.VALUES, *flags(values))
+        text = c.agent.helm("template", agent.NAME, tools.CHART, "--kube-version", "1.20.2",
+                            *agent.VALUES, *flags(values))
         said = c.kubectl("apply", "--dry-run=server", "-f", "-", stdin=text)
         assert "(server dry run)" in said and "daemonset.apps/imdsgate" in said, said
     c.kubectl("delete", "namespace", agent.NAMESPACE)

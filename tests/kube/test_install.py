@@ -26,6 +26,8 @@ def commands(section):
     text = agent.deployed("README.md").split(f"\n## {section}\n")[1].split("\n## ")[0]
     found = re.findall(r"^    kubectl (.*)$", text, re.MULTILINE)
     assert found, f"no commands in section {section}"
+    found = [command.replace("deploy/kubernetes/daemonset.yaml", agent.daemonset_here())
+             for command in found]
     return [re.sub(r"(?<=-f )(?=deploy/)", f"{REPO}/", command) for command in found]
 
 
@@ -63,7 +65,7 @@ def _(c):
 def _(c):
     c.pids = [c.agent.status()[name] for name in ("monitor_pid", "server_pid")]
     lab = c.lab.mark()
-    c.kubectl("delete", "-f", f"{agent.DEPLOY}/daemonset.yaml")
+    c.kubectl("delete", "-f", agent.daemonset_here())
     c.agent.wait_gone()
     for pod in ("web", "node"):
         reply = ask(c, pod)
@@ -73,7 +75,7 @@ def _(c):
 
 @suite.test("another agent takes over what is there")
 def _(c):
-    c.kubectl("apply", "-f", f"{agent.DEPLOY}/daemonset.yaml")
+    c.kubectl("apply", "-f", agent.daemonset_here())
     c.agent.wait()
     audit = c.agent.audit.mark()
     expect_token(c, ask(c, "web"), A, "web", audit)
