@@ -33,13 +33,10 @@ KINDS = 4  # definitions in deploy/kubernetes/crds
 
 
 def daemonset_here():
-    """The path of a copy of daemonset.yaml for the API server of this cluster, which is older than
-    the surge of DaemonSets."""
-    path, surge = f"{box.TMP}/daemonset.yaml", "maxSurge: 1\n      maxUnavailable: 0\n"
-    text = deployed("daemonset.yaml")
-    assert surge in text, "what does the file say of old API servers?"
+    """The path of a copy of daemonset.yaml for the API server of this cluster."""
+    path = f"{box.TMP}/daemonset.yaml"
     with open(path, "w", encoding="utf-8") as f:
-        f.write(text.replace(surge, "maxUnavailable: 1\n"))
+        f.write(cluster.without_surge(deployed("daemonset.yaml")))
     return path
 
 

@@ -408,6 +408,13 @@ def build():
         yield cluster
 
 
+def without_surge(text):
+    """A DaemonSet's manifest as this API server takes it, which does not know surge yet."""
+    surge = "maxSurge: 1\n      maxUnavailable: 0\n"
+    assert surge in text, "what does the manifest say of old API servers?"
+    return text.replace(surge, "maxUnavailable: 1\n")
+
+
 def run(suite):
     """Main program of a test whose suite is Suite(build)."""
     if os.geteuid() != 0:

@@ -41,6 +41,10 @@ def manifest(name):
         return f.read()
 
 
+def daemonset():
+    return cluster.without_surge(manifest("daemonset.yaml"))
+
+
 def rules_of(api, namespace):
     """{(group, resource, name or None, verb)} that whoever asks has in a namespace."""
     review = api.request("POST", "/apis/authorization.k8s.io/v1/selfsubjectrulesreviews",
@@ -145,7 +149,7 @@ def _(c):
 @suite.test("the manifests of the agent are accepted")
 def _(c):
     c.kubectl("apply", "-f", f"{DEPLOY}/namespace.yaml", "-f", f"{DEPLOY}/rbac.yaml")
-    c.kubectl("apply", "--dry-run=server", "-f", f"{DEPLOY}/daemonset.yaml")
+    c.kubectl("apply", "--dry-run=server", "-f", "-", stdin=daemonset())
 
 
 @suite.test("the agent may do what it needs, and nothing else")
@@ -206,7 +210,7 @@ def _(c):
 
 @suite.test("secrets as files: the example fits the DaemonSet")
 def _(c):
-    c.apply(manifest("daemonset.yaml").replace("kubernetes.io/os: linux", "test/nowhere: here"))
+    c.apply(daemonset().replace("kubernetes.io/os: linux", "test/nowhere: here"))
     c.kubectl("patch", "-n", "imdsgate-system", "daemonset", "imdsgate", "--patch",
               manifest("secrets/daemonset-patch.example.yaml"))
     daemonset = c.api.get("/apis/apps/v1/namespaces/imdsgate-system/daemonsets/imdsgate")
