@@ -41,7 +41,7 @@ def manifest(name):
         return f.read()
 
 
-def daemonset():
+def daemonset_text():
     return cluster.without_surge(manifest("daemonset.yaml"))
 
 
@@ -149,7 +149,7 @@ def _(c):
 @suite.test("the manifests of the agent are accepted")
 def _(c):
     c.kubectl("apply", "-f", f"{DEPLOY}/namespace.yaml", "-f", f"{DEPLOY}/rbac.yaml")
-    c.kubectl("apply", "--dry-run=server", "-f", "-", stdin=daemonset())
+    c.kubectl("apply", "--dry-run=server", "-f", "-", stdin=daemonset_text())
 
 
 @suite.test("the agent may do what it needs, and nothing else")
@@ -210,7 +210,7 @@ def _(c):
 
 @suite.test("secrets as files: the example fits the DaemonSet")
 def _(c):
-    c.apply(daemonset().replace("kubernetes.io/os: linux", "test/nowhere: here"))
+    c.apply(daemonset_text().replace("kubernetes.io/os: linux", "test/nowhere: here"))
     c.kubectl("patch", "-n", "imdsgate-system", "daemonset", "imdsgate", "--patch",
               manifest("secrets/daemonset-patch.example.yaml"))
     daemonset = c.api.get("/apis/apps/v1/namespaces/imdsgate-system/daemonsets/imdsgate")
