@@ -130,13 +130,12 @@ e2e: need-root ## a real Kubernetes node (sudo; compiles Kubernetes, once)
 	@deploy/packages.sh e2e
 	+@$(SUBMAKE) e2e-programs
 	@tests/kube/build >/dev/null || [ $$? -eq 77 ] # 77: it cannot be had here, and the suite says so
-	@$(RUN) kube
+	@$(RUN) --timeout 600 kube
 .PHONY: scale
 scale: need-root ## what the watches of many agents cost (sudo; compiles Kubernetes, once)
 	@deploy/packages.sh e2e
 	+@$(SUBMAKE) e2e-programs
 	@IG_BUILD=$(abspath $(O)) tests/kube/scale.py
-	@$(RUN) --timeout 600 kube
 .PHONY: e2e-programs
 e2e-programs: $(PROGRAMS) $(LAB_IF_ANY) $(KUBE_TOOLS) $(SWARM) image
 

@@ -116,9 +116,10 @@ class Agent:
         self.patch(json.dumps([{"op": "add", "path": path, "value": arg} for arg in args]))
 
     def wait_rolled(self):
-        """Until the pod of the DaemonSet's present template is ready; the pod."""
-        self.c.kubectl("rollout", "status", "-n", NAMESPACE, f"daemonset/{NAME}", "--timeout=60s",
-                       timeout=70)
+        """Until the pod of the DaemonSet's present template is ready; the pod. Kubelet lets a pod go
+        when its containers were removed; if it overlooked one at first, a minute later."""
+        self.c.kubectl("rollout", "status", "-n", NAMESPACE, f"daemonset/{NAME}", "--timeout=130s",
+                       timeout=140)
         return self.wait()
 
     def wait_gone(self):

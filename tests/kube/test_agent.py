@@ -22,7 +22,7 @@ CHECKOUT = "cccccccc-0000-4000-8000-000000000001"  # by federation
 PRINCIPAL = "cccccccc-0000-4000-8000-000000000002"  # by client secret
 NOT_FOUND = "Identity not found"
 
-suite = Suite(agent.build, agent.TRACES, seconds=100)
+suite = Suite(agent.build, agent.TRACES, seconds=240)
 
 
 @suite.test("deploy/kubernetes, applied as it is, brings an agent that is ready")

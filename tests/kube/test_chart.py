@@ -30,7 +30,7 @@ VARIANTS = (
      "affinity": {"nodeAffinity": {}}, "image.pullSecrets": ["registry"]},
 )
 
-suite = Suite(agent.build, agent.TRACES, seconds=150)
+suite = Suite(agent.build, agent.TRACES, seconds=240)
 
 
 def flags(values):

@@ -22,7 +22,7 @@ BINDINGS = "/apis/aadpodidentity.k8s.io/v1/namespaces/default/azureidentitybindi
 AWAY = 503  # come back later
 REFUSED = ("ECONNREFUSED", "EPERM", "ECONNRESET", "ENODATA", "EPIPE")
 
-suite = Suite(agent.build, agent.TRACES, seconds=150)
+suite = Suite(agent.build, agent.TRACES, seconds=240)
 
 
 def loop(name, selector, **more):

@@ -21,7 +21,7 @@ from tokens import token_path
 POLICIES = "/apis/imdsgate.dev/v1alpha1/namespaces/{}/metadatapolicies"
 DIALER = f"{BUILD}/tests/kube/dial"
 
-suite = Suite(agent.build, agent.TRACES, seconds=100)
+suite = Suite(agent.build, agent.TRACES, seconds=240)
 
 
 def place(c, namespace, **policy):
