@@ -24,8 +24,8 @@ KERNELS = ("5.10", "6.1", "6.12", "newest")
 # what has to work for the gate to be one: load, attach, redirect, fail closed, restart, guard
 PROGRAMS = ("bpf/test_datapath", "bpf/test_guard", "netns/test_redirect", "netns/test_fail_closed")
 # where the processor is emulated: on the oldest and the newest kernel only
-AT_THE_ENDS = ("netns/test_guard", "netns/test_coexist")
-WITH_KVM = ("bpf/test_decide", "netns/test_control", "netns/test_doctor")
+AT_THE_ENDS = ("netns/test_coexist",)
+WITH_KVM = ("netns/test_guard", "bpf/test_decide", "netns/test_control", "netns/test_doctor")
 # (kernel, program): what may be skipped there, since the kernel does not have it
 ABSENT = {
     ("5.10", "bpf/test_guard"): {"a_raw_socket_gets_nothing_through"},
