@@ -147,7 +147,7 @@ def _(_):
         assert before != after, f"{name} changes nothing"
 
 
-@suite.test("every value is described where it stands, and the schema knows no others")
+@suite.test("the schema knows every value that there is, and no others")
 def _(_):
     def shape(tree):
         return {name: shape(value) if isinstance(value, dict) and value else None
