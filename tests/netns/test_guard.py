@@ -308,6 +308,43 @@ def later(w):
     w.wait_pins(1)
 
 
+def connected(w):
+    """Connections of the host's namespace to the service."""
+    status, out, err = w.host.run(["ss", "-Htn", "state", "established", "dst", IMDS])
+    assert status == 0, err
+    return {line.split()[2] for line in out.splitlines()}
+
+
+@suite.test("an uplink that appears ends no connection of the agent's own, whatever the host may")
+def own(w):
+    w.add_pod("e", "direct", host_network=True)
+    w.declare()
+    assert w.agent.stop() == 0
+    w.agent.start(host_verdict="deny")
+    w.lab.admin(hang=True)
+    asked = w.lab.log.mark()
+    caller = w.pods["a"].dialer(timeout=20000)
+    w.lab.log.wait_for(lambda e: e["event"] == "request", asked)
+    kept = connected(w)
+    assert kept, "the agent asks nobody"
+    w.lab.admin(clear=True)
+    other = w.pods["e"].dialer(requests=2, timeout=3000)
+    assert other.read()["result"] == "ok"
+    # who no longer may loses its connection: so the search is known to be over
+    del w.pods["e"]
+    w.apply_pods()
+    mark = w.agent.audit.mark()
+    w.add_uplink("up1", "fab1", SECOND_NODE, SECOND_FABRIC)
+    w.host.ip(f"route add {IMDS}/32 via {SECOND_FABRIC} table 77")
+    w.agent.audit.wait_for(event("guard.drop", reason="older_connection"), mark)
+    assert connected(w) == kept
+    w.host.ip("link del up1")
+    assert w.agent.stop() == 0
+    for dialer in (caller, other):
+        dialer.close()
+    w.agent.start()
+
+
 @suite.test("more uplinks than there may be: said, and those that have the guard keep it")
 def many(w):
     mark, numbers = w.agent.log.mark(), range(66)

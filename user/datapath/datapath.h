@@ -82,6 +82,8 @@ int ig_datapath_listeners_clear(struct ig_datapath *dp);
 
 /* Marks a socket as the agent's own, so that its connect to IMDS passes. */
 int ig_datapath_upstream_mark(struct ig_datapath *dp, int sock);
+/* The map of these marks, which NETLINK_SOCK_DIAG takes; borrowed. */
+int ig_datapath_upstream_fd(const struct ig_datapath *dp);
 
 /* Cookie of the network namespace that a datagram socket is of, for kernels that do not tell it by
  * SO_NETNS_COOKIE. Connects the socket. -EOPNOTSUPP when the calling process is not below the

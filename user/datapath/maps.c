@@ -129,6 +129,11 @@ int ig_datapath_upstream_mark(struct ig_datapath *dp, int sock)
 	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.upstream), &sock, &one, BPF_ANY);
 }
 
+int ig_datapath_upstream_fd(const struct ig_datapath *dp)
+{
+	return bpf_map__fd(dp->skel->maps.upstream);
+}
+
 int ig_datapath_counters(struct ig_datapath *dp, uint64_t ret[_IG_COUNTER_MAX])
 {
 	int cpus = libbpf_num_possible_cpus();

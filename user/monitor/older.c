@@ -1,7 +1,7 @@
 /*
- * Older connections; see older.h. The rule is that of the connect hooks: the deepest declared
- * cgroup of the socket's decides, else the default of its namespace. Only TCP: endpoints speak
- * nothing else, and what UDP sockets send to one is dropped by the guard.
+ * Older connections; see older.h. The rule is that of the connect hooks: the agent's own sockets
+ * pass; the deepest declared cgroup of the socket's decides, else the default of its namespace.
+ * Only TCP: endpoints speak nothing else, and what UDP sockets send to one is dropped by the guard.
  */
 #include "monitor/older.h"
 
@@ -144,16 +144,27 @@ static int destroy(const struct search *s, const struct inet_diag_msg *socket)
 	return answer.error.error;
 }
 
-static uint64_t cgroup_of(const struct inet_diag_msg *socket, int left)
+/* What the kernel tells besides the addresses. */
+struct told {
+	uint64_t cgroup_id;
+	bool is_agents; /* stands in the map `upstream`, the only one that list() asks about */
+};
+
+static struct told told_of(const struct inet_diag_msg *socket, int left)
 {
-	uint64_t cgroup_id = 0;
+	struct told told = {};
 
 	left -= (int)sizeof(*socket);
 	for (const struct rtattr *a = (const struct rtattr *)(socket + 1); RTA_OK(a, left);
-		a = RTA_NEXT(a, left))
-		if (a->rta_type == INET_DIAG_CGROUP_ID && RTA_PAYLOAD(a) >= sizeof(cgroup_id))
-			memcpy(&cgroup_id, RTA_DATA(a), sizeof(cgroup_id));
-	return cgroup_id;
+		a = RTA_NEXT(a, left)) {
+		int type = a->rta_type & NLA_TYPE_MASK;
+
+		if (type == INET_DIAG_CGROUP_ID && RTA_PAYLOAD(a) >= sizeof(told.cgroup_id))
+			memcpy(&told.cgroup_id, RTA_DATA(a), sizeof(told.cgroup_id));
+		else if (type == INET_DIAG_SK_BPF_STORAGES)
+			told.is_agents = true;
+	}
+	return told;
 }
 
 static void report(const struct search *s, const struct inet_diag_msg *socket, uint32_t daddr_be,
@@ -181,8 +192,8 @@ static void look_at(struct search *s, const struct nlmsghdr *message)
 	const struct inet_diag_msg *socket = NLMSG_DATA(message);
 	int left = (int)message->nlmsg_len - NLMSG_HDRLEN, r;
 	enum ig_endpoint endpoint;
-	uint64_t cgroup_id;
 	uint32_t daddr_be;
+	struct told told;
 
 	if (left < (int)sizeof(*socket))
 		return;
@@ -190,13 +201,15 @@ static void look_at(struct search *s, const struct nlmsghdr *message)
 	endpoint = endpoint_of(daddr_be, socket->id.idiag_dport);
 	if (endpoint == _IG_ENDPOINT_MAX)
 		return;
-	cgroup_id = cgroup_of(socket, left);
-	if (may_have(s, cgroup_id, endpoint) && (is_host(s) || is_noted(s, socket, daddr_be)))
+	told = told_of(socket, left);
+	if (told.is_agents)
+		return;
+	if (may_have(s, told.cgroup_id, endpoint) && (is_host(s) || is_noted(s, socket, daddr_be)))
 		return;
 	r = destroy(s, socket);
 	if (r == 0) {
 		s->ended++;
-		report(s, socket, daddr_be, cgroup_id, endpoint);
+		report(s, socket, daddr_be, told.cgroup_id, endpoint);
 	} else if (r != -ENOENT) { /* it ended by itself */
 		s->error = r;
 	}
@@ -229,6 +242,8 @@ static int list(struct search *s, int fd, uint8_t family)
 	struct {
 		struct nlmsghdr header;
 		struct inet_diag_req_v2 body;
+		struct nlattr storages, map;
+		uint32_t map_fd;
 	} request = {
 		.header = {.nlmsg_len = sizeof(request),
 			.nlmsg_type = SOCK_DIAG_BY_FAMILY,
@@ -236,6 +251,12 @@ static int list(struct search *s, int fd, uint8_t family)
 		.body = {.sdiag_family = family,
 			.sdiag_protocol = IPPROTO_TCP,
 			.idiag_states = TCP_STATES_LIVE},
+		.storages = {.nla_len = sizeof(request.storages) + sizeof(request.map) +
+					sizeof(request.map_fd),
+			.nla_type = NLA_F_NESTED | INET_DIAG_REQ_SK_BPF_STORAGES},
+		.map = {.nla_len = sizeof(request.map) + sizeof(request.map_fd),
+			.nla_type = SK_DIAG_BPF_STORAGE_REQ_MAP_FD},
+		.map_fd = (uint32_t)ig_datapath_upstream_fd(s->older->dp),
 	};
 	int r = 0;
 
