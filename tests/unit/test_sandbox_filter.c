@@ -34,15 +34,10 @@
 
 #include "base/cleanup.h"
 #include "sandbox/filter.h"
+#include "sandbox/sanitized.h"
 
 #define KILLED (-1)
 #define FAILED 255 /* the child could not confine itself, or died of something else */
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED true
-#else
-#define SANITIZED false
-#endif
 
 /* ---- a child that is confined ---------------------------------------------------------------- */
 
@@ -112,7 +107,7 @@ static void assert_killed(enum ig_filter filter, const struct call *calls, size_
 	for (size_t i = 0; i < n; i++) {
 		int got = outcome(filter, make_call, &calls[i]);
 
-		if (got != KILLED && !(SANITIZED && calls[i].leak_check))
+		if (got != KILLED && !(IG_SANITIZED && calls[i].leak_check))
 			fail_msg("%s (call %zu of the table): outcome %d", calls[i].name, i, got);
 	}
 }

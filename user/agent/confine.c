@@ -16,6 +16,7 @@
 #include "base/log.h"
 #include "sandbox/files.h"
 #include "sandbox/filter.h"
+#include "sandbox/sanitized.h"
 
 /* Of the system. What is not there is not needed. */
 static const char *const system_places[] = {
@@ -105,6 +106,8 @@ static int confine_files(const struct ig_confine_options *options, struct ig_err
 	}
 	for (size_t i = 0; r == 0 && i < IG_ARRAY_SIZE(system_places); i++)
 		r = allow_system(&files, system_places[i], err);
+	if (r == 0 && IG_SANITIZED) /* it lists the threads */
+		r = ig_files_allow(&files, "/proc", IG_FILES_READ, err);
 	if (r == 0)
 		r = allow_resolver(&files, err);
 	if (r == 0)

@@ -13,13 +13,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
-/* A build with AddressSanitizer looks for leaks at its end, from a thread that traces the others.
- */
-#ifdef __SANITIZE_ADDRESS__
-#define DUMPABLE 1
-#else
-#define DUMPABLE 0
-#endif
+#include "sandbox/sanitized.h"
 
 static int failed(const char *what, struct ig_err *err)
 {
@@ -70,7 +64,7 @@ int ig_privs_drop(uint32_t uid, uint32_t gid, struct ig_err *reterr_err)
 	if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
 		return failed("no_new_privs", reterr_err);
 	/* tokens are in this memory: no core file, no ptrace by others of the same uid */
-	if (prctl(PR_SET_DUMPABLE, DUMPABLE, 0, 0, 0) < 0)
+	if (prctl(PR_SET_DUMPABLE, IG_SANITIZED, 0, 0, 0) < 0)
 		return failed("dumpable", reterr_err);
 	/* after the ids, whose change clears it */
 	if (prctl(PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0) < 0)

@@ -12,10 +12,7 @@
 #include <sys/prctl.h>
 
 #include "base/cleanup.h"
-
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define SANITIZED 1
-#endif
+#include "sandbox/sanitized.h"
 
 static const struct ig_call calls[] = {
 	/* memory; mmap and mprotect differ between the two */
@@ -154,9 +151,7 @@ static const struct ig_call calls[] = {
 	IG_CALL_IF(ioctl, IG_ARG_IS(1, SIOCGIFNAME)),
 	IG_CALL_IF(ioctl, IG_ARG_IS(1, SIOCGIFINDEX)),
 
-#ifdef SANITIZED
-	/* the one place that knows about builds with a sanitizer: its leak check stops the threads
-	 * from a process of its own, as a debugger does */
+#if IG_SANITIZED
 	IG_CALL(ptrace),
 	IG_CALL(wait4),
 	IG_CALL(kill),
