@@ -122,8 +122,18 @@ clients: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## real Azure client
 	@$(RUN) clients
 
 .PHONY: stress
-stress: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## 500 kills and 100 upgrades of the agent under load (sudo)
+stress: need-root $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) ## 500 kills, 100 upgrades, a minute of soak (sudo)
 	@$(RUN) --timeout 900 stress
+
+# MINUTES: how long; SOAK_FLAGS: see tests/soak/README.md
+MINUTES ?= 10
+.PHONY: soak
+soak: need-root ## everyday load for MINUTES (10): nothing grows, no wrong token (sudo)
+	@deploy/packages.sh test
+	+@$(SUBMAKE) soak-programs
+	@IG_BUILD=$(abspath $(O)) tests/soak/soak.py --minutes $(MINUTES) $(SOAK_FLAGS)
+.PHONY: soak-programs
+soak-programs: $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS)
 
 .PHONY: e2e
 e2e: need-root ## a real Kubernetes node (sudo; compiles Kubernetes, once)

@@ -60,7 +60,7 @@ class Lab:
                 str(writer), "--admin", self.admin_path]
         for address, port in (*GUARDED, (WIRESERVER, 53)):
             argv += ["--listen", f"{address}:{port}"]
-        for ident in manifests.IDENTITIES:
+        for ident in self.world.identities:
             argv += ["--identity", ident.lab_option]
         self.place.spawn(argv, pass_fds=[writer])
         os.close(writer)
@@ -226,10 +226,11 @@ class World:
     """
 
     _prepared = False
+    identities = manifests.IDENTITIES  # that the lab knows
 
     def __init__(self):
         self.outputs, self.pods, self._children = [], {}, []
-        self._stack, self._subnets = contextlib.ExitStack(), iter(range(1, 250))
+        self._stack, self._subnets, self._links = contextlib.ExitStack(), [*range(249, 0, -1)], {}
         cgroup2 = kernel.cgroup2_mount()
         if not World._prepared:
             kernel.reap_stale([cgroup2, tempfile.gettempdir()])
@@ -311,7 +312,8 @@ class World:
 
     def add_netns(self, name):
         """A pod's namespace with its own link to the host: (path, address of the pod)."""
-        path, number = self._netns(os.path.join(self.netns_dir, name)), next(self._subnets)
+        path, number = self._netns(os.path.join(self.netns_dir, name)), self._subnets.pop()
+        self._links[name] = number
         ours, theirs = f"10.77.{number}.1", f"10.77.{number}.2"
         self.host.ip(f"link add v{number} type veth peer name eth0 netns {path}",
                      f"addr add {ours}/30 dev v{number}", f"link set v{number} up")
@@ -344,7 +346,11 @@ class World:
         return pod
 
     def remove_netns(self, name):
+        """As a CNI plugin and then the runtime do it: the pod's link, then the namespace."""
+        number = self._links.pop(name)
+        self.host.ip(f"link del v{number}")
         kernel.remove_netns(os.path.join(self.netns_dir, name))
+        self._subnets.append(number)
 
     def dial_as_stranger(self, **options):
         """From a control group below the root that nobody declared, in a pod's namespace."""
