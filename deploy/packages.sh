@@ -1,6 +1,6 @@
 #!/bin/bash
-# Installs the Debian packages that a job needs and that are missing: build; demo, fuzz, valgrind or deb
-# (which include build), test or e2e (which include demo), kernels (which includes test). Quick and
+# Installs the Debian packages that a job needs and that are missing: build; demo, fuzz, valgrind,
+# bench-check or deb (which include build), test or e2e (which include demo), kernels (which includes test). Quick and
 # without network when everything is there. Must never replace a Node.js or a JDK that came from
 # somewhere else, and never start a service of a package that is wanted for its programs only. Called
 # by the targets of the makefile that are named like this.
@@ -24,6 +24,7 @@ e2e=(dpkg-dev rsync xz-utils openssl libseccomp2 python3-yaml python3-jsonschema
 	python3-typing-extensions)
 fuzz=('libclang-rt-14-dev|libclang-rt-dev') # of the release's clang
 valgrind=(libcmocka-dev valgrind)
+count=(valgrind binutils)
 deb=(debhelper dpkg-dev lintian)
 kernels=(qemu-system-x86 'virtiofsd|qemu-system-common' busybox-static kmod)
 # packages whose service must not run here, now or after the next boot
@@ -122,10 +123,11 @@ test) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${deb[@]}") ;;
 e2e) wanted=("${build[@]}" "${demo[@]}" "${e2e[@]}") ;;
 fuzz) wanted=("${build[@]}" "${fuzz[@]}") ;;
 deb) wanted=("${build[@]}" "${deb[@]}") ;;
+bench-check) wanted=("${build[@]}" "${count[@]}") ;;
 valgrind) wanted=("${build[@]}" "${valgrind[@]}") ;;
 kernels) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${kernels[@]}") ;;
 *)
-	echo "usage: $0 build|demo|test|e2e|fuzz|valgrind|kernels|deb" >&2
+	echo "usage: $0 build|demo|test|e2e|fuzz|valgrind|bench-check|kernels|deb" >&2
 	exit 2
 	;;
 esac

@@ -212,6 +212,18 @@ bench: need-root ## measure, side by side; writes bench.json (sudo)
 .PHONY: bench-programs
 bench-programs: $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(BENCH_TOOLS)
 
+# Instructions instead of time: the same on every run, so it can be compared with what is committed.
+# UPDATE=1: what is measured becomes what is committed.
+COUNT := $(O)/tests/bench/count/count
+COUNT_WRAP := $(addprefix -Wl$(comma)--wrap=,ig_clock_mono_usec ig_clock_real_usec ig_flow_take getrandom)
+$(COUNT): $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/bench/count/*.c))) $(LIB)
+	$(call link,$(COUNT_WRAP))
+.PHONY: bench-check
+bench-check: ## count the instructions of requests and audit records, compare with the committed numbers
+	@deploy/packages.sh bench-check
+	+@$(SUBMAKE) $(COUNT)
+	@$(if $(UPDATE),IG_BUILD=$(abspath $(O)) tests/bench/test_instructions.py --update,$(RUN) bench)
+
 .PHONY: clang-build
 clang-build: ## compile everything with clang, for its warnings
 	+@$(SUBMAKE) O=$(O)/clang CC=$(CLANG) clang-build-here
