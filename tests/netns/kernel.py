@@ -158,6 +158,14 @@ BPF_PROG_QUERY, BPF_CGROUP_INET4_CONNECT = 16, 10
 _SYS_BPF = {"x86_64": 321, "aarch64": 280}[os.uname().machine]
 
 
+def bpf(command, layout, *fields):
+    """The system call; attr is made of these fields and zero beyond. Returns a descriptor or 0."""
+    attr = bytearray(128)
+    struct.pack_into("=" + layout, attr, 0, *fields)
+    return _call("syscall", _SYS_BPF, command, (ctypes.c_char * len(attr)).from_buffer(attr),
+                 len(attr))
+
+
 def connect4_programs(cgroup):
     """Numbers of the programs at connect4 of a control group, in the order in which they run. (What
     bpftool asks for kernels before 6.1 do not know.)"""

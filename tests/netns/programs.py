@@ -10,14 +10,24 @@ from places import HERE
 from tap import Skip
 
 
-class Program:
-    """bpf/NAME.bpf.c, loaded once for a world. Its maps are pinned beside it."""
+def bpftool(*args):
+    tool = shutil.which("bpftool", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
+    if not tool:
+        raise Skip("needs bpftool")
+    done = subprocess.run([tool, "-j", *args], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"bpftool {args}: {done.stdout}{done.stderr}"
+    return json.loads(done.stdout or "null")
 
-    def __init__(self, w, name):
-        tool = shutil.which("bpftool", path=f"{os.environ.get('PATH', '')}:/usr/sbin")
-        if not tool or not shutil.which("clang"):
-            raise Skip("needs clang and bpftool")
-        self._tool, self._dir = tool, os.path.join(w.bpffs, name)
+
+class Program:
+    """bpf/NAME.bpf.c, loaded once for a world. Its maps are pinned beside it. hook: bpftool's word
+    for where in a control group it attaches."""
+
+    def __init__(self, w, name, hook="connect4", sources=f"{HERE}/bpf"):
+        self._hook = hook
+        if not shutil.which("clang"):
+            raise Skip("needs clang")
+        self._dir = os.path.join(w.bpffs, name)
         self.path = f"{self._dir}/prog"
         if os.path.exists(self._dir):
             return
@@ -25,24 +35,18 @@ class Program:
                                    check=True).stdout.strip()
         obj = os.path.join(w.tmp, f"{name}.o")
         subprocess.run(["clang", "-target", "bpf", "-O2", "-g", "-idirafter",
-                        f"/usr/include/{multiarch}", "-c", f"{HERE}/bpf/{name}.bpf.c", "-o", obj],
+                        f"/usr/include/{multiarch}", "-c", f"{sources}/{name}.bpf.c", "-o", obj],
                        check=True)
         os.mkdir(self._dir)
-        self.tool("prog", "load", obj, self.path, "pinmaps", self._dir)
-
-    def tool(self, *args):
-        done = subprocess.run([self._tool, "-j", *args], capture_output=True, text=True,
-                              check=False)
-        assert done.returncode == 0, f"bpftool {args}: {done.stdout}{done.stderr}"
-        return json.loads(done.stdout or "null")
+        bpftool("prog", "load", obj, self.path, "pinmaps", self._dir)
 
     def count(self, name):
         """The value of its map of one element."""
-        (entry,) = self.tool("map", "dump", "pinned", f"{self._dir}/{name}")
+        (entry,) = bpftool("map", "dump", "pinned", f"{self._dir}/{name}")
         return entry["formatted"]["value"]
 
     def attach(self, cgroup, *flags):
-        self.tool("cgroup", "attach", cgroup, "connect4", "pinned", self.path, *flags)
+        bpftool("cgroup", "attach", cgroup, self._hook, "pinned", self.path, *flags)
 
     def detach(self, cgroup):
-        self.tool("cgroup", "detach", cgroup, "connect4", "pinned", self.path)
+        bpftool("cgroup", "detach", cgroup, self._hook, "pinned", self.path)

@@ -3,7 +3,7 @@ that is attached exclusively is reported, and the agent does not start."""
 
 import kernel
 from harness import TRACES, manifests, standard_world
-from programs import Program
+from programs import Program, bpftool
 from tap import Suite
 from watch import event
 
@@ -29,7 +29,7 @@ class Other(Program):
 
     def attached(self):
         """Names of the connect4 programs on the control group, in the order in which they run."""
-        return [self.tool("prog", "show", "id", str(number))["name"]
+        return [bpftool("prog", "show", "id", str(number))["name"]
                 for number in kernel.connect4_programs(self._cgroup)]
 
 
