@@ -33,6 +33,16 @@ static __always_inline void ig_caller_read(struct ig_caller *caller)
 	(void)bpf_get_current_comm(caller->comm, sizeof(caller->comm));
 }
 
+__attribute__((noinline)) __u64 ig_connect_declared(void)
+{
+	__u64 declared = 0;
+
+	for (int level = 0; level < IG_CGROUP_DEPTH_MAX; level++)
+		if (!ig_declared_step(bpf_get_current_ancestor_cgroup_id(level), &declared))
+			break;
+	return declared;
+}
+
 static __always_inline void ig_conn_read(
 	struct bpf_sock_addr *ctx, enum ig_endpoint endpoint, struct ig_conn *conn)
 {
@@ -41,9 +51,5 @@ static __always_inline void ig_conn_read(
 	conn->is_stream = ctx->type == SOCK_STREAM;
 	conn->netns_cookie = bpf_get_netns_cookie(ctx);
 	conn->from_agent = ctx->sk && bpf_sk_storage_get(&upstream, ctx->sk, NULL, 0) != NULL;
-	for (int level = 0; level < IG_CGROUP_DEPTH_MAX; level++) {
-		conn->cgroup_ids[level] = bpf_get_current_ancestor_cgroup_id(level);
-		if (conn->cgroup_ids[level] == 0)
-			break;
-	}
+	conn->declared = ig_connect_declared();
 }

@@ -23,8 +23,8 @@
 /* What a decision depends on. */
 struct ig_conn {
 	__u64 netns_cookie;
-	__u64 cgroup_ids[IG_CGROUP_DEPTH_MAX]; /* from the root down; 0 below the task's own */
-	__u32 endpoint;			       /* enum ig_endpoint */
+	__u64 declared; /* the deepest cgroup of the caller that is declared, or 0 */
+	__u32 endpoint; /* enum ig_endpoint */
 	__u32 protocol;
 	bool from_agent; /* the socket stands in `upstream` */
 	bool is_stream;
@@ -72,25 +72,30 @@ static __always_inline bool ig_is_v4_mapped(const __u32 ip6[4])
 	return ip6[0] == 0 && ip6[1] == 0 && ip6[2] == bpf_htonl(0xffff);
 }
 
-/* The deepest cgroup of the caller that is declared; its verdict covers everything below it. */
+/* One step on the way from the root of the cgroups down to the caller's own, whose end is 0: the
+ * last one that is declared counts. The hooks take these steps in functions that are not static:
+ * the verifier then looks at them once, instead of from each state that their callers can be in
+ * (which took it a third of a second). */
+static __always_inline bool ig_declared_step(__u64 id, __u64 *declared)
+{
+	if (id && bpf_map_lookup_elem(&workloads, &id))
+		*declared = id;
+	return id != 0;
+}
+
+/* The verdicts of the caller's declared cgroup, which cover everything below it. */
 static __always_inline const struct ig_workload_entry *ig_workload_find(
 	const struct ig_conn *conn, __u64 *ret_cgroup_id)
 {
-	const struct ig_workload_entry *found = NULL;
+	__u64 id = conn->declared;
+	const struct ig_workload_entry *entry;
 
-	for (int i = 0; i < IG_CGROUP_DEPTH_MAX; i++) {
-		__u64 id = conn->cgroup_ids[i];
-		const struct ig_workload_entry *entry;
-
-		if (id == 0)
-			break;
-		entry = bpf_map_lookup_elem(&workloads, &id);
-		if (entry) {
-			found = entry;
-			*ret_cgroup_id = entry->covers_many ? 0 : id;
-		}
-	}
-	return found;
+	if (!id)
+		return NULL;
+	entry = bpf_map_lookup_elem(&workloads, &id);
+	if (entry && !entry->covers_many)
+		*ret_cgroup_id = id;
+	return entry;
 }
 
 static __always_inline enum ig_verdict ig_verdict_of(

@@ -98,6 +98,16 @@ static __always_inline void find_direct(
 	sender->is_direct_open = entry && !entry->closed;
 }
 
+__attribute__((noinline)) __u64 ig_packet_declared(struct __sk_buff *skb)
+{
+	__u64 declared = 0;
+
+	for (int level = 0; level < IG_CGROUP_DEPTH_MAX; level++)
+		if (!ig_declared_step(bpf_skb_ancestor_cgroup_id(skb, level), &declared))
+			break;
+	return declared;
+}
+
 static __always_inline void sender_read(
 	struct __sk_buff *skb, const struct ig_packet *packet, struct ig_sender *sender)
 {
@@ -118,9 +128,7 @@ static __always_inline void sender_read(
 	sender->is_own_kind = is_own_kind(sk, packet->protocol);
 	sender->conn.is_stream = sk->type == SOCK_STREAM;
 	sender->conn.from_agent = bpf_sk_storage_get(&upstream, sk, NULL, 0) != NULL;
-	/* no early end: fewer paths for the verifier, and only packets to endpoints come here */
-	for (int level = 0; level < IG_CGROUP_DEPTH_MAX; level++)
-		sender->conn.cgroup_ids[level] = bpf_skb_ancestor_cgroup_id(skb, level);
+	sender->conn.declared = ig_packet_declared(skb);
 }
 
 /* Returns whether to record; *ret_suppressed: drops of this source since its last record. Turns are

@@ -15,8 +15,11 @@ static __always_inline void read_conn(const struct decide_case *c, struct ig_con
 	conn->protocol = c->protocol;
 	conn->from_agent = c->from_agent;
 	conn->is_stream = c->is_stream;
+	/* the verifier wants to see constant offsets into a context */
+#pragma clang loop unroll(full)
 	for (int i = 0; i < IG_CGROUP_DEPTH_MAX; i++)
-		conn->cgroup_ids[i] = c->cgroup_ids[i];
+		if (!ig_declared_step(c->cgroup_ids[i], &conn->declared))
+			break;
 }
 
 SEC("syscall")
