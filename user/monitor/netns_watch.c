@@ -1,6 +1,12 @@
 /*
  * Namespace directories; see netns_watch.h. It opens files by names that a container runtime (root)
  * made; a workload cannot write there.
+ *
+ * With a notice of a file goes one look at that file. The kernel does not say what was mounted or
+ * unmounted: files that wait for their mount are looked at once, since a pod is about to start
+ * there. All others (unmounted and left in place, mounted over: nothing that a runtime does) have
+ * their turn a little later, some at a time, however many mounts came and went meanwhile. So what a
+ * pod costs does not depend on how many there are.
  */
 #include "monitor/netns_watch.h"
 
@@ -19,10 +25,14 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/table.h"
 #include "workload/netns.h"
 
 #define DIR_EVENTS                                                                                 \
 	(IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_ONLYDIR)
+
+#define ROUND_SEC   2	/* from a mount that nobody waited for to the look at all files */
+#define ROUND_FILES 256 /* at a time: new pods wait meanwhile */
 
 struct watched_dir {
 	char *path; /* owned */
@@ -37,18 +47,23 @@ struct netns_file {
 	uint64_t cookie;
 	dev_t device;
 	ino_t inode;
-	TAILQ_ENTRY(netns_file) link;
+	TAILQ_ENTRY(netns_file) link; /* in `waiting` until it is added, then in `added` */
+	UT_hash_handle hh;
 };
+
+TAILQ_HEAD(netns_files, netns_file);
 
 struct ig_netns_watch {
 	struct event_base *base;
 	const struct ig_netns_watch_ops *ops;
 	void *userdata;
 	int inotify_fd, mounts_fd;
-	struct event *on_names, *on_mounts; /* owned */
+	struct event *on_names, *on_mounts, *round; /* owned */
 	struct watched_dir *dirs;
 	size_t n_dirs;
-	TAILQ_HEAD(, netns_file) files;
+	struct netns_file *by_path;
+	struct netns_files waiting, added; /* for a mount; with a namespace */
+	struct netns_file *turn;	   /* of `added`: the next in the round; NULL: none is on */
 };
 
 IG_DEFINE_CLEANUP(struct ig_netns_watch *, ig_netns_watch_free);
@@ -61,17 +76,24 @@ static void file_free(struct netns_file *file)
 
 IG_DEFINE_CLEANUP(struct netns_file *, file_free);
 
+/* From `added` to `waiting`. */
 static void drop(struct ig_netns_watch *w, struct netns_file *file)
 {
-	if (file->added)
-		w->ops->removed(file->cookie, w->userdata);
+	if (!file->added)
+		return;
+	w->ops->removed(file->cookie, w->userdata);
 	file->added = false;
+	if (w->turn == file)
+		w->turn = TAILQ_NEXT(file, link);
+	TAILQ_REMOVE(&w->added, file, link);
+	TAILQ_INSERT_TAIL(&w->waiting, file, link);
 }
 
 static void forget(struct ig_netns_watch *w, struct netns_file *file)
 {
-	TAILQ_REMOVE(&w->files, file, link);
 	drop(w, file);
+	TAILQ_REMOVE(&w->waiting, file, link);
+	HASH_DEL(w->by_path, file);
 	file_free(file);
 }
 
@@ -91,6 +113,8 @@ static int add(struct ig_netns_watch *w, struct netns_file *file)
 	file->device = st.st_dev;
 	file->inode = st.st_ino;
 	file->added = true;
+	TAILQ_REMOVE(&w->waiting, file, link);
+	TAILQ_INSERT_TAIL(&w->added, file, link);
 	return 0;
 }
 
@@ -113,9 +137,9 @@ static void look(struct ig_netns_watch *w, struct netns_file *file)
 	forget(w, file);
 }
 
-static void look_at_all(struct ig_netns_watch *w)
+static void look_at_waiting(struct ig_netns_watch *w)
 {
-	struct netns_file *file = TAILQ_FIRST(&w->files), *next;
+	struct netns_file *file = TAILQ_FIRST(&w->waiting), *next;
 
 	for (; file; file = next) {
 		next = TAILQ_NEXT(file, link);
@@ -123,14 +147,61 @@ static void look_at_all(struct ig_netns_watch *w)
 	}
 }
 
-static struct netns_file *find_file(struct ig_netns_watch *w, const char *path)
+static void look_at_all(struct ig_netns_watch *w)
+{
+	struct netns_file *file, *next;
+
+	HASH_ITER (hh, w->by_path, file, next)
+		look(w, file);
+}
+
+static void on_round(evutil_socket_t fd, short what, void *arg)
+{
+	static const struct timeval now = {};
+	struct ig_netns_watch *w = arg;
+
+	(void)fd;
+	(void)what;
+	if (!w->turn)
+		w->turn = TAILQ_FIRST(&w->added);
+	for (int i = 0; i < ROUND_FILES && w->turn; i++) {
+		struct netns_file *file = w->turn;
+
+		w->turn = TAILQ_NEXT(file, link);
+		look(w, file);
+	}
+	if (w->turn)
+		(void)evtimer_add(w->round, &now);
+}
+
+/* A mount in the middle of a round may be of a file that had its turn: the round begins anew. */
+static void look_at_all_later(struct ig_netns_watch *w)
+{
+	static const struct timeval later = {.tv_sec = ROUND_SEC};
+
+	if (w->turn)
+		w->turn = NULL;
+	else if (evtimer_pending(w->round, NULL))
+		return;
+	(void)evtimer_add(w->round, &later);
+}
+
+static struct netns_file *find_file(const struct ig_netns_watch *w, const char *path)
 {
 	struct netns_file *file;
 
-	TAILQ_FOREACH (file, &w->files, link)
-		if (strcmp(file->path, path) == 0)
-			return file;
-	return NULL;
+	HASH_FIND_STR(w->by_path, path, file);
+	return file;
+}
+
+/* Takes the file on success. */
+static int remember(struct ig_netns_watch *w, struct netns_file *file)
+{
+	HASH_ADD_KEYPTR(hh, w->by_path, file->path, strlen(file->path), file);
+	if (!ig_table_has(file))
+		return -ENOMEM;
+	TAILQ_INSERT_TAIL(&w->waiting, file, link);
+	return 0;
 }
 
 /* A file of that name came or went. */
@@ -145,11 +216,10 @@ static void name_changed(struct ig_netns_watch *w, const char *dir, const char *
 		return;
 	}
 	file = find_file(w, new->path);
-	if (!file) {
+	if (!file && remember(w, new) == 0)
 		file = TAKE_PTR(new);
-		TAILQ_INSERT_TAIL(&w->files, file, link);
-	}
-	look(w, file);
+	if (file)
+		look(w, file);
 }
 
 static void scan(struct ig_netns_watch *w, const char *path)
@@ -252,9 +322,12 @@ static void on_inotify(evutil_socket_t fd, short what, void *arg)
 /* Something was mounted or unmounted anywhere in our mount namespace. */
 static void on_mounts(evutil_socket_t fd, short what, void *arg)
 {
+	struct ig_netns_watch *w = arg;
+
 	(void)fd;
 	(void)what;
-	look_at_all(arg);
+	look_at_waiting(w);
+	look_at_all_later(w);
 }
 
 static int follow_mounts(struct ig_netns_watch *w)
@@ -305,13 +378,15 @@ int ig_netns_watch_new(struct event_base *base, const char *const *dirs,
 
 	if (!w)
 		return -ENOMEM;
-	TAILQ_INIT(&w->files);
+	TAILQ_INIT(&w->waiting);
+	TAILQ_INIT(&w->added);
 	w->base = base;
 	w->ops = ops;
 	w->userdata = userdata;
 	w->inotify_fd = w->mounts_fd = -1;
+	w->round = evtimer_new(base, on_round, w);
 	/* before the first look, so that nothing falls in between */
-	r = follow_mounts(w);
+	r = w->round ? follow_mounts(w) : -ENOMEM;
 	if (r == 0)
 		r = follow_names(w);
 	if (r == 0)
@@ -326,14 +401,16 @@ int ig_netns_watch_new(struct event_base *base, const char *const *dirs,
 
 struct ig_netns_watch *ig_netns_watch_free(struct ig_netns_watch *w)
 {
-	struct netns_file *file;
+	struct netns_file *file, *next;
 
 	if (!w)
 		return NULL;
-	while ((file = TAILQ_FIRST(&w->files)) != NULL) {
-		TAILQ_REMOVE(&w->files, file, link);
+	HASH_ITER (hh, w->by_path, file, next) {
+		HASH_DEL(w->by_path, file);
 		file_free(file);
 	}
+	if (w->round)
+		event_free(w->round);
 	if (w->on_names)
 		event_free(w->on_names);
 	if (w->on_mounts)
