@@ -32,6 +32,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "ctl/server.h"
 #include "datapath/datapath.h"
 #include "http/client.h"
@@ -239,6 +240,7 @@ static bool is_complete(void *userdata)
 static void started(struct server *s, const char *reason)
 {
 	s->agent.ready = true;
+	ig_memory_give_back();
 	record_simple(&s->agent, IG_AUDIT_AGENT_STARTED, reason, IG_VERSION, 0);
 }
 

@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "base/fdutil.h"
 #include "base/log.h"
+#include "base/memory.h"
 #include "datapath/datapath.h"
 #include "monitor/child.h"
 #include "monitor/confine.h"
@@ -132,6 +133,7 @@ int ig_monitor_serving(struct monitor *m)
 		(void)ig_fd_write_all(m->ready_fd, "ready\n", 6);
 		m->ready_fd = ig_close(m->ready_fd);
 	}
+	ig_memory_give_back();
 	ig_upgrade_offer(m);
 	return 0;
 }
