@@ -29,8 +29,8 @@ class Runs:
     """What a program did since the last look. show: how bpftool finds it."""
 
     def __init__(self, *show):
-        self.number, self._before = bpftool(*show), (0, 0)
-        self.number = self.number.get("prog_id") or self.number["id"]
+        shown = bpftool(*show)
+        self.number, self._before = shown.get("prog_id") or shown["id"], (0, 0)
         self.look()
 
     def look(self):

@@ -29,7 +29,7 @@ def run(bench):
             return {hook: (ours[hook].look(), empty[hook].look()) for hook in HOOKS}
 
         with counted():
-            for name, address in (("lo", "127.0.0.1"), ("its address", w.pods["a"].address)):
+            for name, address in (("lo", "127.0.0.1"), ("own address", w.pods["a"].address)):
                 rounds = [measure(address) for _ in range(bench.rounds)]
                 for hook in HOOKS:
                     bench.row(f"{hook}, unrelated connect, {name}", "ns",

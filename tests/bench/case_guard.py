@@ -11,7 +11,7 @@ from programs import Program, bpftool
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 FREE, GUARDED = "10.98.0.1", "10.97.0.1"
-MEGABYTES, PAIRS = 30, 10  # many short transfers rather than few long ones: one is as good as another
+MEGABYTES, PAIRS = 30, 30  # many short transfers rather than few long ones: all are alike
 
 
 class Bulk:
@@ -99,7 +99,8 @@ def run(bench):
         w.add_uplink("bulk1", "far1", "10.97.0.2", GUARDED)
         w.agent.start(guard="bulk1")
         (pin,) = (path for name, path in links(w).items() if name.startswith("guard_"))
-        guard, empty = Runs("link", "show", "pinned", pin), Program(w, "empty_tc", "", f"{HERE}/bpf")
+        guard = Runs("link", "show", "pinned", pin)
+        empty = Program(w, "empty_tc", sources=f"{HERE}/bpf")
         bulk = Bulk(w)
         test_runs(bench, w, guard.number, Runs("prog", "show", "pinned", empty.path).number)
         transfers(bench, w, bulk)
