@@ -9,7 +9,9 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <inttypes.h>
 #include <jansson.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <wchar.h>
@@ -262,6 +264,43 @@ static void json_of_any_bytes_is_valid_and_harmless(void **state)
 	}
 }
 
+/* every byte at every place of texts of every length that eight at a time can treat differently */
+static void plain_ends_where_something_has_to_be_said_differently(void **state)
+{
+	char text[24];
+
+	(void)state;
+	for (size_t len = 0; len <= sizeof(text); len++)
+		for (size_t at = 0; at < len; at++)
+			for (unsigned int c = 0; c < 256; c++) {
+				bool plain = c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+
+				for (size_t i = 0; i < len; i++)
+					text[i] = (char)(i % 2 ? ' ' : '~');
+				text[at] = (char)c;
+				assert_int_equal(ig_json_plain(text, len), plain ? len : at);
+				/* and what comes behind does not hide it */
+				memset(text + at, (int)c, len - at);
+				assert_int_equal(ig_json_plain(text, len), plain ? len : at);
+			}
+}
+
+static void numbers_are_decimal(void **state)
+{
+	static const uint64_t numbers[] = {0, 9, 10, 4711, UINT32_MAX, UINT64_MAX};
+
+	(void)state;
+	for (size_t i = 0; i < IG_ARRAY_SIZE(numbers); i++) {
+		_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = 100};
+		char text[32];
+
+		(void)snprintf(text, sizeof(text), "%" PRIu64, numbers[i]);
+		ig_buf_put_u64(&b, numbers[i]);
+		assert_int_equal(ig_buf_finish(&b), 0);
+		assert_string_equal(b.data, text);
+	}
+}
+
 static void json_string_over_the_limit_breaks(void **state)
 {
 	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = 7};
@@ -308,6 +347,8 @@ int main(void)
 		cmocka_unit_test(json_keeps_valid_utf8),
 		cmocka_unit_test(json_replaces_invalid_utf8),
 		cmocka_unit_test(json_of_any_bytes_is_valid_and_harmless),
+		cmocka_unit_test(plain_ends_where_something_has_to_be_said_differently),
+		cmocka_unit_test(numbers_are_decimal),
 		cmocka_unit_test(json_string_over_the_limit_breaks),
 		cmocka_unit_test(json_members_get_their_commas),
 	};

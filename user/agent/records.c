@@ -12,6 +12,7 @@
 #include "agent/agent.h"
 #include "agent/link.h"
 #include "audit/stream.h"
+#include "base/buf.h"
 #include "base/cleanup.h"
 
 static const char *endpoint_name(unsigned int endpoint)
@@ -32,12 +33,19 @@ static const char *protocol_name(unsigned int protocol)
 	return protocol == IPPROTO_TCP ? "tcp" : protocol == IPPROTO_UDP ? "udp" : "unknown";
 }
 
+/* By hand, since it is done for every record: inet_ntop() and snprintf() take a multiple. */
 static void format_address(uint32_t addr_be, uint16_t port_be, char *buf, size_t len)
 {
-	char text[INET_ADDRSTRLEN] = "";
+	const unsigned char *bytes = (const unsigned char *)&addr_be;
+	struct ig_buf b = {.data = buf, .cap = len, .limit = len - 1};
 
-	(void)inet_ntop(AF_INET, &addr_be, text, sizeof(text));
-	(void)snprintf(buf, len, "%s:%u", text, ntohs(port_be));
+	for (size_t i = 0; i < sizeof(addr_be); i++) {
+		if (i)
+			ig_buf_putc(&b, '.');
+		ig_buf_put_u64(&b, bytes[i]);
+	}
+	ig_buf_putc(&b, ':');
+	ig_buf_put_u64(&b, ntohs(port_be));
 }
 
 static void fill_caller(const struct ig_agent *agent, const struct ig_flow *flow,

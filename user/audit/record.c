@@ -14,7 +14,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <inttypes.h>
 #include <string.h>
 
 #include <imdsgate/limits.h>
@@ -54,15 +53,6 @@ const char *ig_audit_kind_name(enum ig_audit_kind kind)
 {
 	assert(kind < _IG_AUDIT_KIND_MAX);
 	return kind_names[kind];
-}
-
-/* Does the text need no escaping? True for nearly every value, and saves the detour. */
-static bool is_plain(const char *s, size_t len)
-{
-	for (size_t i = 0; i < len; i++)
-		if (s[i] < 0x20 || s[i] >= 0x7f || s[i] == '"' || s[i] == '\\')
-			return false;
-	return true;
 }
 
 /* The longest prefix of at most max bytes that does not end inside an escape or a character. text
@@ -117,10 +107,14 @@ static void put_str(struct ig_buf *b, const char *key, const char *s, size_t max
 		return;
 	len = strnlen(s, max + 1);
 	ig_buf_json_key(b, key);
-	if (len <= max && is_plain(s, len))
-		ig_buf_json_string(b, s, len);
-	else
+	/* nearly every value is plain, and saved the detour */
+	if (len > max || ig_json_plain(s, len) < len) {
 		put_escaped(b, s, len, max);
+		return;
+	}
+	ig_buf_putc(b, '"');
+	ig_buf_append(b, s, len);
+	ig_buf_putc(b, '"');
 }
 
 static void put_closed(struct ig_buf *b, const char *key, const char *word, const char *const *list)
@@ -143,7 +137,9 @@ static void put_id(struct ig_buf *b, const char *key, uint64_t id)
 	if (!id)
 		return;
 	ig_buf_json_key(b, key);
-	ig_buf_printf(b, "\"%" PRIu64 "\"", id);
+	ig_buf_putc(b, '"');
+	ig_buf_put_u64(b, id);
+	ig_buf_putc(b, '"');
 }
 
 static void put_time(struct ig_buf *b, const char *key, uint64_t usec)

@@ -4,7 +4,6 @@
 #include "base/buf.h"
 
 #include <errno.h>
-#include <inttypes.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -40,21 +39,12 @@ void ig_buf_reset(struct ig_buf *b)
 		b->data[0] = '\0';
 }
 
-/* Makes room for `more` bytes and the NUL. The old memory is wiped because it may hold a secret. */
-static bool reserve(struct ig_buf *b, size_t more)
+/* The old memory is wiped because it may hold a secret. */
+static bool grow(struct ig_buf *b, size_t need)
 {
-	size_t need, cap;
+	size_t cap = b->cap ? b->cap : FIRST_CAP;
 	char *data;
 
-	if (b->error)
-		return false;
-	if (__builtin_add_overflow(b->len, more, &need) || need > b->limit) {
-		b->error = -E2BIG;
-		return false;
-	}
-	if (need < b->cap)
-		return true;
-	cap = b->cap ? b->cap : FIRST_CAP;
 	while (cap <= need) {
 		if (__builtin_mul_overflow(cap, 2, &cap)) {
 			b->error = -E2BIG;
@@ -77,14 +67,34 @@ static bool reserve(struct ig_buf *b, size_t more)
 	return true;
 }
 
+/* Makes room for `more` bytes and the NUL. */
+static inline bool reserve(struct ig_buf *b, size_t more)
+{
+	size_t need;
+
+	if (b->error)
+		return false;
+	if (__builtin_add_overflow(b->len, more, &need) || need > b->limit) {
+		b->error = -E2BIG;
+		return false;
+	}
+	return need < b->cap || grow(b, need);
+}
+
+/* Takes what was written to the room that reserve() made. */
+static inline void extend(struct ig_buf *b, size_t more)
+{
+	b->len += more;
+	b->data[b->len] = '\0';
+}
+
 void ig_buf_append(struct ig_buf *b, const void *data, size_t len)
 {
 	if (!reserve(b, len))
 		return;
 	if (len)
 		memcpy(b->data + b->len, data, len);
-	b->len += len;
-	b->data[b->len] = '\0';
+	extend(b, len);
 }
 
 void ig_buf_puts(struct ig_buf *b, const char *s)
@@ -94,7 +104,23 @@ void ig_buf_puts(struct ig_buf *b, const char *s)
 
 void ig_buf_putc(struct ig_buf *b, char c)
 {
-	ig_buf_append(b, &c, 1);
+	if (!reserve(b, 1))
+		return;
+	b->data[b->len] = c;
+	extend(b, 1);
+}
+
+#define DIGITS_MAX 20 /* of a 64-bit number */
+
+void ig_buf_put_u64(struct ig_buf *b, uint64_t n)
+{
+	char digits[DIGITS_MAX];
+	size_t first = DIGITS_MAX;
+
+	do
+		digits[--first] = (char)('0' + n % 10);
+	while (n /= 10);
+	ig_buf_append(b, digits + first, DIGITS_MAX - first);
 }
 
 void ig_buf_printf(struct ig_buf *b, const char *fmt, ...)
@@ -115,29 +141,87 @@ void ig_buf_printf(struct ig_buf *b, const char *fmt, ...)
 	b->len += (size_t)n;
 }
 
+#define EACH_BYTE(byte) (0x0101010101010101ULL * (byte))
+
+/* Sets the highest bit of each byte that is below n, and perhaps of some that are not: of those
+ * behind one that is, and of those from 0x80 + n on. */
+static inline uint64_t mark_below(uint64_t word, unsigned char n)
+{
+	return word - EACH_BYTE(n);
+}
+
+/* Are all of these eight plain bytes? When in doubt, no: bytes are then looked at one by one. */
+static inline bool is_plain_word(uint64_t word)
+{
+	uint64_t others = word | mark_below(word, 0x20) | mark_below(word ^ EACH_BYTE('"'), 1) |
+			  mark_below(word ^ EACH_BYTE('\\'), 1) |
+			  mark_below(word ^ EACH_BYTE(0x7f), 1);
+
+	return (others & EACH_BYTE(0x80)) == 0;
+}
+
+static inline bool is_plain_byte(unsigned char c)
+{
+	return c >= 0x20 && c < 0x7f && c != '"' && c != '\\';
+}
+
+static inline bool is_plain_at(const char *s)
+{
+	uint64_t word;
+
+	memcpy(&word, s, sizeof(word));
+	return is_plain_word(word);
+}
+
+size_t ig_json_plain(const char *s, size_t len)
+{
+	const size_t step = sizeof(uint64_t);
+	size_t n = 0;
+
+	while (len - n >= step && is_plain_at(s + n))
+		n += step;
+	/* the rest, with some bytes before it */
+	if (len >= step && len - n < step && is_plain_at(s + len - step))
+		return len;
+	while (n < len && is_plain_byte((unsigned char)s[n]))
+		n++;
+	return n;
+}
+
+/* What stands at the front and is not plain; returns its length there. */
+static size_t put_character(struct ig_buf *b, const unsigned char *p, size_t len)
+{
+	size_t n = ig_utf8_sequence(p, len);
+
+	if (n == 0) {
+		ig_buf_puts(b, "\\ufffd");
+		return 1;
+	}
+	if (*p == '"' || *p == '\\') {
+		ig_buf_putc(b, '\\');
+		ig_buf_putc(b, (char)*p);
+	} else if (*p < 0x20 || *p == 0x7f) {
+		ig_buf_printf(b, "\\u%04x", *p);
+	} else if (n == 2 && p[0] == 0xc2 && p[1] < 0xa0) {
+		/* C1 controls: some terminals obey them */
+		ig_buf_printf(b, "\\u%04x", p[1]);
+	} else {
+		ig_buf_append(b, p, n);
+	}
+	return n;
+}
+
 void ig_buf_json_string(struct ig_buf *b, const char *s, size_t len)
 {
-	const unsigned char *p = (const unsigned char *)s;
-
 	ig_buf_putc(b, '"');
 	while (len) {
-		size_t n = ig_utf8_sequence(p, len);
+		size_t n = ig_json_plain(s, len);
 
-		if (n == 0) {
-			ig_buf_puts(b, "\\ufffd");
-			n = 1;
-		} else if (*p == '"' || *p == '\\') {
-			ig_buf_putc(b, '\\');
-			ig_buf_putc(b, (char)*p);
-		} else if (*p < 0x20 || *p == 0x7f) {
-			ig_buf_printf(b, "\\u%04x", *p);
-		} else if (n == 2 && p[0] == 0xc2 && p[1] < 0xa0) {
-			/* C1 controls: some terminals obey them */
-			ig_buf_printf(b, "\\u%04x", p[1]);
-		} else {
-			ig_buf_append(b, p, n);
-		}
-		p += n;
+		if (n)
+			ig_buf_append(b, s, n);
+		else
+			n = put_character(b, (const unsigned char *)s, len);
+		s += n;
 		len -= n;
 	}
 	ig_buf_putc(b, '"');
@@ -145,9 +229,21 @@ void ig_buf_json_string(struct ig_buf *b, const char *s, size_t len)
 
 void ig_buf_json_key(struct ig_buf *b, const char *key)
 {
-	if (b->len && b->data[b->len - 1] != '{')
-		ig_buf_putc(b, ',');
-	ig_buf_printf(b, "\"%s\":", key);
+	size_t len = strlen(key);
+	bool is_first = !b->len || b->data[b->len - 1] == '{';
+	char *p;
+
+	if (!reserve(b, len + 4))
+		return;
+	p = b->data + b->len;
+	if (!is_first)
+		*p++ = ',';
+	*p++ = '"';
+	memcpy(p, key, len);
+	p += len;
+	*p++ = '"';
+	*p++ = ':';
+	extend(b, (size_t)(p - b->data) - b->len);
 }
 
 void ig_buf_json_member_str(struct ig_buf *b, const char *key, const char *value)
@@ -159,7 +255,7 @@ void ig_buf_json_member_str(struct ig_buf *b, const char *key, const char *value
 void ig_buf_json_member_u64(struct ig_buf *b, const char *key, uint64_t value)
 {
 	ig_buf_json_key(b, key);
-	ig_buf_printf(b, "%" PRIu64, value);
+	ig_buf_put_u64(b, value);
 }
 
 void ig_buf_json_member_bool(struct ig_buf *b, const char *key, bool value)

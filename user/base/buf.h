@@ -26,11 +26,15 @@ void ig_buf_reset(struct ig_buf *b); /* empties and heals, keeps the memory */
 void ig_buf_append(struct ig_buf *b, const void *data, size_t len);
 void ig_buf_puts(struct ig_buf *b, const char *s);
 void ig_buf_putc(struct ig_buf *b, char c);
+void ig_buf_put_u64(struct ig_buf *b, uint64_t n); /* in decimal */
 void ig_buf_printf(struct ig_buf *b, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 
 /* A JSON string with its quotes. Bytes that are not valid UTF-8 become U+FFFD, control characters
  * and DEL become \u00XX: what comes out is valid JSON and safe on a terminal, whatever went in. */
 void ig_buf_json_string(struct ig_buf *b, const char *s, size_t len);
+
+/* How many bytes at the front are themselves in a JSON string: printable ASCII but '"' and '\\'. */
+size_t ig_json_plain(const char *s, size_t len);
 
 /* Members of a JSON object: writes a comma unless the last byte is '{', then "key":value.
  * The key is a literal of ours and is not escaped. */
