@@ -66,12 +66,13 @@ BPF_SRC := $(sort $(wildcard bpf/*.bpf.c))
 SKELS := $(BPF_SRC:bpf/%.bpf.c=$(O)/gen/%.skel.h)
 BPF_TEST_SRC := $(sort $(wildcard tests/bpf/*.bpf.c))
 BPF_TEST_SKELS := $(BPF_TEST_SRC:tests/bpf/%.bpf.c=$(O)/gen/%.skel.h)
+BENCH_SKELS := $(patsubst tests/bench/%.bpf.c,$(O)/gen/%.skel.h,$(wildcard tests/bench/*.bpf.c))
 
 PROGRAMS := $(O)/imdsgated $(O)/imdsgate
 LAB := $(O)/tests/lab/imdsgate-lab
 UNIT_TESTS := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/unit/test_*.c)))
 BPF_TESTS := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/bpf/test_*.c)))
-BENCH_TOOLS := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/bench/*.c)))
+BENCH_TOOLS := $(patsubst %.c,$(O)/%,$(filter-out %.bpf.c,$(sort $(wildcard tests/bench/*.c))))
 NETNS_TOOLS := $(patsubst %.c,$(O)/%,$(filter-out %.bpf.c,$(sort $(wildcard tests/netns/*.c))))
 
 # ---- rules -------------------------------------------------------------------------------------
@@ -108,7 +109,7 @@ $(O)/llhttp/%.o: /usr/share/llhttp/%.c $(O)/.flags
 $(O)/bpf/%.bpf.o: bpf/%.bpf.c $(O)/.flags
 	$(call compile,$(CLANG) $(BPF_CFLAGS))
 	$(Q)$(LLVM_STRIP) -g $@
-$(O)/tests/bpf/%.bpf.o: tests/bpf/%.bpf.c $(O)/.flags
+$(O)/tests/%.bpf.o: tests/%.bpf.c $(O)/.flags
 	$(call compile,$(CLANG) $(BPF_CFLAGS))
 	$(Q)$(LLVM_STRIP) -g $@
 
@@ -121,12 +122,15 @@ $(O)/gen/%.skel.h: $(O)/bpf/%.bpf.o
 	$(skeleton)
 $(O)/gen/%.skel.h: $(O)/tests/bpf/%.bpf.o
 	$(skeleton)
+$(O)/gen/%.skel.h: $(O)/tests/bench/%.bpf.o
+	$(skeleton)
 
 # generated headers have to exist before the first compilation finds out who includes them (a pattern
 # rule without a recipe would add no prerequisite, so these name their targets)
 $(LIB_OBJ) $(MAINS:%.c=$(O)/%.o) $(UNIT_TESTS:%=%.o): | $(O)/gen/version.h
 $(filter $(O)/user/datapath/%,$(LIB_OBJ)): | $(SKELS)
 $(BPF_TESTS:%=%.o): | $(SKELS) $(BPF_TEST_SKELS)
+$(BENCH_TOOLS:%=%.o): | $(BENCH_SKELS)
 
 $(LIB): $(LIB_OBJ) $(LLHTTP_OBJ)
 	$(call say,AR,$@)
