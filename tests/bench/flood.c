@@ -15,6 +15,7 @@
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
 
+#include "base/clock.h"
 #include "flood.h"
 #include "flood.skel.h"
 
@@ -49,16 +50,19 @@ static int open_program(const char *ring, struct flood_bpf **ret)
 	return 0;
 }
 
-static int run_round(int program, struct flood *f, uint64_t events)
+static int run_round(int program, struct flood *f, uint64_t events, uint64_t rate)
 {
 	/* what the program writes there comes back */
 	LIBBPF_OPTS(bpf_test_run_opts, opts, .ctx_in = f, .ctx_size_in = sizeof(*f));
+	const uint64_t begin = ig_clock_mono_usec(), first = f->made, end = first + events;
 
-	f->wanted += events;
-	while (f->made < f->wanted) {
+	while (f->made < end) {
 		uint64_t before = f->made;
-		int r = bpf_prog_test_run_opts(program, &opts);
+		uint64_t due = (ig_clock_mono_usec() - begin) * rate / IG_USEC_PER_SEC;
+		int r;
 
+		f->wanted = due < events ? first + due : end;
+		r = bpf_prog_test_run_opts(program, &opts);
 		if (r < 0)
 			return r;
 		if (f->made == before)
@@ -73,7 +77,7 @@ int main(int argc, char **argv)
 {
 	struct flood_bpf *skel = NULL;
 	struct flood f = {.netns_cookie = 1};
-	uint64_t events;
+	uint64_t events, rate;
 	int r;
 
 	if (argc != 2) {
@@ -83,8 +87,8 @@ int main(int argc, char **argv)
 	r = open_program(argv[1], &skel);
 	if (r < 0)
 		return fail(argv[1], r);
-	while (r == 0 && scanf("%" SCNu64, &events) == 1)
-		r = run_round(bpf_program__fd(skel->progs.flood), &f, events);
+	while (r == 0 && scanf("%" SCNu64 " %" SCNu64, &events, &rate) == 2)
+		r = run_round(bpf_program__fd(skel->progs.flood), &f, events, rate);
 	flood_bpf__destroy(skel);
 	return r < 0 ? fail("a run of the program", r) : 0;
 }

@@ -10,5 +10,5 @@
 struct flood {
 	__u64 netns_cookie;
 	__u64 made;   /* so far */
-	__u64 wanted; /* in all */
+	__u64 wanted; /* by now */
 };

@@ -49,7 +49,6 @@ static void finish(struct ig_audit_sink *sink, uint64_t deadline_usec)
 	for (size_t i = 0; ig_audit_queue_peek(sink->queue, i, &line, 1) == 1; i++) {
 		last_seq[n_finished % 2] = line->seq;
 		last_kind[n_finished % 2] = line->kind;
-		(void)ig_audit_line_unref(line);
 	}
 	assert_true(ig_audit_queue_wait(sink->queue, SIZE_MAX, 1) & IG_AUDIT_QUEUE_STOP);
 	n_finished++;
@@ -146,7 +145,6 @@ static void take(struct ig_audit_queue *queue, struct lines *lines)
 		assert_int_equal(
 			json_integer_value(json_object_get(lines->line[lines->n - 1], "seq")),
 			line->seq);
-		(void)ig_audit_line_unref(line);
 		ig_audit_queue_delivered(queue, 1);
 	}
 }

@@ -7,10 +7,13 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
+
+#include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -26,6 +29,9 @@ struct ig_audit_queue {
 	bool stop, reopen;
 	uint64_t refused; /* did not fit; not reported yet */
 	uint64_t dropped; /* lost by the sink; not reported yet */
+	/* Of both; written with the lock and read without: the stream asks for every record, and
+	 * must not wait for the sink because of that. */
+	atomic_uint_fast64_t unreported;
 	struct ig_audit_queue_stats stats;
 };
 
@@ -117,6 +123,13 @@ void ig_audit_queue_acknowledge(struct ig_audit_queue *queue)
 	(void)!read(queue->notify_fd, &count, sizeof(count));
 }
 
+/* With the lock, after each change of what it adds up. */
+static void sum_up_losses(struct ig_audit_queue *queue)
+{
+	atomic_store_explicit(
+		&queue->unreported, queue->refused + queue->dropped, memory_order_relaxed);
+}
+
 /* ---- the stream's side ----------------------------------------------------------------------- */
 
 static bool fits(const struct ig_audit_queue *queue, size_t len)
@@ -143,6 +156,7 @@ bool ig_audit_queue_push(struct ig_audit_queue *queue, struct ig_audit_line *lin
 	} else {
 		queue->refused++;
 		queue->stats.lost++;
+		sum_up_losses(queue);
 	}
 	unlock(queue);
 	return taken;
@@ -154,24 +168,21 @@ static bool has_recovered(const struct ig_audit_queue *queue)
 	return queue->count <= queue->max_lines / 2 && queue->bytes <= queue->max_bytes / 2;
 }
 
+bool ig_audit_queue_has_loss(struct ig_audit_queue *queue)
+{
+	return atomic_load_explicit(&queue->unreported, memory_order_relaxed) != 0;
+}
+
 uint64_t ig_audit_queue_loss(struct ig_audit_queue *queue)
 {
 	uint64_t lost;
 
+	if (!ig_audit_queue_has_loss(queue))
+		return 0;
 	lock(queue);
 	lost = has_recovered(queue) ? queue->refused + queue->dropped : 0;
 	unlock(queue);
 	return lost;
-}
-
-bool ig_audit_queue_has_loss(struct ig_audit_queue *queue)
-{
-	bool has_loss;
-
-	lock(queue);
-	has_loss = queue->refused || queue->dropped;
-	unlock(queue);
-	return has_loss;
 }
 
 bool ig_audit_queue_push_report(
@@ -187,6 +198,7 @@ bool ig_audit_queue_push_report(
 		lost -= queue->refused;
 		queue->refused = 0;
 		queue->dropped -= lost;
+		sum_up_losses(queue);
 	}
 	unlock(queue);
 	return taken;
@@ -248,6 +260,8 @@ unsigned int ig_audit_queue_wait(struct ig_audit_queue *queue, size_t seen, uint
 	return what;
 }
 
+/* The lines themselves are not looked at: another processor made them, and to fetch each of them
+ * takes long. */
 size_t ig_audit_queue_peek(
 	struct ig_audit_queue *queue, size_t from, struct ig_audit_line **lines, size_t max)
 {
@@ -255,31 +269,51 @@ size_t ig_audit_queue_peek(
 
 	lock(queue);
 	for (; n < max && from + n < queue->count; n++)
-		lines[n] = ig_audit_line_ref(
-			queue->lines[(queue->first + from + n) % queue->max_lines]);
+		lines[n] = queue->lines[(queue->first + from + n) % queue->max_lines];
 	unlock(queue);
 	return n;
 }
 
-static void remove_oldest(struct ig_audit_queue *queue, size_t n)
+/* Takes at most `max` out; how many. The references are the caller's then. */
+static size_t take_oldest(struct ig_audit_queue *queue, struct ig_audit_line **lines, size_t max)
 {
-	for (; n > 0 && queue->count > 0; n--) {
-		struct ig_audit_line *line = queue->lines[queue->first];
+	size_t n = 0;
 
+	for (; n < max && queue->count > 0; n++) {
+		lines[n] = queue->lines[queue->first];
 		queue->first = (queue->first + 1) % queue->max_lines;
 		queue->count--;
-		queue->bytes -= line->len;
-		(void)ig_audit_line_unref(line);
+		queue->bytes -= lines[n]->len;
 	}
+	return n;
+}
+
+/* Nobody waits for the lock while lines are freed. */
+static void remove_oldest(struct ig_audit_queue *queue, size_t lines, uint64_t *counter)
+{
+	struct ig_audit_line *taken[IG_AUDIT_BATCH_LINES];
+	size_t n;
+
+	do {
+		lock(queue);
+		n = take_oldest(
+			queue, taken, lines < IG_AUDIT_BATCH_LINES ? lines : IG_AUDIT_BATCH_LINES);
+		*counter += n;
+		unlock(queue);
+		lines -= n;
+		for (size_t i = 0; i < n; i++)
+			(void)ig_audit_line_unref(taken[i]);
+	} while (n > 0 && lines > 0);
 }
 
 void ig_audit_queue_delivered(struct ig_audit_queue *queue, size_t lines)
 {
 	bool can_report;
 
+	remove_oldest(queue, lines, &queue->stats.delivered);
+	if (!ig_audit_queue_has_loss(queue))
+		return;
 	lock(queue);
-	remove_oldest(queue, lines);
-	queue->stats.delivered += lines;
 	can_report = queue->refused && has_recovered(queue);
 	unlock(queue);
 	if (can_report)
@@ -288,10 +322,10 @@ void ig_audit_queue_delivered(struct ig_audit_queue *queue, size_t lines)
 
 void ig_audit_queue_drop(struct ig_audit_queue *queue, size_t lines)
 {
+	remove_oldest(queue, lines, &queue->stats.lost);
 	lock(queue);
-	remove_oldest(queue, lines);
 	queue->dropped += lines;
-	queue->stats.lost += lines;
+	sum_up_losses(queue);
 	unlock(queue);
 	notify(queue);
 }

@@ -56,7 +56,8 @@ struct ig_audit_queue_stats ig_audit_queue_stats(struct ig_audit_queue *queue);
 /* Waits until there are more than `seen` lines, an order to stop or reopen, or that time
  * (monotonic; 0: no deadline). Returns the set of IG_AUDIT_QUEUE_*; empty: the time has come. */
 unsigned int ig_audit_queue_wait(struct ig_audit_queue *queue, size_t seen, uint64_t deadline_usec);
-/* The oldest lines from number `from` on without taking them out: new references. */
+/* The oldest lines from number `from` on without taking them out; they stay until they are
+ * delivered or dropped. */
 size_t ig_audit_queue_peek(
 	struct ig_audit_queue *queue, size_t from, struct ig_audit_line **lines, size_t max);
 void ig_audit_queue_delivered(struct ig_audit_queue *queue, size_t lines); /* the oldest ones */

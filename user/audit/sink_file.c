@@ -205,11 +205,8 @@ static int write_queue(struct file_sink *sink)
 	if (is_replaced(sink))
 		reopen(sink);
 	while (r == 0 && (n = ig_audit_queue_peek(
-				  sink->worker.sink.queue, 0, lines, IG_AUDIT_BATCH_LINES)) > 0) {
+				  sink->worker.sink.queue, 0, lines, IG_AUDIT_BATCH_LINES)) > 0)
 		r = write_lines(sink, lines, n);
-		while (n > 0)
-			(void)ig_audit_line_unref(lines[--n]);
-	}
 	return r;
 }
 

@@ -123,8 +123,6 @@ static size_t take_batch(struct otlp_sink *sink, struct ig_audit_line **lines)
 
 	while (used < n && (used == 0 || bytes + lines[used]->len <= IG_AUDIT_OTLP_TEXT_BYTES))
 		bytes += lines[used++]->len;
-	while (n > used)
-		(void)ig_audit_line_unref(lines[--n]);
 	return used;
 }
 
@@ -143,8 +141,6 @@ static void send_batch(struct otlp_sink *sink)
 		return;
 	ig_buf_reset(&sink->body);
 	ig_otlp_format(lines, n, &resource, &sink->body);
-	for (size_t i = 0; i < n; i++)
-		(void)ig_audit_line_unref(lines[i]);
 	r = ig_buf_finish(&sink->body);
 	if (r == 0)
 		r = sink->poster.post(

@@ -85,7 +85,6 @@ static void run(struct ig_audit_worker *worker)
 		r = 0;
 		while (r == 0 && ig_audit_queue_peek(queue, 0, &line, 1) == 1) {
 			r = write_line(sink, line, &done);
-			(void)ig_audit_line_unref(line);
 			if (r == 0)
 				ig_audit_queue_delivered(queue, 1);
 		}

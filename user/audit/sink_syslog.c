@@ -157,7 +157,6 @@ static int send_queue(struct syslog_sink *sink)
 	while (r == 0 && !window_is_full(sink) &&
 		ig_audit_queue_peek(queue_of(sink), sink->n_sent, &line, 1) == 1) {
 		r = send_line(sink, line);
-		(void)ig_audit_line_unref(line);
 		if (window_is_full(sink))
 			confirm(sink, false);
 	}
@@ -230,8 +229,6 @@ static void end(struct syslog_sink *sink)
 			break;
 		if (sink->n_sent || r < 0)
 			(void)usleep(LOOK_USEC / 10);
-		else
-			(void)ig_audit_line_unref(line);
 	}
 }
 
