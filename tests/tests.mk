@@ -224,6 +224,13 @@ bench-check: ## count the instructions of requests and audit records, compare wi
 	+@$(SUBMAKE) $(COUNT)
 	@$(if $(UPDATE),IG_BUILD=$(abspath $(O)) tests/bench/test_instructions.py --update,$(RUN) bench)
 
+.PHONY: flame
+flame: ## draw where the instructions go, into docs/performance
+	@deploy/packages.sh bench-check
+	+@$(SUBMAKE) $(COUNT)
+	@for operation in request event; do IG_BUILD=$(abspath $(O)) tests/bench/flame.py \
+		$$operation docs/performance/flame-$$operation.svg || exit 1; done
+
 .PHONY: clang-build
 clang-build: ## compile everything with clang, for its warnings
 	+@$(SUBMAKE) O=$(O)/clang CC=$(CLANG) clang-build-here
