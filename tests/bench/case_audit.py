@@ -45,19 +45,20 @@ class Audit:
                 more = f.read().count(b"\n")
                 there += more
                 if not more:
-                    time.sleep(0.001)
+                    time.sleep(0.02)
                     assert self._lost() == lost, "records were lost"
         assert there == EVENTS, f"{EVENTS - there} records did not come"
 
     def round(self):
         """(events a second, microseconds of the server's processor time for one)"""
         os.truncate(self._path, 0)
-        lost, cpu, begin = self._lost(), self._cpu_sec(), time.monotonic()
+        lost, cpu, begin = self._lost(), self._cpu_sec(), time.time()
         self._flood.stdin.write(f"{EVENTS} {OFFERED_PER_SEC}\n")
         self._flood.stdin.flush()
         assert self._flood.stdout.readline(), "flood ended"
         self._wait_for_all(lost)
-        seconds, cpu = time.monotonic() - begin, self._cpu_sec() - cpu
+        # by the file's own time: whoever looks at it may do so late
+        seconds, cpu = os.stat(self._path).st_mtime - begin, self._cpu_sec() - cpu
         return EVENTS / seconds, cpu / EVENTS * 1e6
 
     def cat(self):
