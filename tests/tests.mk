@@ -222,7 +222,7 @@ $(COUNT): $(patsubst %.c,$(O)/%.o,$(sort $(wildcard tests/bench/count/*.c))) $(L
 bench-check: ## count the instructions of requests and audit records, compare with the committed numbers
 	@deploy/packages.sh bench-check
 	+@$(SUBMAKE) $(COUNT)
-	@$(if $(UPDATE),IG_BUILD=$(abspath $(O)) tests/bench/test_instructions.py --update,$(RUN) bench)
+	@$(if $(UPDATE),IG_BUILD=$(abspath $(O)) tests/bench/test_instructions.py --update,$(RUN) --timeout 900 bench)
 
 .PHONY: flame
 flame: ## draw where the instructions go, into docs/performance
