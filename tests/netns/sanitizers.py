@@ -1,4 +1,4 @@
-"""Agents that were built with sanitizers (make sanitize): what those have to say stands in the agent's
+"""Agents that were built with sanitizers (make sanitize, make threads): what those have to say stands in the agent's
 log, and a process that died of it was started anew before anybody noticed. Used by the harness."""
 
 import os
@@ -6,14 +6,14 @@ import re
 
 from places import BUILD
 
-REPORT = re.compile(r"ERROR: \w+Sanitizer|runtime error:|LeakSanitizer has encountered|Sanitizer CHECK failed"
+REPORT = re.compile(r"(?:ERROR|WARNING): \w+Sanitizer|runtime error:|LeakSanitizer has encountered|Sanitizer CHECK failed"
                     r"|the server does not end")  # and so was not searched for leaks
 
 
 def _is_instrumented():
     try:
         with open(os.path.join(BUILD, "imdsgated"), "rb") as program:
-            return b"__asan_init" in program.read()
+            return re.search(b"__[at]san_init", program.read()) is not None
     except FileNotFoundError:
         return False
 
@@ -28,5 +28,6 @@ def check(world):
     assert not found, "\n".join(lines[found[0]:found[0] + 60])
 
 
+INSTRUMENTED = _is_instrumented()
 # an orderly end takes time, and says nothing about other builds
-TRACES = (("nothing for a sanitizer to say", check),) if _is_instrumented() else ()
+TRACES = (("nothing for a sanitizer to say", check),) if INSTRUMENTED else ()

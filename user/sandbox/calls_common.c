@@ -152,6 +152,7 @@ static const struct ig_call calls[] = {
 	IG_CALL_IF(ioctl, IG_ARG_IS(1, SIOCGIFINDEX)),
 
 #if IG_SANITIZED
+	IG_CALL(getdents),
 	IG_CALL(ptrace),
 	IG_CALL(wait4),
 	IG_CALL(kill),
