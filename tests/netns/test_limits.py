@@ -44,7 +44,9 @@ def connections(w):
     process = w.pods["c"].spawn([sys.executable, "-S", "-c", HOLD, IMDS, str(CONNECTIONS + 9), "9"],
                                 stdin=-1, stdout=-1)
     assert process.stdout.readline() == "9\n"
-    refused = w.agent.audit.find(event("connect.refused", process__pid=process.pid), mark)
+    condition = event("connect.refused", process__pid=process.pid)
+    w.agent.audit.wait_for(lambda _: len(w.agent.audit.find(condition, mark)) >= 9, mark)
+    refused = w.agent.audit.find(condition, mark)
     assert [r["reason"] for r in refused] == ["too_many_connections_of_workload"] * 9, refused
     assert w.agent.cli("status")["connections"] == CONNECTIONS
     assert (w.pods["a"].dial().appid, w.pods["b"].dial().appid) == (A, B)
@@ -151,6 +153,11 @@ def events(w):
         w.agent.cli("status")  # who has answered this has read what came before
         return [r.get("count", 1) for r in w.agent.audit.find(
             event("connect.denied", reason="not_tcp", pod__name="c"), mark)]
+    mark = w.agent.audit.mark()
+    deadline = time.monotonic() + 10
+    # what earlier tests did without a record is told by the next one
+    while not recorded() and time.monotonic() < deadline:
+        knock(w.pods["c"], 1)
     mark, before = w.agent.audit.mark(), w.agent.cli("status")["counters"]
     knock(w.pods["c"], 20 * EVENTS)
     knock(w.pods["b"], 1)
