@@ -222,6 +222,25 @@ done
 	[ "$(tail -n 1 "$tmp/output")" = "2 passed, 0 failed, 0 skipped" ]
 point "a suite that has the machine to itself" $?
 
+# a unit test that passes only by the way that another program runs it
+mkdir -p "$tmp/under/tests/unit" "$tmp/under/build/other/tests/unit"
+touch "$tmp/under/tests/unit/test_a.c"
+cat >"$tmp/under/build/other/tests/unit/test_a" <<'E'
+#!/bin/sh
+printf "1..1\n$BY 1 - a\n"
+E
+cat >"$tmp/under/by" <<'E'
+#!/bin/sh
+BY=ok exec "$1"
+E
+chmod +x "$tmp/under/by" "$tmp/under/build/other/tests/unit/test_a"
+"$runner" --tests "$tmp/under/tests" --build "$tmp/under/build" --unit-build other --unit-under "$tmp/under/by" unit \
+	>"$tmp/output" 2>&1 && [ "$(tail -n 1 "$tmp/output")" = "1 passed, 0 failed, 0 skipped" ]
+point "unit tests of another build, run by another program" $?
+"$runner" --tests "$tmp/under/tests" --build "$tmp/under/build" unit >"$tmp/output" 2>&1
+[ $? -eq 1 ] && grep -q 'cannot be started' "$tmp/output"
+point "… and not of another, if nothing else is asked for" $?
+
 "$runner" --tests "$tmp/empty" nonsense >"$tmp/output" 2>&1
 [ $? -eq 1 ] && grep -q nonsense "$tmp/output"
 point "an unknown suite" $?

@@ -14,6 +14,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -26,6 +27,7 @@
 #ifndef SO_PEERPIDFD
 #define SO_PEERPIDFD 77
 #endif
+#define NAME "test_peer"
 
 static bool no_peerpidfd, ended_meanwhile;
 static struct ucred *other_cred;
@@ -57,6 +59,9 @@ int __wrap_poll(struct pollfd *fds, nfds_t n, int timeout)
 static int setup(void **state)
 {
 	(void)state;
+	/* valgrind has one of its own */
+	if (prctl(PR_SET_NAME, NAME) < 0)
+		return -1;
 	if (ig_cgroup2_mount_find(mount_point, sizeof(mount_point), NULL) < 0)
 		return -1;
 	root_fd = open(mount_point, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -87,7 +92,7 @@ static void expect_self(void)
 	assert_true(peer.start_time_ns > 0);
 	assert_true(peer.cgroup_id > 0);
 	assert_int_equal(ig_cgroup_path_check(peer.cgroup_path), 0);
-	assert_string_equal(peer.comm, "test_peer");
+	assert_string_equal(peer.comm, NAME);
 	(void)close(pair[0]);
 	(void)close(pair[1]);
 }
