@@ -166,12 +166,15 @@ sanitize: need-root ## system tests under AddressSanitizer, leak detection and U
 .PHONY: sanitize-programs-here
 sanitize-programs-here: $(PROGRAMS) $(LAB_IF_ANY) $(NETNS_TOOLS)
 
-# The audit's sinks have threads of their own. gcc's runtime knows less of where memory may be than
-# newer kernels put it, hence setarch.
+# The audit's sinks have threads of their own, nothing else has. gcc's runtime knows less of where
+# memory may be than newer kernels put it, hence setarch.
 THREADED := $(patsubst %,$(O)/tests/unit/test_%,audit_file audit_otlp audit_stream audit_syslog)
 .PHONY: threads
-threads: ## unit tests of what has threads, under ThreadSanitizer
-	+@$(SUBMAKE) O=$(O)/tsan SANITIZE=thread CFLAGS='-O1 -g' threads-here
+threads: need-root ## what has threads, in unit and system tests, under ThreadSanitizer (sudo)
+	@deploy/packages.sh test
+	+@$(SUBMAKE) O=$(O)/tsan SANITIZE=thread CFLAGS='-O1 -g' threads-here sanitize-programs-here
+	@setarch -R tests/run --build $(abspath $(O))/tsan --timeout 900 $(RUN_FLAGS) \
+		netns/test_audit $(addprefix netns/test_audit_,otlp sinks syslog)
 .PHONY: threads-here
 threads-here: $(THREADED)
 	@for program in $^; do setarch -R $$program || exit 1; done
