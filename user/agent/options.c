@@ -10,11 +10,11 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/options_host_token.h"
 #include "base/cleanup.h"
 #include "base/parse.h"
 #include "ctl/proto.h"
 #include "objects/names.h"
-#include "workload/cgroup.h"
 #include "workload/mount.h"
 
 /* 249 to 255 are reserved by IANA, and ports below 1024 need privilege: nobody else wants this one.
@@ -189,41 +189,6 @@ static int set_guard_hook(struct ig_options *o, const char *value, struct ig_err
 	return 0;
 }
 
-static int set_host_token_socket(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	if (value[0] != '/')
-		return ig_err_set(err, -EINVAL,
-			"--host-token-socket takes an absolute path, got \"%s\"", value);
-	o->host_token_socket = value;
-	return 0;
-}
-
-static int set_host_token_port(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	if (ig_parse_u16(value, &o->host_token_port) < 0 || o->host_token_port == 0)
-		return ig_err_set(err, -EINVAL,
-			"--host-token-port takes a port from 1 to 65535, got \"%s\"", value);
-	return 0;
-}
-
-static int add_host_token_cgroup(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	size_t n = 0;
-
-	/* "/" would be everybody, pods included */
-	if (ig_cgroup_path_check(value) < 0 || !value[1])
-		return ig_err_set(err, -EINVAL,
-			"--host-token-cgroup takes a path below the cgroup root like /system.slice/x.service, got \"%s\"",
-			value);
-	while (o->host_token_cgroups[n])
-		n++;
-	if (n >= IG_HOST_TOKEN_CGROUPS_MAX)
-		return ig_err_set(err, -E2BIG, "--host-token-cgroup can be given %d times",
-			IG_HOST_TOKEN_CGROUPS_MAX);
-	o->host_token_cgroups[n] = value;
-	return 0;
-}
-
 static int set_auxiliary_tenant_array(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	(void)value;
@@ -237,25 +202,6 @@ static int set_cross_namespace(struct ig_options *o, const char *value, struct i
 	(void)value;
 	(void)err;
 	o->policy.allow_cross_namespace = true;
-	return 0;
-}
-
-static int add_host_token_account(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	char namespace[IG_OBJECT_NAME_BYTES + 1];
-	size_t n = 0, len = strcspn(value, "/");
-
-	(void)snprintf(namespace, sizeof(namespace), "%.*s", (int)len, value);
-	if (len >= sizeof(namespace) || !value[len] || !ig_name_is_dns_label(namespace) ||
-		!ig_name_is_dns_subdomain(value + len + 1))
-		return ig_err_set(err, -EINVAL,
-			"--host-token-service-account takes NAMESPACE/NAME, got \"%s\"", value);
-	while (o->host_token_accounts[n])
-		n++;
-	if (n >= IG_HOST_TOKEN_ACCOUNTS_MAX)
-		return ig_err_set(err, -E2BIG, "--host-token-service-account can be given %d times",
-			IG_HOST_TOKEN_ACCOUNTS_MAX);
-	o->host_token_accounts[n] = value;
 	return 0;
 }
 
@@ -424,13 +370,13 @@ static const struct flag flags[] = {
 		"let bindings apply to pods of other namespaces, as aad-pod-identity did"},
 	{"--auxiliary-tenant-array", NULL, set_auxiliary_tenant_array,
 		"answer for identities with auxiliary tenants with all their tokens in an array, as aad-pod-identity did"},
-	{"--host-token-socket", "PATH", set_host_token_socket,
+	{"--host-token-socket", "PATH", ig_option_host_token_socket,
 		"serve /host/token to root on this unix socket (default: no)"},
-	{"--host-token-port", "PORT", set_host_token_port,
+	{"--host-token-port", "PORT", ig_option_host_token_port,
 		"serve /host/token on 127.0.0.1 to the cgroups below; aad-pod-identity had it on 2579 (default: no)"},
-	{"--host-token-service-account", "NS/NAME", add_host_token_account,
+	{"--host-token-service-account", "NS/NAME", ig_option_host_token_account,
 		"the same for pods with this ServiceAccount; can be repeated"},
-	{"--host-token-cgroup", "PATH", add_host_token_cgroup,
+	{"--host-token-cgroup", "PATH", ig_option_host_token_cgroup,
 		"who may ask for /host/token, with all cgroups below it; can be repeated"},
 	{"--metrics-socket", "PATH", ig_option_metrics_socket,
 		"serve /metrics and /healthz on this unix socket (default: no)"},
@@ -506,23 +452,6 @@ static int parse_one(
 		err, -EINVAL, "unknown %s \"%s\"", arg[0] == '-' ? "option" : "argument", arg);
 }
 
-/* What the host-token options say together. */
-static int check_host_token(const struct ig_options *o, struct ig_err *err)
-{
-	bool has_list = o->host_token_cgroups[0] || o->host_token_accounts[0];
-
-	if (o->host_token_port && !has_list)
-		return ig_err_set(err, -EINVAL,
-			"--host-token-port needs --host-token-cgroup or --host-token-service-account: every process of the host can connect there");
-	if (has_list && !o->host_token_port && !o->host_token_socket)
-		return ig_err_set(err, -EINVAL,
-			"--host-token-cgroup and --host-token-service-account need --host-token-socket or --host-token-port");
-	if (o->host_token_port && o->host_token_port == o->gate_port)
-		return ig_err_set(
-			err, -EINVAL, "--host-token-port and --gate-port must be different ports");
-	return 0;
-}
-
 int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct ig_err *reterr_err)
 {
 	struct ig_options o = {
@@ -560,7 +489,7 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 		return ig_err_set(
 			reterr_err, -errno, "cannot read the host name: %s", strerror(errno));
 	if (o.mode != IG_MODE_HELP && o.mode != IG_MODE_VERSION) {
-		int r = check_host_token(&o, reterr_err);
+		int r = ig_options_check_host_token(&o, reterr_err);
 
 		if (r == 0)
 			r = ig_options_check_metrics(&o, reterr_err);
