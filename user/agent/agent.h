@@ -107,11 +107,6 @@ struct ig_gate_conn {
 	enum ig_imds_route route; /* of the current request */
 };
 
-/* ---- server.c ---- */
-
-/* What is declared changed, or more of it is known to be complete: everybody takes note. */
-void ig_agent_declared(struct ig_agent *agent);
-
 /* ---- gate.c ---- */
 
 int ig_gate_new(struct ig_agent *agent, struct ig_gate **ret);
@@ -200,6 +195,9 @@ void ig_record_unattributed(
 /* A gate listener came or went; name: file name of its namespace, may be NULL. */
 void ig_record_listener(struct ig_agent *agent, enum ig_audit_kind kind, uint64_t netns_cookie,
 	bool is_host, const char *name);
+/* About the agent or its rules. Texts may be NULL; count 0: none. */
+void ig_record_agent(struct ig_agent *agent, enum ig_audit_kind kind, const char *reason,
+	const char *message, uint64_t count);
 /* A record of ring `events`. */
 void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event);
 /* Records what waits for an answer of the monitor, without it. */

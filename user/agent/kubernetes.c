@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "agent/agent.h"
+#include "agent/declared.h"
 #include "agent/options.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
@@ -85,7 +86,7 @@ static void on_state(
 		return;
 	k->was_synced = true;
 	/* what is not there now is not declared: whoever waits for it need not go on */
-	ig_agent_declared(k->agent);
+	ig_declared_changed(k->agent);
 }
 
 static void on_status_forbidden(unsigned int http_status, void *userdata)

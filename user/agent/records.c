@@ -275,6 +275,20 @@ static void on_source(const struct ig_monitor_message *reply, void *userdata)
 	lookup_done(lookup);
 }
 
+void ig_record_agent(struct ig_agent *agent, enum ig_audit_kind kind, const char *reason,
+	const char *message, uint64_t count)
+{
+	struct ig_audit_record record = {
+		.kind = kind,
+		.reason = reason,
+		.message = message,
+		.count = count,
+		.policy_epoch = agent->store ? ig_store_epoch(agent->store) : 0,
+	};
+
+	ig_audit_emit(agent->audit, &record);
+}
+
 void ig_record_kernel_event(struct ig_agent *agent, const struct ig_event *event)
 {
 	struct ig_monitor_request request = {

@@ -18,6 +18,7 @@
 #include "agent/agent.h"
 #include "agent/audit_sinks.h"
 #include "agent/confine.h"
+#include "agent/declared.h"
 #include "agent/documents.h"
 #include "agent/kernel_loss.h"
 #include "agent/kubernetes.h"
@@ -143,97 +144,11 @@ static int open_upstream_socket(int family, int type, int protocol, void *userda
 	return ig_link_upstream_socket(agent->link, family);
 }
 
-static void record_simple(struct ig_agent *agent, enum ig_audit_kind kind, const char *reason,
-	const char *message, uint64_t count)
-{
-	struct ig_audit_record record = {
-		.kind = kind,
-		.reason = reason,
-		.message = message,
-		.count = count,
-		.policy_epoch = agent->store ? ig_store_epoch(agent->store) : 0,
-	};
-
-	ig_audit_emit(agent->audit, &record);
-}
-
-static void on_manifest(const struct ig_manifest_report *report, void *userdata)
-{
-	char text[IG_ERR_FILE_BYTES + IG_ERR_MESSAGE_BYTES + 32];
-	struct ig_agent *agent = userdata;
-
-	if (report->error == 0) {
-		ig_log_info("manifest applied", IG_KV_STR(FILE, report->file),
-			IG_KV_U64(COUNT, report->objects));
-		return;
-	}
-	ig_err_format(report->detail, text, sizeof(text));
-	(void)ig_log_errno(report->error, "manifest refused, what it said before stays in force",
-		IG_KV_STR(FILE, report->file), IG_KV_STR(ERROR, text));
-	record_simple(agent, IG_AUDIT_POLICY_REJECTED, "manifest", text, 0);
-}
-
-static size_t count_objects(const struct ig_store *store)
-{
-	size_t n = 0;
-
-	for (int kind = 0; kind < _IG_OBJECT_KIND_MAX; kind++)
-		n += ig_store_count(store, (enum ig_object_kind)kind);
-	return n;
-}
-
-void ig_agent_declared(struct ig_agent *agent)
-{
-	int r;
-
-	/* during start-up the rest is not there yet and reads the store by itself */
-	if (agent->serve)
-		ig_serve_policy_changed(agent->serve);
-	if (agent->gate)
-		ig_gate_declared(agent->gate);
-	if (agent->waiting)
-		ig_waiting_wake(agent->waiting);
-	if (agent->workloads) {
-		r = ig_workloads_update(agent->workloads);
-		if (r < 0)
-			(void)ig_log_errno(r, "cannot follow the changed workloads");
-	}
-	if (agent->wants_ready)
-		event_active(agent->wants_ready, 0, 0);
-}
-
-/* When rules changed last; that pods come and go is not worth a record. */
-static uint64_t rules_epoch(const struct ig_store *store)
-{
-	uint64_t last = 0;
-
-	for (int kind = 0; kind < _IG_OBJECT_KIND_MAX; kind++) {
-		uint64_t epoch = ig_store_kind_epoch(store, (enum ig_object_kind)kind);
-
-		if (kind != IG_OBJECT_POD && epoch > last)
-			last = epoch;
-	}
-	return last;
-}
-
-static void on_policy_changed(uint64_t epoch, void *userdata)
-{
-	struct ig_agent *agent = userdata;
-
-	if (rules_epoch(agent->store) > agent->rules_epoch || !agent->kubernetes)
-		record_simple(
-			agent, IG_AUDIT_POLICY_CHANGED, NULL, NULL, count_objects(agent->store));
-	agent->rules_epoch = epoch;
-	ig_agent_declared(agent);
-	ig_kubernetes_store_changed(agent->kubernetes);
-}
-
 static bool is_complete(void *userdata)
 {
 	const struct server *s = userdata;
 
-	return ig_manifest_dir_bad_files(s->agent.manifests) == 0 &&
-	       ig_kubernetes_synced(s->agent.kubernetes);
+	return ig_declared_is_complete(&s->agent);
 }
 
 /* The gate is ours. */
@@ -241,7 +156,7 @@ static void started(struct server *s, const char *reason)
 {
 	s->agent.ready = true;
 	ig_memory_give_back();
-	record_simple(&s->agent, IG_AUDIT_AGENT_STARTED, reason, IG_VERSION, 0);
+	ig_record_agent(&s->agent, IG_AUDIT_AGENT_STARTED, reason, IG_VERSION, 0);
 }
 
 static void on_ready_acknowledged(const struct ig_monitor_message *reply, void *userdata)
@@ -479,20 +394,6 @@ static int start_link(struct server *s)
 	return r;
 }
 
-static int start_objects(struct server *s, struct ig_err *err)
-{
-	struct ig_agent *agent = &s->agent;
-	const struct ig_manifest_source source = {.path = agent->options->manifests,
-		.policy_namespace = agent->options->policy.policy_namespace};
-	int r = ig_store_new(&agent->store);
-
-	if (r < 0)
-		return r;
-	ig_store_set_listener(agent->store, on_policy_changed, agent);
-	return ig_manifest_dir_new(
-		agent->base, &source, agent->store, on_manifest, agent, &agent->manifests, err);
-}
-
 /* Three priorities: ours is the middle one, which events have by themselves; what can wait for all
  * others is the last, and after so many of those the others are looked at again. */
 static struct event_base *make_base(void)
@@ -525,7 +426,7 @@ static int start(struct server *s, struct opened *opened, struct ig_err *err)
 	if (r < 0)
 		return r;
 	ig_audit_stand_by(agent->audit, s->standby);
-	r = start_objects(s, err);
+	r = ig_declared_start(&s->agent, err);
 	if (r < 0)
 		return r;
 	r = ig_metrics_new(ig_metrics_table, _IG_M_MAX, &agent->metrics);
@@ -579,8 +480,8 @@ static void server_done(struct server *s)
 	if (s->on_events)
 		event_free(s->on_events);
 	if (agent->audit && agent->ready)
-		record_simple(agent, IG_AUDIT_AGENT_STOPPED, agent->draining ? "handed_over" : NULL,
-			NULL, 0);
+		ig_record_agent(agent, IG_AUDIT_AGENT_STOPPED,
+			agent->draining ? "handed_over" : NULL, NULL, 0);
 	agent->audit = ig_audit_free(agent->audit);
 	agent->store = ig_store_free(agent->store);
 	agent->metrics = ig_metrics_free(agent->metrics);
