@@ -25,48 +25,15 @@
 
 #include "server_fixture.h"
 
+#define ALLOCATION_IS_SPARED server_works
+#include "alloc_failure.h"
+
 #define OK	     "HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"
 #define UNAUTHORIZED "HTTP/1.1 401 Unauthorized\r\nContent-Length: 4\r\n\r\nwho?"
 #define DEADLINE     (100 * IG_USEC_PER_MSEC) /* of a transfer that libcurl cannot watch */
 #define NO_DEADLINE  (60 * IG_USEC_PER_SEC)   /* of what has to go well on a slow machine, too */
 
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-char *__real_strdup(const char *s);
-char *__real_strndup(const char *s, size_t len);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-char *__wrap_strdup(const char *s);
-char *__wrap_strndup(const char *s, size_t len);
 int __wrap_asprintf(char **ret, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
-
-static bool armed;
-static unsigned int allocations, failing;
-
-static bool fails(void)
-{
-	return armed && !server_works && ++allocations == failing;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-char *__wrap_strdup(const char *s)
-{
-	return fails() ? NULL : __real_strdup(s);
-}
-
-char *__wrap_strndup(const char *s, size_t len)
-{
-	return fails() ? NULL : __real_strndup(s, len);
-}
 
 int __wrap_asprintf(char **ret, const char *fmt, ...)
 {
