@@ -345,6 +345,16 @@ class World:
         self.pods[name] = pod
         return pod
 
+    def add_usual(self, **of_c):
+        """Pods "a" and "b" with an identity each, and "c" with none."""
+        self.write("identities.yaml", manifests.join(
+            *(manifests.identity(ident) for ident in manifests.IDENTITIES),
+            manifests.binding("bind-a", manifests.ID_A, "sel-a"),
+            manifests.binding("bind-b", manifests.ID_B, "sel-b")))
+        self.add_pod("a", "sel-a")
+        self.add_pod("b", "sel-b")
+        self.add_pod("c", **of_c)
+
     def remove_netns(self, name):
         """As a CNI plugin and then the runtime do it: the pod's link, then the namespace."""
         number = self._links.pop(name)
@@ -421,13 +431,7 @@ def standard_world(agent=True):
     @contextlib.contextmanager
     def build():
         with World() as w:
-            w.write("identities.yaml", manifests.join(
-                *(manifests.identity(ident) for ident in manifests.IDENTITIES),
-                manifests.binding("bind-a", manifests.ID_A, "sel-a"),
-                manifests.binding("bind-b", manifests.ID_B, "sel-b")))
-            w.add_pod("a", "sel-a")
-            w.add_pod("b", "sel-b")
-            w.add_pod("c", declared=True)
+            w.add_usual(declared=True)
             w.declare()
             if agent:
                 w.agent.start()

@@ -168,8 +168,8 @@ def namespaces(w):
     w.agent.audit.wait_for(event("listener.closed"), mark)
 
 
-@suite.test("an agent that cannot read a manifest does not take over from one that knows it")
-def stands_by(w):
+def start_standing_by(w):
+    """A new agent that cannot read a manifest: (process, its readiness pipe, what was good)"""
     with open(f"{w.manifests}/pods.yaml", encoding="utf-8") as f:
         good = f.read()
     w.apply("pods.yaml", good + "---\nkind: [\n", "policy.rejected")
@@ -177,6 +177,12 @@ def stands_by(w):
     process, reader = w.agent.start_beside("--audit-chain")
     log_of(w, "standing by", mark)
     log_of(w, "manifest refused", mark)
+    return process, reader, good
+
+
+@suite.test("an agent that cannot read a manifest does not take over from one that knows it")
+def stands_by(w):
+    process, reader, good = start_standing_by(w)
     assert w.pods["a"].dial().appid == A
     w.write("pods.yaml", good)
     assert b"ready" in wait_ready(reader)
@@ -187,13 +193,7 @@ def stands_by(w):
 
 @suite.test("the old agent is killed while a new one stands by: that one starts without it")
 def killed_old(w):
-    with open(f"{w.manifests}/pods.yaml", encoding="utf-8") as f:
-        good = f.read()
-    w.apply("pods.yaml", good + "---\nkind: [\n", "policy.rejected")
-    mark = w.agent.log.mark()
-    process, reader = w.agent.start_beside("--audit-chain")
-    log_of(w, "standing by", mark)
-    log_of(w, "manifest refused", mark)
+    process, reader, good = start_standing_by(w)
     w.agent.kill_monitor()
     assert b"ready" in wait_ready(reader)
     w.agent.process = process

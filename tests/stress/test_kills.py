@@ -31,13 +31,7 @@ SHARES = {"server": 0.8, "monitor": 0.12, "both": 0.08}
 @contextlib.contextmanager
 def stress_world():
     with FabricWorld() as w:
-        w.write("identities.yaml", manifests.join(
-            *(manifests.identity(ident) for ident in manifests.IDENTITIES),
-            manifests.binding("bind-a", manifests.ID_A, "sel-a"),
-            manifests.binding("bind-b", manifests.ID_B, "sel-b")))
-        w.add_pod("a", "sel-a")
-        w.add_pod("b", "sel-b")
-        w.add_pod("c")
+        w.add_usual()
         w.add_pod("h", "sel-a", host_network=True)
         w.declare()
         yield w

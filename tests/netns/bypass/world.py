@@ -68,13 +68,7 @@ def bypass_world():
     @contextlib.contextmanager
     def build():
         with BypassWorld() as w:
-            w.write("identities.yaml", manifests.join(
-                *(manifests.identity(ident) for ident in manifests.IDENTITIES),
-                manifests.binding("bind-a", manifests.ID_A, "sel-a"),
-                manifests.binding("bind-b", manifests.ID_B, "sel-b")))
-            w.add_pod("a", "sel-a")
-            w.add_pod("b", "sel-b")
-            w.add_pod("c")
+            w.add_usual()
             w.add_pod("h", host_network=True)
             w.declare()
             yield w
