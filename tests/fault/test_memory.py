@@ -2,35 +2,17 @@
 monitor on its behalf, and of the libraries that they use. The client gets the right answer, a clean
 error or the end of its connection; the processes live on, and nothing is lost."""
 
-import contextlib
 import os
 import time
 
-from inject import Client, Injection, TOKEN_PATH
-from harness import TRACES, manifests, standard_world
-from metadata_upstream import Upstream
+from inject import Client, TOKEN_PATH
+from injected import A, CLEAN, WARM, injected_world
+from harness import TRACES, manifests
 from tap import Suite
 
-A = manifests.ID_A.client_id
-WARM = f"{TOKEN_PATH}&resource=https://warm.example"
 INSTANCE = "/metadata/instance?api-version=2021-02-01"
-# what a client may be told for want of memory: all of it is retried
-CLEAN = (429, 500, 502, 503)
 
-
-@contextlib.contextmanager
-def build():
-    with standard_world(agent=False) as w:
-        w.upstream = Upstream(w)
-        w.faults = Injection(w)
-        w.agent.start(imds_url=w.upstream.url)
-        w.client = Client(w.pods["a"])
-        assert w.client.get(WARM).appid == A
-        w.pair = w.agent.pids()
-        yield w
-
-
-suite = Suite(build, TRACES, seconds=280)
+suite = Suite(injected_world, TRACES, seconds=280)
 
 
 class Sweep:

@@ -2,41 +2,16 @@
 clocks jump. Whoever asks gets the right answer, a clean error or the end of the connection, and once
 it is over everything works as before."""
 
-import contextlib
 import errno
 import os
 import resource
 import time
 
-from inject import Client, Injection, TOKEN_PATH
-from harness import AGENT_UID, TRACES, manifests, standard_world
-from metadata_upstream import Upstream
+from injected import A, CLEAN, WARM, fresh, injected_world
+from harness import AGENT_UID, TRACES
 from tap import Suite
 
-A = manifests.ID_A.client_id
-WARM = f"{TOKEN_PATH}&resource=https://warm.example"
-CLEAN = (429, 500, 502, 503)
-
-
-@contextlib.contextmanager
-def build():
-    with standard_world(agent=False) as w:
-        w.upstream = Upstream(w)
-        w.faults = Injection(w)
-        w.agent.start(imds_url=w.upstream.url)
-        w.client = Client(w.pods["a"])
-        assert w.client.get(WARM).appid == A
-        w.pair, w.serial = w.agent.pids(), 0
-        yield w
-
-
-suite = Suite(build, TRACES, seconds=120)
-
-
-def fresh(w):
-    """A token that nobody has asked for yet."""
-    w.serial += 1
-    return f"{TOKEN_PATH}&resource=https://r-{w.serial}.example"
+suite = Suite(injected_world, TRACES, seconds=120)
 
 
 def is_clean(reply):

@@ -11,6 +11,7 @@ from queue import Empty, Queue
 from threading import Thread
 
 from inject import HERE, Client, Injection, TOKEN_PATH
+from injected import CLEAN, fresh
 import cluster
 import front
 from cluster import Cluster
@@ -22,7 +23,6 @@ from tap import Suite
 
 WARM_B = f"{TOKEN_PATH}&resource=https://warm.example"
 A, B = manifests.ID_A.client_id, manifests.ID_B.client_id
-CLEAN = (429, 500, 502, 503)
 GROWTH_KB = 32 * 1024  # of the server, over everything that is said to it
 # until the deadline of the call: the clock is put forward instead of waiting
 SILENT = ("hang", "hang in the headers", "hang in the body", "a byte at a time",
@@ -120,11 +120,6 @@ def build():
 
 
 suite = Suite(build, TRACES, seconds=200)
-
-
-def fresh(w):
-    w.serial += 1
-    return f"{TOKEN_PATH}&resource=https://r-{w.serial}.example"
 
 
 def high_water_kb(w):
