@@ -101,7 +101,7 @@ static void test_lines(void **state)
 		{"explain --host --h", "--help "},
 		{"workload show a/b ", ""},
 		{"workload -", "--help "},
-		{"status -", "--here --help "},
+		{"status -", "--here --data-path --help "},
 		{"complete -- ", ""},
 		/* behind an error nothing is known */
 		{"--nope ", ""},

@@ -1,6 +1,6 @@
 /*
  * The self-test of `imdsgate doctor` from inside: a cgroup below the agent's root, a network
- * namespace with nothing but lo in it, and what is dialled there; see doctor.h.
+ * namespace with nothing but lo in it, and what is dialled there (dial.c); see doctor.h.
  *
  * No packet may ever leave the machine. The dialler makes its own network namespace, puts a
  * blackhole in front of each guarded address, and then looks: unless it is in another namespace
@@ -42,11 +42,12 @@
 #define CGROUP_PREFIX "imdsgate-doctor-"
 #define STALE_SEC     60 /* an empty cgroup of ours that is older was left behind */
 #define RETRY_MSEC    20
-#define PATIENCE_MSEC 5000 /* for a listener to be opened */
-#define ANSWER_MSEC   3000
 #define REMOVE_TRIES  100
 #define NETLINK_BYTES 4096
-#define ANSWER_BYTES  512
+
+/* Without the header `Metadata: true`: answered before anything is looked up. */
+#define REQUEST                                                                                    \
+	"GET /metadata/identity/oauth2/token HTTP/1.1\r\nHost: 169.254.169.254\r\nUser-Agent: imdsgate-doctor\r\nConnection: close\r\n\r\n"
 
 static const uint32_t guarded[] = {IG_ADDR_IMDS, IG_ADDR_WIRESERVER};
 
@@ -172,135 +173,6 @@ static int confine(struct ig_selftest_result *result)
 	return 0;
 }
 
-/* ---- dialling ---- */
-
-static const struct {
-	bool is_mapped, is_datagram, expects_answer;
-	uint32_t address;
-	uint16_t port;
-} probes[_IG_SELFTEST_PROBE_MAX] = {
-	[IG_SELFTEST_IMDS] = {false, false, true, IG_ADDR_IMDS, IG_PORT_METADATA},
-	[IG_SELFTEST_IMDS_MAPPED] = {true, false, true, IG_ADDR_IMDS, IG_PORT_METADATA},
-	[IG_SELFTEST_IMDS_UDP] = {false, true, false, IG_ADDR_IMDS, IG_PORT_METADATA},
-	[IG_SELFTEST_WIRESERVER] = {false, false, false, IG_ADDR_WIRESERVER, IG_PORT_METADATA},
-	[IG_SELFTEST_HOSTGAPLUGIN] = {false, false, false, IG_ADDR_WIRESERVER,
-		IG_PORT_HOSTGAPLUGIN},
-};
-
-union address {
-	struct sockaddr any;
-	struct sockaddr_in in;
-	struct sockaddr_in6 in6;
-};
-
-/* IPv4 address (host order) of either family; 0 when it is none. */
-static uint32_t ipv4_of(const union address *a)
-{
-	uint32_t be;
-
-	if (a->any.sa_family == AF_INET)
-		return ntohl(a->in.sin_addr.s_addr);
-	if (a->any.sa_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&a->in6.sin6_addr))
-		return 0;
-	memcpy(&be, a->in6.sin6_addr.s6_addr + 12, sizeof(be));
-	return ntohl(be);
-}
-
-static socklen_t destination(enum ig_selftest_probe probe, union address *ret)
-{
-	uint32_t be = htonl(probes[probe].address);
-
-	memset(ret, 0, sizeof(*ret));
-	if (!probes[probe].is_mapped) {
-		ret->in = (struct sockaddr_in){.sin_family = AF_INET,
-			.sin_port = htons(probes[probe].port),
-			.sin_addr.s_addr = be};
-		return sizeof(ret->in);
-	}
-	ret->in6.sin6_family = AF_INET6;
-	ret->in6.sin6_port = htons(probes[probe].port);
-	memset(ret->in6.sin6_addr.s6_addr + 10, 0xff, 2);
-	memcpy(ret->in6.sin6_addr.s6_addr + 12, &be, sizeof(be));
-	return sizeof(ret->in6);
-}
-
-static int dial(enum ig_selftest_probe probe, int *ret_fd)
-{
-	_cleanup_close_ int fd = socket(probes[probe].is_mapped ? AF_INET6 : AF_INET,
-		(probes[probe].is_datagram ? SOCK_DGRAM : SOCK_STREAM) | SOCK_CLOEXEC, 0);
-	const struct timeval limit = {.tv_sec = ANSWER_MSEC / 1000};
-	union address to;
-	socklen_t len = destination(probe, &to);
-
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &limit, sizeof(limit)) < 0)
-		return -errno;
-	if (connect(fd, &to.any, len) < 0)
-		return -errno;
-	*ret_fd = TAKE_FD(fd);
-	return 0;
-}
-
-/* A request without the header `Metadata: true`: answered before anything is looked up. */
-static void ask(int fd, struct ig_selftest_outcome *outcome)
-{
-	static const char request[] =
-		"GET /metadata/identity/oauth2/token HTTP/1.1\r\nHost: 169.254.169.254\r\nUser-Agent: imdsgate-doctor\r\nConnection: close\r\n\r\n";
-	const struct timeval limit = {.tv_sec = ANSWER_MSEC / 1000};
-	char answer[ANSWER_BYTES + 1];
-	ssize_t n;
-
-	if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &limit, sizeof(limit)) < 0 ||
-		send(fd, request, sizeof(request) - 1, MSG_NOSIGNAL) < 0) {
-		outcome->read_error = -errno;
-		return;
-	}
-	n = recv(fd, answer, ANSWER_BYTES, 0);
-	if (n <= 0) {
-		outcome->read_error = n < 0 ? -errno : -ECONNRESET;
-		return;
-	}
-	answer[n] = '\0';
-	if (sscanf(answer, "HTTP/1.1 %3u ", &outcome->http_status) != 1)
-		outcome->read_error = -EBADMSG;
-}
-
-static void look_at(int fd, enum ig_selftest_probe probe, struct ig_selftest_outcome *outcome)
-{
-	union address own = {}, peer = {};
-	socklen_t own_len = sizeof(own), peer_len = sizeof(peer);
-
-	outcome->is_redirected =
-		getsockname(fd, &own.any, &own_len) == 0 && ipv4_of(&own) == IG_ADDR_LOOPBACK;
-	outcome->is_hidden = getpeername(fd, &peer.any, &peer_len) == 0 &&
-			     ipv4_of(&peer) == probes[probe].address;
-}
-
-static bool is_refusal(int error)
-{
-	return error == -ECONNREFUSED || error == -EPERM;
-}
-
-static void run_probe(enum ig_selftest_probe probe, bool patient, struct ig_selftest_outcome *ret)
-{
-	uint64_t end = ig_clock_mono_usec() + PATIENCE_MSEC * IG_USEC_PER_MSEC;
-	_cleanup_close_ int fd = -1;
-
-	for (;;) {
-		ret->attempts++;
-		ret->error = dial(probe, &fd);
-		/* the first connect of a namespace is refused, and has its listener opened */
-		if (!patient || !probes[probe].expects_answer || !is_refusal(ret->error) ||
-			ig_clock_mono_usec() >= end)
-			break;
-		(void)poll(NULL, 0, RETRY_MSEC);
-	}
-	if (ret->error)
-		return;
-	look_at(fd, probe, ret);
-	if (probes[probe].expects_answer)
-		ask(fd, ret);
-}
-
 /* ---- the dialler ---- */
 
 static int join(int cgroup_fd)
@@ -322,8 +194,8 @@ static void run_dialler(int cgroup_fd, bool patient, int out)
 		(void)fail(&result, r, "moving into the cgroup");
 	else
 		r = confine(&result);
-	for (unsigned int i = 0; r == 0 && i < _IG_SELFTEST_PROBE_MAX; i++)
-		run_probe((enum ig_selftest_probe)i, patient, &result.outcome[i]);
+	for (unsigned int i = 0; r == 0 && i < _IG_DIAL_TARGET_MAX; i++)
+		ig_dial((enum ig_dial_target)i, REQUEST, patient, &result.outcome[i]);
 	_exit(ig_fd_write_all(out, &result, sizeof(result)) < 0);
 }
 

@@ -20,30 +20,25 @@
 
 #define EXPECTED_STATUS 400
 
-static const char *const names[_IG_SELFTEST_PROBE_MAX] = {
-	[IG_SELFTEST_IMDS] = "169.254.169.254:80",
-	[IG_SELFTEST_IMDS_MAPPED] = "[::ffff:169.254.169.254]:80",
-	[IG_SELFTEST_IMDS_UDP] = "169.254.169.254:80 by UDP",
-	[IG_SELFTEST_WIRESERVER] = "168.63.129.16:80",
-	[IG_SELFTEST_HOSTGAPLUGIN] = "168.63.129.16:32526",
+static const char *const names[_IG_DIAL_TARGET_MAX] = {
+	[IG_DIAL_IMDS] = "169.254.169.254:80",
+	[IG_DIAL_IMDS_MAPPED] = "[::ffff:169.254.169.254]:80",
+	[IG_DIAL_IMDS_UDP] = "169.254.169.254:80 by UDP",
+	[IG_DIAL_WIRESERVER] = "168.63.129.16:80",
+	[IG_DIAL_HOSTGAPLUGIN] = "168.63.129.16:32526",
 };
 
-static bool is_served(enum ig_selftest_probe probe)
+static bool is_served(enum ig_dial_target probe)
 {
-	return probe == IG_SELFTEST_IMDS || probe == IG_SELFTEST_IMDS_MAPPED;
-}
-
-static bool is_refusal(int error)
-{
-	return error == -ECONNREFUSED || error == -EPERM;
+	return probe == IG_DIAL_IMDS || probe == IG_DIAL_IMDS_MAPPED;
 }
 
 /* ---- what came of each ---- */
 
 /* Nobody turned the connection around, so it went where the arena has a blackhole. */
-static bool judge_open(struct ig_doctor *d, const char *name, const struct ig_selftest_outcome *o)
+static bool judge_open(struct ig_doctor *d, const char *name, const struct ig_dial_outcome *o)
 {
-	if (is_refusal(o->error) || (o->error == 0 && o->is_redirected))
+	if (ig_dial_is_refusal(o->error) || (o->error == 0 && o->is_redirected))
 		return false;
 	ig_doctor_add(d, "self_test", IG_DOCTOR_PROBLEM,
 		"see the checks \"attached\" and \"cgroup\" above",
@@ -52,7 +47,7 @@ static bool judge_open(struct ig_doctor *d, const char *name, const struct ig_se
 	return true;
 }
 
-static void judge_served(struct ig_doctor *d, const char *name, const struct ig_selftest_outcome *o)
+static void judge_served(struct ig_doctor *d, const char *name, const struct ig_dial_outcome *o)
 {
 	if (o->error)
 		ig_doctor_add(d, "self_test", IG_DOCTOR_PROBLEM,
@@ -79,10 +74,9 @@ static void judge_served(struct ig_doctor *d, const char *name, const struct ig_
 			o->http_status, o->attempts);
 }
 
-static void judge_refused(
-	struct ig_doctor *d, const char *name, const struct ig_selftest_outcome *o)
+static void judge_refused(struct ig_doctor *d, const char *name, const struct ig_dial_outcome *o)
 {
-	if (is_refusal(o->error))
+	if (ig_dial_is_refusal(o->error))
 		ig_doctor_add(d, "self_test", IG_DOCTOR_OK, NULL, "%s: refused (%s)", name,
 			strerror(-o->error));
 	else
@@ -91,7 +85,7 @@ static void judge_refused(
 }
 
 /* Without an agent: refused, or parked at a listener behind which nobody is. */
-static void judge_closed(struct ig_doctor *d, const char *name, const struct ig_selftest_outcome *o)
+static void judge_closed(struct ig_doctor *d, const char *name, const struct ig_dial_outcome *o)
 {
 	if (o->error == 0 && o->http_status)
 		ig_doctor_add(d, "self_test", IG_DOCTOR_WARNING,
@@ -105,7 +99,7 @@ static void judge_closed(struct ig_doctor *d, const char *name, const struct ig_
 }
 
 static void judge_probe(
-	struct ig_doctor *d, enum ig_selftest_probe probe, const struct ig_selftest_outcome *o)
+	struct ig_doctor *d, enum ig_dial_target probe, const struct ig_dial_outcome *o)
 {
 	const char *name = names[probe];
 
@@ -164,11 +158,11 @@ static void check_records(struct ig_doctor *d, const char *cgroup, json_int_t si
 	int r;
 
 	(void)snprintf(path, sizeof(path), "/%s", cgroup);
-	for (unsigned int i = 0; i < _IG_SELFTEST_PROBE_MAX; i++) {
-		a.want_rejected += is_served((enum ig_selftest_probe)i) &&
+	for (unsigned int i = 0; i < _IG_DIAL_TARGET_MAX; i++) {
+		a.want_rejected += is_served((enum ig_dial_target)i) &&
 				   result->outcome[i].http_status == EXPECTED_STATUS;
-		a.want_denied += !is_served((enum ig_selftest_probe)i) &&
-				 is_refusal(result->outcome[i].error);
+		a.want_denied += !is_served((enum ig_dial_target)i) &&
+				 ig_dial_is_refusal(result->outcome[i].error);
 	}
 	if (is_complete(&a))
 		return; /* nothing was answered or refused: said already */
@@ -209,8 +203,8 @@ void ig_doctor_check_self_test(struct ig_doctor *d)
 			strerror(r < 0 ? -r : -result.error));
 		return;
 	}
-	for (unsigned int i = 0; i < _IG_SELFTEST_PROBE_MAX; i++)
-		judge_probe(d, (enum ig_selftest_probe)i, &result.outcome[i]);
+	for (unsigned int i = 0; i < _IG_DIAL_TARGET_MAX; i++)
+		judge_probe(d, (enum ig_dial_target)i, &result.outcome[i]);
 	if (json_is_integer(emitted))
 		check_records(d, cgroup, json_integer_value(emitted), &result);
 }

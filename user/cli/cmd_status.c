@@ -14,8 +14,11 @@
 #include "base/cleanup.h"
 #include "base/fdutil.h"
 #include "cli/cmd.h"
+#include "cli/dial.h"
 #include "cli/out.h"
 
+#define HTTP_OK	       200
+#define TEXT_BYTES     256
 #define SEC_PER_MINUTE 60
 #define SEC_PER_HOUR   3600
 #define SEC_PER_DAY    86400
@@ -244,11 +247,47 @@ static int check_here(const struct ig_cli *cli, const json_t *status)
 	return IG_CLI_OK;
 }
 
-enum { HERE };
+/* What is wrong, as a negative errno and a text; 0: nothing. */
+static int judge_data_path(const struct ig_dial_outcome *outcome, char *text, size_t len)
+{
+	int error = outcome->error ? outcome->error : outcome->read_error;
+	const char *what = NULL;
+
+	if (outcome->error)
+		what = "a connection to the metadata service is refused";
+	else if (!outcome->is_redirected)
+		what = "a connection to the metadata service does not go through the gate: this tool is in no workload, or the programs are off";
+	else if (outcome->read_error)
+		what = "the gate took a connection and does not answer";
+	else if (outcome->http_status != HTTP_OK)
+		what = "the gate answers with another status than 200";
+	if (!what)
+		return 0;
+	(void)snprintf(text, len, "%s%s%s", what, error ? ": " : "", error ? strerror(-error) : "");
+	return error ? error : -ENOTCONN;
+}
+
+/* The way that a request of a workload goes, with one that needs no upstream. */
+static int check_data_path(const struct ig_cli *cli)
+{
+	static const char request[] =
+		"GET /metadata/versions HTTP/1.1\r\nHost: 169.254.169.254\r\nUser-Agent: imdsgate-status\r\nMetadata: true\r\nConnection: close\r\n\r\n";
+	struct ig_dial_outcome outcome = {};
+	char text[TEXT_BYTES];
+	int r;
+
+	ig_dial(IG_DIAL_IMDS, request, false, &outcome);
+	r = judge_data_path(&outcome, text, sizeof(text));
+	return r < 0 ? ig_cli_fail(cli, r, true, text) : IG_CLI_OK;
+}
+
+enum { HERE, DATA_PATH };
 
 const struct ig_cli_option ig_cli_status_options[] = {
 	[HERE] = {"here", NULL,
 		"fail unless the agent in the control group of this tool is the one that serves"},
+	[DATA_PATH] = {"data-path", NULL,
+		"fail unless a connection to the metadata service from here is served by the gate"},
 	{},
 };
 
@@ -259,6 +298,8 @@ int ig_cli_cmd_status(const struct ig_cli *cli, const struct ig_cli_args *args)
 
 	if (status == IG_CLI_OK && args->option[HERE])
 		status = check_here(cli, result);
+	if (status == IG_CLI_OK && args->option[DATA_PATH])
+		status = check_data_path(cli);
 	return status == IG_CLI_OK ? ig_cli_print_result(cli, result, ig_cli_format_status)
 				   : status;
 }

@@ -7,7 +7,7 @@
  *	cmd_doctor_kernel.c   programs, links, maps, features, namespaces
  *	cmd_doctor_rules.c    packet filter rules about the metadata addresses
  *	cmd_doctor_selftest.c a connection through the whole path, judged
- *	cmd_doctor_arena.c    the namespace and cgroup that it runs in, and what is dialled there
+ *	cmd_doctor_arena.c    the namespace and cgroup that it runs in; dial.c dials
  *
  * Nothing here changes anything on the node, except for the self-test's own cgroup and namespace.
  */
@@ -19,6 +19,7 @@
 #include <stdint.h>
 
 #include "cli/cmd.h"
+#include "cli/dial.h"
 
 enum ig_doctor_state {
 	IG_DOCTOR_OK,
@@ -89,31 +90,12 @@ void ig_doctor_read_nft(const json_t *ruleset, struct ig_doctor_rules *rules);
 
 /* ---- self-test ---- */
 
-enum ig_selftest_probe {
-	IG_SELFTEST_IMDS,	  /* TCP to 169.254.169.254:80, and a request without header */
-	IG_SELFTEST_IMDS_MAPPED,  /* the same through ::ffff:169.254.169.254 */
-	IG_SELFTEST_IMDS_UDP,	  /* a datagram socket: refused */
-	IG_SELFTEST_WIRESERVER,	  /* TCP to 168.63.129.16:80: refused */
-	IG_SELFTEST_HOSTGAPLUGIN, /* TCP to 168.63.129.16:32526: refused */
-	_IG_SELFTEST_PROBE_MAX
-};
-
-struct ig_selftest_outcome {
-	int32_t error;	      /* of connect(), negative errno; 0: connected */
-	int32_t read_error;   /* of the answer; 0: there is one */
-	uint32_t http_status; /* of the answer; 0 without */
-	uint32_t attempts;
-	uint8_t is_redirected; /* the connection runs over loopback */
-	uint8_t is_hidden;     /* getpeername() still says what was asked for */
-	uint8_t pad[2];
-};
-
 /* Crosses a pipe, from a child of the same program. */
 struct ig_selftest_result {
 	int32_t error; /* why it could not be run, negative errno; 0: it ran */
 	uint32_t pad;
 	char step[64]; /* what failed then */
-	struct ig_selftest_outcome outcome[_IG_SELFTEST_PROBE_MAX];
+	struct ig_dial_outcome outcome[_IG_DIAL_TARGET_MAX];
 };
 
 #define IG_SELFTEST_CGROUP_BYTES 64
