@@ -114,19 +114,20 @@
 #define IG_KUBE_OBJECT_DEPTH_MAX    32		 /* nesting of the same; unusable beyond */
 #define IG_KUBE_JSON_DEPTH_MAX	    10240 /* of a body; the API server takes objects of 10000 */
 #define IG_KUBE_KEY_BYTES	    512 /* a key as it is sent; unusable beyond if it may be wanted */
-#define IG_KUBE_NAME_BYTES	    253	  /* namespace, name; malformed beyond */
-#define IG_KUBE_UID_BYTES	    128	  /* malformed beyond */
-#define IG_KUBE_VERSION_BYTES	    128	  /* a resourceVersion; malformed beyond */
-#define IG_KUBE_CONTINUE_BYTES	    4096  /* token of the next page; malformed beyond */
-#define IG_KUBE_REASON_BYTES	    64	  /* of a Status; cut */
-#define IG_KUBE_MESSAGE_BYTES	    512	  /* of a Status; cut */
-#define IG_KUBE_OBJECTS_MAX	    65536 /* known of one kind; left out beyond */
-#define IG_KUBE_PAGE_OBJECTS	    500	  /* asked for at a time */
-#define IG_KUBE_PAGES_MAX	    4096  /* of one list; it begins anew beyond */
-#define IG_KUBE_STATUS_BYTES	    65536 /* body of a reply that is no success */
-#define IG_KUBE_LIST_TIMEOUT_SEC    60	  /* one page */
-#define IG_KUBE_LIST_IDLE_SEC	    60	  /* one that is flooded with lists answers late */
-#define IG_KUBE_WATCH_MIN_SEC	    300	  /* what is asked for is random between these */
+#define IG_KUBE_NAME_BYTES	    253		      /* namespace, name; malformed beyond */
+#define IG_KUBE_UID_BYTES	    128		      /* malformed beyond */
+#define IG_KUBE_VERSION_BYTES	    128		      /* a resourceVersion; malformed beyond */
+#define IG_KUBE_CONTINUE_BYTES	    4096	      /* token of the next page; malformed beyond */
+#define IG_KUBE_REASON_BYTES	    64		      /* of a Status; cut */
+#define IG_KUBE_MESSAGE_BYTES	    512		      /* of a Status; cut */
+#define IG_KUBE_OBJECTS_MAX	    65536	      /* known of one kind; left out beyond */
+#define IG_KUBE_PAGE_OBJECTS	    500		      /* asked for at a time */
+#define IG_KUBE_PAGES_MAX	    4096	      /* of one list; it begins anew beyond */
+#define IG_KUBE_STATUS_BYTES	    65536	      /* body of a reply that is no success */
+#define IG_KUBE_NODE_BYTES	    (4 * 1024 * 1024) /* the node whose taint is taken off */
+#define IG_KUBE_LIST_TIMEOUT_SEC    60		      /* one page */
+#define IG_KUBE_LIST_IDLE_SEC	    60	/* one that is flooded with lists answers late */
+#define IG_KUBE_WATCH_MIN_SEC	    300 /* what is asked for is random between these */
 #define IG_KUBE_WATCH_MAX_SEC	    600
 #define IG_KUBE_WATCH_GRACE_SEC	    30	/* after that, until we end it ourselves */
 #define IG_KUBE_WATCH_IDLE_SEC	    180 /* neither events nor bookmarks, which come every minute */

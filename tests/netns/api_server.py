@@ -1,5 +1,5 @@
 """As much of a Kubernetes API server as the agent talks to: lists, watches, PATCH of a policy's
-status, TokenRequest. It runs on 127.0.0.1 of a namespace of the tests; what it says and when is
+status and of a node, TokenRequest. It runs on 127.0.0.1 of a namespace of the tests; what it says and when is
 told to it on a unix socket, one JSON object a line each way (see Admin). It signs nothing: tokens of
 service accounts are given to it.
 
@@ -22,6 +22,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 WATCH_SECONDS = 60  # unless the client asks for less
 TOKEN_PATH = re.compile(r"/api/v1/namespaces/([^/]+)/serviceaccounts/([^/]+)/token")
+NODE_PATH = re.compile(r"(/api/v1/nodes)/([^/]+)")
 STATUS_PATH = re.compile(r"(/apis/[^/]+/[^/]+)/namespaces/([^/]+)/([^/]+)/([^/]+)/status")
 
 
@@ -36,6 +37,7 @@ class Cluster:
         self.replies = {}  # path -> status instead of an answer
         self.held = set()  # paths that get no answer for now
         self.tokens = {}   # "namespace/account" -> token
+        self.nexts = {}    # path -> what is there once it was read
 
     def _happened(self, path, kind, thing):
         self.version += 1
@@ -61,6 +63,24 @@ class Cluster:
         if patch["metadata"]["resourceVersion"] != thing["metadata"]["resourceVersion"]:
             return 409, {}
         self.put(path, {**thing, "status": {**thing.get("status", {}), **patch["status"]}})
+        return 200, thing
+
+
+    def json_patch(self, path, name, operations):
+        """The operations that the agent uses, on a member of a list. All or nothing."""
+        thing = json.loads(json.dumps(self.objects[path]["", name]))
+        for operation in operations:
+            *way, index = operation["path"].split("/")[1:]
+            place = thing
+            for step in way:
+                place = place.get(step, [])
+            if int(index) >= len(place):
+                return 422, {}
+            if operation["op"] == "remove":
+                del place[int(index)]
+            elif operation["op"] != "test" or place[int(index)] != operation["value"]:
+                return 422, {}
+        self.put(path, thing)
         return 200, thing
 
 
@@ -102,6 +122,8 @@ class Handler(BaseHTTPRequestHandler):
             self._say(status, {"kind": "Status", "message": "said by the test", "code": status})
         elif self.command == "POST":
             self._token(TOKEN_PATH.fullmatch(path))
+        elif NODE_PATH.fullmatch(path):
+            self._node(*NODE_PATH.fullmatch(path).groups(), json.loads(body) if body else None)
         elif self.command == "PATCH":
             self._patch(STATUS_PATH.fullmatch(path), json.loads(body))
         elif query.get("watch"):
@@ -121,6 +143,19 @@ class Handler(BaseHTTPRequestHandler):
         with self.server.cluster.changed:
             token = match and self.server.cluster.tokens.get("/".join(match.groups()))
         self._say(201 if token else 404, {"kind": "TokenRequest", "status": {"token": token}})
+
+    def _node(self, path, name, patch):
+        cluster = self.server.cluster
+        with cluster.changed:
+            if ("", name) not in cluster.objects.get(path, {}):
+                status, reply = 404, {}
+            elif patch is None:
+                status, reply = 200, cluster.objects[path]["", name]
+                if f"{path}/{name}" in cluster.nexts:
+                    cluster.put(path, cluster.nexts.pop(f"{path}/{name}"))
+            else:
+                status, reply = cluster.json_patch(path, name, patch)
+        self._say(status, reply)
 
     def _patch(self, match, patch):
         group, namespace, plural, name = match.groups()
@@ -211,7 +246,7 @@ class ApiServer(ThreadingHTTPServer):
 
 class Admin:
     """{"up": true|false} {"put": PATH, "object": {}} {"delete": PATH, "namespace": "", "name": ""}
-    {"reply": PATH, "status": 403|null} {"hold": PATH} {"release": PATH} {"tokens": {}}"""
+    {"reply": PATH, "status": 403|null} {"next": PATH, "object": {}} {"hold": PATH} {"release": PATH} {"tokens": {}}"""
 
     def __init__(self, log_path, bearer):
         self._log_path, self._bearer = log_path, bearer
@@ -236,6 +271,8 @@ class Admin:
             cluster.delete(command["delete"], command["namespace"], command["name"])
         elif "reply" in command:
             cluster.replies[command["reply"]] = command["status"]
+        elif "next" in command:
+            cluster.nexts[command["next"]] = command["object"]
         elif "hold" in command:
             cluster.held.add(command["hold"])
         elif "release" in command:

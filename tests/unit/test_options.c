@@ -189,6 +189,9 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("different ports", "--metrics-port", "77", "--host-token-port", "77",
 		"--host-token-cgroup", "/x");
 	WRONG("1 to 255 bytes", "--node", "");
+	WRONG("key of a taint", "--kubernetes", "--startup-taint", "a b");
+	WRONG("key of a taint", "--kubernetes", "--startup-taint", "");
+	WRONG("needs --kubernetes", "--startup-taint", "imdsgate.dev/agent-not-ready");
 	WRONG("descriptor", "--ready-fd", "x");
 	WRONG("err, warning, info or debug", "--log-level", "loud");
 	WRONG("only one of", "--check-config", "--detach");

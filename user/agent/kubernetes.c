@@ -19,14 +19,16 @@
 #include "kube/client.h"
 #include "kube/config.h"
 #include "kube/feeder.h"
+#include "kube/node_taint.h"
 #include "kube/token_request.h"
 #include "version.h"
 
 struct ig_kubernetes {
 	struct ig_agent *agent;
-	struct ig_kube_config *config; /* owned, as are the next two */
+	struct ig_kube_config *config; /* owned, as are the next three */
 	struct ig_kube_client *client;
 	struct ig_kube_feeder *feeder;
+	struct ig_kube_node_taint *taint;
 	struct ig_assertion_provider assertions;
 	bool was_synced;
 };
@@ -143,11 +145,52 @@ int ig_kubernetes_start(struct ig_kubernetes *k)
 		k->agent->base, k->client, k->agent->store, &options, &feeder_ops, k, &k->feeder);
 }
 
+static void on_taint_gone(bool was_there, void *userdata)
+{
+	const struct ig_kubernetes *k = userdata;
+
+	ig_log_info(was_there ? "the start-up taint was taken off this node"
+			      : "this node has no start-up taint",
+		IG_KV_STR(NAME, k->agent->options->startup_taint));
+}
+
+static void on_taint_failed(unsigned int http_status, void *userdata)
+{
+	const struct ig_kubernetes *k = userdata;
+
+	ig_log_warning(
+		http_status == 401 || http_status == 403
+			? "cannot take the start-up taint off this node: the agent lacks the right to \"get\" and \"patch\" \"nodes\", or an admission rule is against it; trying again"
+			: "cannot take the start-up taint off this node; trying again",
+		IG_KV_STR(NAME, k->agent->options->startup_taint), IG_KV_U64(STATUS, http_status));
+}
+
+static const struct ig_kube_node_taint_ops taint_ops = {
+	.gone = on_taint_gone,
+	.failed = on_taint_failed,
+};
+
+void ig_kubernetes_ready(struct ig_kubernetes *k)
+{
+	const struct ig_options *options;
+	int r;
+
+	if (!k || k->taint || !k->agent->options->startup_taint)
+		return;
+	options = k->agent->options;
+	r = ig_kube_node_taint_new(k->agent->base, k->client, options->node, options->startup_taint,
+		&taint_ops, k, &k->taint);
+	if (r < 0)
+		(void)ig_log_errno(r, "cannot take the start-up taint off this node",
+			IG_KV_STR(NAME, options->node));
+}
+
 struct ig_kubernetes *ig_kubernetes_free(struct ig_kubernetes *k)
 {
 	if (!k)
 		return NULL;
 	k->feeder = ig_kube_feeder_free(k->feeder);
+	k->taint = ig_kube_node_taint_free(k->taint);
 	k->client = ig_kube_client_free(k->client);
 	k->config = ig_kube_config_free(k->config);
 	free(k);

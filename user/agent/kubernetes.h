@@ -38,6 +38,9 @@ struct ig_kubernetes *ig_kubernetes_free(struct ig_kubernetes *k);
  * the same. true without Kubernetes. */
 bool ig_kubernetes_synced(const struct ig_kubernetes *k);
 
+/* This agent serves. With --startup-taint, this node may take pods from now on. */
+void ig_kubernetes_ready(struct ig_kubernetes *k);
+
 /* The store changed. */
 void ig_kubernetes_store_changed(struct ig_kubernetes *k);
 

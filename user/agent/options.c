@@ -240,6 +240,15 @@ static int set_kubeconfig(struct ig_options *o, const char *value, struct ig_err
 	return 0;
 }
 
+static int set_startup_taint(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	if (!ig_name_is_label_key(value))
+		return ig_err_set(err, -EINVAL,
+			"--startup-taint takes the key of a taint, got \"%s\"", value);
+	o->startup_taint = value;
+	return 0;
+}
+
 static int set_node(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	if (!value[0] || strlen(value) >= sizeof(o->node))
@@ -396,6 +405,8 @@ static const struct flag flags[] = {
 	{"--kubeconfig", "FILE", set_kubeconfig, "the same, from the API server that FILE names"},
 	{"--node", "NAME", set_node,
 		"this node, for its pods and in the audit (default: the host name)"},
+	{"--startup-taint", "KEY", set_startup_taint,
+		"take taints with this key off this node once the gate serves (default: none)"},
 	{"--ready-fd", "N", set_ready_fd, "write \"ready\" to this descriptor once it serves"},
 	{"--log-level", "err|warning|info|debug", set_log_level,
 		"how much the log says (default info)"},
@@ -452,6 +463,13 @@ static int parse_one(
 		err, -EINVAL, "unknown %s \"%s\"", arg[0] == '-' ? "option" : "argument", arg);
 }
 
+static int check_startup_taint(const struct ig_options *o, struct ig_err *err)
+{
+	if (!o->startup_taint || o->kubernetes)
+		return 0;
+	return ig_err_set(err, -EINVAL, "--startup-taint needs --kubernetes or --kubeconfig");
+}
+
 int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct ig_err *reterr_err)
 {
 	struct ig_options o = {
@@ -493,6 +511,8 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 
 		if (r == 0)
 			r = ig_options_check_metrics(&o, reterr_err);
+		if (r == 0)
+			r = check_startup_taint(&o, reterr_err);
 		if (r < 0)
 			return r;
 	}

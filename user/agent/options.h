@@ -57,8 +57,9 @@ struct ig_options {
 	const char *host_token_accounts[IG_HOST_TOKEN_ACCOUNTS_MAX + 1];
 	struct ig_metrics_choices metrics;
 	bool auxiliary_tenant_array;
-	bool kubernetes;	/* pods and rules come from an API server, too */
-	const char *kubeconfig; /* NULL: that of the cluster this runs in */
+	bool kubernetes;	   /* pods and rules come from an API server, too */
+	const char *kubeconfig;	   /* NULL: that of the cluster this runs in */
+	const char *startup_taint; /* key of the taint to take off this node; NULL: none */
 	char node[256];
 	int ready_fd;
 	bool hold; /* with IG_MODE_DETACH: stay */

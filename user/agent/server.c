@@ -157,6 +157,7 @@ static void started(struct server *s, const char *reason)
 	s->agent.ready = true;
 	ig_memory_give_back();
 	ig_record_agent(&s->agent, IG_AUDIT_AGENT_STARTED, reason, IG_VERSION, 0);
+	ig_kubernetes_ready(s->agent.kubernetes);
 }
 
 static void on_ready_acknowledged(const struct ig_monitor_message *reply, void *userdata)
