@@ -34,11 +34,13 @@ OTHERWISE = {
     "audit.otlp": "http://collector:4318/v1/logs", "audit.otlpHeadersSecret": "otlp",
     "metrics.port": 9254, "metrics.podMonitor.interval": "5s", "guard.interfaces": "eth0",
     "guard.hook": "clsact", "gatePort": 1254, "netnsDirs": ["/run/docker/netns"],
+    "startupTaint.key": "example.com/agent-not-ready", "startupTaint.admissionPolicy": True,
     "extraArgs": ["--tenant-id=t"], "tolerations": [], "nodeSelector": {"a": "b"},
     "affinity": {"nodeAffinity": {}}, "resources": {"requests": {"cpu": "1m"}}, "terminationGracePeriodSeconds": 99,
 }
 # values that say something only beside others
 NEEDS = {
+    "startupTaint.admissionPolicy": {"startupTaint.key": "example.com/agent-not-ready"},
     "metrics.address": {"metrics.port": 9254}, "metrics.podMonitor.enabled": {"metrics.port": 9254},
     "metrics.podMonitor.interval": {"metrics.port": 9254, "metrics.podMonitor.enabled": True},
     "metrics.podMonitor.labels": {"metrics.port": 9254, "metrics.podMonitor.enabled": True},
@@ -94,6 +96,8 @@ def otherwise(name, value):
         return not value
     if isinstance(value, dict):
         return {"another": "label"}
+    if isinstance(value, int):
+        return value + 1
     assert isinstance(value, str), f"what else could {name} be?"
     return value + "x"
 
@@ -215,6 +219,24 @@ def _(_):
     text = with_values({"federation.admissionPolicy": True, "serviceAccount.name": "gate"})
     expressions = re.findall(r"request\.userInfo\.username == '([^']*)'", text)
     assert expressions == [f"system:serviceaccount:{NAMESPACE}:gate"] * 2, expressions
+
+
+@suite.test("the start-up taint: its flag, and the right and the fence of deploy/kubernetes")
+def _(_):
+    values = {"startupTaint.key": "imdsgate.dev/agent-not-ready", "startupTaint.admissionPolicy": True}
+    rendered, before = objects(with_values(values)), objects(with_values({}))
+    assert "--startup-taint=imdsgate.dev/agent-not-ready" in args_of(with_values(values))
+    plain = {}
+    for name in ("clusterrole.yaml", "admission-policy.yaml"):
+        plain |= objects(read(KUBERNETES, "startup-taint", name))
+    new = {key: thing for key, thing in rendered.items() if key not in before}
+    assert new == plain, f"chart {new}\nplain {plain}"
+    changed = {key for key in before if rendered[key] != before[key]}
+    assert changed == {("DaemonSet", "imdsgate")}, changed
+    text = with_values({**values, "startupTaint.key": "example.com/a", "serviceAccount.name": "gate"})
+    assert "taint.key != 'example.com/a'" in text
+    assert f"== 'system:serviceaccount:{NAMESPACE}:gate'" in text
+    assert not [key for key in objects(with_values({**values, "detach": True})) if "taint" in key[1]]
 
 
 @suite.test("kustomize builds deploy/kubernetes, and adds nothing")

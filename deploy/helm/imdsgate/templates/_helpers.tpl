@@ -118,6 +118,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- range .Values.netnsDirs }}
 - --netns-dir={{ . }}
 {{- end }}
+{{- with .Values.startupTaint.key }}
+- --startup-taint={{ . }}
+{{- end }}
 {{- range .Values.extraArgs }}
 - {{ . | quote }}
 {{- end }}
