@@ -8,7 +8,8 @@ BINDIR := $(PREFIX)/bin
 UNITDIR := $(PREFIX)/lib/systemd/system
 SYSUSERSDIR := $(PREFIX)/lib/sysusers.d
 DOCDIR := $(PREFIX)/share/doc/imdsgate
-SCHEMADIR := $(PREFIX)/share/imdsgate/schema
+SHAREDIR := $(PREFIX)/share/imdsgate
+SCHEMADIR := $(SHAREDIR)/schema
 MANDIR := $(PREFIX)/share/man
 BASHDIR := $(PREFIX)/share/bash-completion/completions
 ZSHDIR := $(PREFIX)/share/zsh/site-functions
@@ -16,8 +17,10 @@ FISHDIR := $(PREFIX)/share/fish/vendor_completions.d
 
 INSTALL ?= install
 SCDOC ?= scdoc
-DOCS := README.md CHANGELOG.md SECURITY.md LICENSE $(wildcard docs/*.md)
+DOCS := README.md CHANGELOG.md SECURITY.md LICENSE $(wildcard docs/*.md docs/*.svg)
 SCHEMAS := $(wildcard deploy/schema/*.json)
+# rules for Prometheus, a dashboard for Grafana: each below its own name in SHAREDIR
+MONITORING := $(patsubst deploy/%,%,$(wildcard deploy/prometheus/*.yaml deploy/grafana/*.json))
 PAGES := $(patsubst deploy/man/%.scd,%,$(wildcard deploy/man/*.scd))
 PAGES_BUILT := $(PAGES:%=$(O)/man/%)
 CAN_MAKE_PAGES := $(and $(shell command -v $(SCDOC)),$(shell command -v python3))
@@ -29,7 +32,7 @@ page_path = $(MANDIR)/man$(subst .,,$(suffix $(1)))/$(1)
 
 INSTALLED := $(SBINDIR)/imdsgated $(BINDIR)/imdsgate $(UNITDIR)/imdsgated.service \
 	$(SYSUSERSDIR)/imdsgate.conf $(addprefix $(DOCDIR)/,$(notdir $(DOCS))) \
-	$(addprefix $(SCHEMADIR)/,$(notdir $(SCHEMAS))) $(COMPLETIONS) \
+	$(addprefix $(SCHEMADIR)/,$(notdir $(SCHEMAS))) $(addprefix $(SHAREDIR)/,$(MONITORING)) $(COMPLETIONS) \
 	$(foreach page,$(PAGES),$(call page_path,$(page)))
 
 # HY: names that are copied must not be hyphenated
@@ -44,7 +47,7 @@ $(O)/man/%: deploy/man/%.scd deploy/man/fill deploy/schema/audit-v1.schema.json 
 manuals: $(PAGES_BUILT) ## make the manual pages (needs scdoc and python3)
 
 .PHONY: install
-install: $(PROGRAMS) $(if $(CAN_MAKE_PAGES),$(PAGES_BUILT)) ## copy programs, manuals, completion, unit, schema and documents to DESTDIR/PREFIX
+install: $(PROGRAMS) $(if $(CAN_MAKE_PAGES),$(PAGES_BUILT)) ## copy programs, manuals, completion, unit, schema, rules, dashboard and documents to DESTDIR/PREFIX
 	$(INSTALL) -d $(addprefix $(DESTDIR),$(sort $(dir $(INSTALLED))))
 	$(INSTALL) -m 0755 $(O)/imdsgated $(DESTDIR)$(SBINDIR)/imdsgated
 	$(INSTALL) -m 0755 $(O)/imdsgate $(DESTDIR)$(BINDIR)/imdsgate
@@ -53,6 +56,7 @@ install: $(PROGRAMS) $(if $(CAN_MAKE_PAGES),$(PAGES_BUILT)) ## copy programs, ma
 	$(INSTALL) -m 0644 deploy/systemd/sysusers.conf $(DESTDIR)$(SYSUSERSDIR)/imdsgate.conf
 	$(INSTALL) -m 0644 $(DOCS) $(DESTDIR)$(DOCDIR)
 	$(if $(SCHEMAS),$(INSTALL) -m 0644 $(SCHEMAS) $(DESTDIR)$(SCHEMADIR))
+	$(foreach file,$(MONITORING),$(INSTALL) -m 0644 deploy/$(file) $(DESTDIR)$(SHAREDIR)/$(file) &&) true
 	$(INSTALL) -m 0644 deploy/completion/imdsgate.bash $(DESTDIR)$(BASHDIR)/imdsgate
 	$(INSTALL) -m 0644 deploy/completion/imdsgated.bash $(DESTDIR)$(BASHDIR)/imdsgated
 	$(INSTALL) -m 0644 deploy/completion/_imdsgate $(DESTDIR)$(ZSHDIR)/_imdsgate
@@ -63,4 +67,5 @@ install: $(PROGRAMS) $(if $(CAN_MAKE_PAGES),$(PAGES_BUILT)) ## copy programs, ma
 .PHONY: uninstall
 uninstall: ## remove what install copied
 	rm -f $(addprefix $(DESTDIR),$(INSTALLED))
-	-rmdir $(DESTDIR)$(DOCDIR) $(DESTDIR)$(SCHEMADIR) $(DESTDIR)$(PREFIX)/share/imdsgate
+	-rmdir $(DESTDIR)$(DOCDIR) $(DESTDIR)$(SCHEMADIR) $(addprefix $(DESTDIR)$(SHAREDIR)/,$(sort $(dir $(MONITORING)))) \
+		$(DESTDIR)$(SHAREDIR)

@@ -255,7 +255,9 @@ def install(desk):
         assert found.stdout.strip().endswith(f"/{name}"), found
     for name in ("bin/imdsgate", "share/bash-completion/completions/imdsgated",
                  "share/zsh/site-functions/_imdsgate",
-                 "share/fish/vendor_completions.d/imdsgate.fish"):
+                 "share/fish/vendor_completions.d/imdsgate.fish",
+                 "share/imdsgate/prometheus/imdsgate.rules.yaml",
+                 "share/imdsgate/grafana/imdsgate.json"):
         assert os.path.isfile(f"{dest}/usr/{name}"), name
     done = manuals.run(*base, "uninstall")
     left = [os.path.join(folder, name) for folder, _, names in os.walk(dest) for name in names]
