@@ -25,8 +25,10 @@ DEPLOY = os.path.join(REPO, "deploy", "kubernetes")
 NAMESPACE, NAME = "imdsgate-system", "imdsgate"
 IMAGE = "docker.io/library/imdsgate:dev"
 ARCHIVE = os.path.join(BUILD, "image", "imdsgate.tar")
-# as the cluster has the image: pulled from nowhere
-VALUES = ("--set", "image.repository=docker.io/library/imdsgate,image.tag=dev")
+# as the cluster has the image: pulled from nowhere. Kubelet 1.20 begins to ask whether a pod is ready
+# when the period is over for the first time.
+VALUES = ("--set", "image.repository=docker.io/library/imdsgate,image.tag=dev",
+          "--set", "probes.readiness.periodSeconds=3")
 AUDIT = "/var/log/imdsgate/audit/audit.jsonl"
 PINS = "/sys/fs/bpf/imdsgate"
 KINDS = 4  # definitions in deploy/kubernetes/crds

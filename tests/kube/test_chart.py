@@ -5,6 +5,7 @@ chart, too, for what it installs."""
 
 import json
 import os
+import signal
 import sys
 
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -12,6 +13,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 import agent
 import cluster
 import tools
+from config import NODE
 from tap import Suite
 from tokens import A, ask, expect_token, labels, make_namespace
 
@@ -20,6 +22,7 @@ METRICS = 9254
 # forms of the chart that differ in what the API server is told
 VARIANTS = (
     {}, {"detach": True}, {"privileged": False},
+    {"startupTaint.key": "imdsgate.dev/agent-not-ready"},
     {"federation.namespaces": ["default"],
      "federation.serviceAccounts": [{"namespace": "kube-system", "name": "a"}]},
     {"metrics.port": METRICS, "metrics.dashboard.enabled": True},
@@ -96,6 +99,39 @@ def _(c):
 def _(c):
     c.agent.helm("rollback", agent.NAME, "1")
     assert args_of(c.agent.wait_rolled()) == args_of(c.first)
+    token(c)
+    c.pids += [c.agent.status()[name] for name in ("monitor_pid", "server_pid")]
+
+
+@suite.test("kubelet's probes go the way of a workload's request, and leave a record")
+def _(c):
+    record = c.agent.recorded("metadata.forwarded", c.agent.audit.mark(), 20)
+    assert record["pod"]["namespace"] == agent.NAMESPACE and record["decision"] == "allow", record
+    assert record["process"]["comm"] == "imdsgate", record
+
+
+@suite.test("a monitor that hangs is noticed by kubelet alone, and its agent started anew")
+def _(c):
+    upgrade(c, probes__liveness__periodSeconds=1, probes__liveness__failureThreshold=3,
+            terminationGracePeriodSeconds=1)
+    old, audit = c.agent.status()["monitor_pid"], c.agent.audit.mark()
+    c.pids += [c.agent.status()[name] for name in ("monitor_pid", "server_pid")]
+    os.kill(old, signal.SIGSTOP)
+    c.agent.recorded("agent.started", audit, 90)
+    c.agent.wait()
+    assert c.agent.status()["monitor_pid"] != old
+    token(c)
+    c.pids += [c.agent.status()[name] for name in ("monitor_pid", "server_pid")]
+
+
+@suite.test("a node that came with the start-up taint takes pods once the gate is there")
+def _(c):
+    taint = "imdsgate.dev/agent-not-ready"
+    c.kubectl("taint", "nodes", NODE, f"{taint}=true:NoSchedule")
+    upgrade(c, startupTaint__key=taint)
+    c.api.wait_for("/api/v1/nodes", lambda nodes: all(
+        t["key"] != taint for node in nodes.values() for t in node["spec"].get("taints", ())),
+        what="the taint is gone")
     token(c)
     c.pids += [c.agent.status()[name] for name in ("monitor_pid", "server_pid")]
 
