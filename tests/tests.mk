@@ -29,6 +29,7 @@ WRAP_test_kube_token_request := $(addprefix -Wl$(comma)--wrap=,malloc calloc str
 WRAP_test_kube_watch := $(addprefix -Wl$(comma)--wrap=,ig_kube_client_start ig_kube_call_cancel event_add)
 WRAP_test_kube_policy_status := $(addprefix -Wl$(comma)--wrap=,malloc calloc asprintf event_add ig_clock_mono_usec ig_clock_real_usec ig_kube_client_start ig_kube_call_cancel)
 WRAP_test_kube_feeder := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup event_add ig_kube_watch_new ig_kube_watch_free ig_kube_watch_stats ig_kube_policy_status_report ig_kube_policy_status_forget)
+WRAP_test_kube_node_taint := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup event_add ig_kube_client_start ig_kube_call_cancel)
 WRAP_test_callers := $(addprefix -Wl$(comma)--wrap=,ig_link_request ig_link_forget)
 WRAP_test_waiting := $(addprefix -Wl$(comma)--wrap=,ig_clock_mono_usec event_add calloc)
 WRAP_test_table := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
