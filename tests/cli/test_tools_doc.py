@@ -42,7 +42,7 @@ def examples(desk):
     os.chdir(desk.tmp)  # whatever they write
     seen = 0
     for place, page in sections().items():
-        for block in re.findall(r"^```\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
+        for block in re.findall(r"^```sh\n(.*?)^```", page, flags=re.MULTILINE | re.DOTALL):
             for line in re.findall(r"^imdsgate (.*?)(?:  +#.*)?$", block, flags=re.MULTILINE):
                 words = shlex.split(line.split(" | ")[0].split(" > ")[0])
                 output = tool(*words, stdin="", status=None)

@@ -124,6 +124,14 @@ class Agent:
                        timeout=140)
         return self.wait()
 
+    def uninstall(self):
+        """In two steps: detached on every node first."""
+        self.helm("upgrade", NAME, tools.CHART, "--reuse-values", "--set", "detach=true", "--wait")
+        self.c.kubectl("rollout", "status", "-n", NAMESPACE, "daemonset/imdsgate-detach",
+                       "--timeout=60s", timeout=70)
+        self.helm("uninstall", NAME, "--wait")
+        self.c.wait_pods(f"app.kubernetes.io/name={NAME}-detach", 0, NAMESPACE)
+
     def wait_gone(self):
         self.c.wait_pods(f"app.kubernetes.io/name={NAME}", 0, NAMESPACE)
 

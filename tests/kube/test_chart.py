@@ -165,11 +165,7 @@ def _(c):
 def _(c):
     c.agent.install()
     token(c)
-    c.agent.helm("upgrade", agent.NAME, tools.CHART, "--reuse-values", "--set", "detach=true", "--wait")
-    c.kubectl("rollout", "status", "-n", agent.NAMESPACE, "daemonset/imdsgate-detach",
-              "--timeout=60s", timeout=70)
-    c.agent.helm("uninstall", agent.NAME, "--wait")
-    c.wait_pods("app.kubernetes.io/name=imdsgate-detach", 0, agent.NAMESPACE)
+    c.agent.uninstall()
     c.agent.check_nothing_left(c.pids, [c.web])
     for kind in ("clusterroles", "clusterrolebindings"):
         assert "imdsgate" not in c.kubectl("get", kind, "-o", "name")

@@ -12,6 +12,7 @@ sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
 # pylint: disable=wrong-import-position
 import agent
 import cluster
+import documents
 from places import REPO
 from tap import Suite
 from tokens import A, ask, expect_token, labels, make_namespace, token_path
@@ -21,13 +22,14 @@ REFUSED = ("ECONNREFUSED", "EPERM")
 suite = Suite(agent.build, agent.TRACES, seconds=100)
 
 
+SCRIPT = documents.Script("kube/test_install")
+
+
 def commands(section):
     """The commands that the README has there, each without "kubectl"."""
-    text = agent.deployed("README.md").split(f"\n## {section}\n")[1].split("\n## ")[0]
-    found = re.findall(r"^    kubectl (.*)$", text, re.MULTILINE)
-    assert found, f"no commands in section {section}"
-    found = [command.replace("deploy/kubernetes/daemonset.yaml", agent.daemonset_here())
-             for command in found]
+    found = [command.removeprefix("kubectl ").replace("deploy/kubernetes/daemonset.yaml",
+                                                      agent.daemonset_here())
+             for command in SCRIPT.take("deploy/kubernetes/README.md", section, "kubectl ")]
     return [re.sub(r"(?<=-f )(?=deploy/)", f"{REPO}/", command) for command in found]
 
 
@@ -98,6 +100,7 @@ def _(c):
 
 @suite.test("control: without it a pod reaches the metadata service")
 def _(c):
+    SCRIPT.check_done()
     lab = c.lab.mark()
     reply = ask(c, "web", selector={"client_id": A.client_id})
     assert reply.appid == A.client_id, reply
