@@ -14,6 +14,8 @@
 #define IG_HTTP_CONNECTIONS_MAX		 8192
 #define IG_REQUESTS_WORKLOAD_PER_SEC	 200 /* token requests; 429 beyond the burst */
 #define IG_REQUESTS_WORKLOAD_BURST	 1000
+#define IG_RECORDS_WORKLOAD_PER_SEC	 200 /* audit records but token.issued; left out beyond */
+#define IG_RECORDS_WORKLOAD_BURST	 1000
 #define IG_RATE_ENTRIES_MAX		 16384 /* workloads that are counted at once */
 #define IG_HTTP_CONNECTIONS_WORKLOAD_MAX 512
 #define IG_HTTP_BUFFERED_WORKLOAD_BYTES	 (1024 * 1024)	    /* of unfinished requests and answers */

@@ -1,16 +1,30 @@
 """What one workload may hold at once, and that it is its own affair when it wants more."""
 
+import contextlib
+import os
 import sys
 import time
 
+from exposition import scrape
 from harness import IMDS, TRACES, manifests, standard_world
+from places import TOKEN_PATH, Place
 from tap import Suite
 from watch import event
 
-suite = Suite(standard_world, TRACES)
+
+@contextlib.contextmanager
+def limits_world():
+    with standard_world(agent=False) as w:
+        w.metrics = os.path.join(w.tmp, "host", "metrics.sock")
+        w.agent.start(metrics_socket=w.metrics, metrics_group=0)
+        yield w
+
+
+suite = Suite(limits_world, TRACES)
 A, B = manifests.ID_A.client_id, manifests.ID_B.client_id
 # include/imdsgate/limits.h
 CONNECTIONS, NAMESPACES, FLOWS, EVENTS = 512, 16, 1024, 100
+RECORDS_PER_SEC, RECORDS_BURST = 200, 1000
 
 # Opens N connections, says how many of them were ended at once, and keeps the rest until it is told.
 HOLD = """
@@ -58,10 +72,10 @@ def connections(w):
 def namespaces(w):
     before, dialers = w.agent.cli("status")["listeners"], []
     for _ in range(NAMESPACES + 3):
+        mark = w.agent.audit.mark()
         dialer = w.pods["a"].dialer(attempts=2, argv_prefix=[
             "unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"])
         dialers.append(dialer)
-        mark = w.agent.audit.mark()
         assert dialer.read().refused
         w.agent.audit.wait_for(event("listener.opened"), mark)
     assert w.agent.cli("status")["listeners"] == before + NAMESPACES
@@ -152,21 +166,21 @@ def events(w):
     def recorded():
         w.agent.cli("status")  # who has answered this has read what came before
         return [r.get("count", 1) for r in w.agent.audit.find(
-            event("connect.denied", reason="not_tcp", pod__name="c"), mark)]
+            event("connect.denied", reason="not_tcp", pod__name="b"), mark)]
     mark = w.agent.audit.mark()
     deadline = time.monotonic() + 10
     # what earlier tests did without a record is told by the next one
     while not recorded() and time.monotonic() < deadline:
-        knock(w.pods["c"], 1)
+        knock(w.pods["b"], 1)
     mark, before = w.agent.audit.mark(), w.agent.cli("status")["counters"]
-    knock(w.pods["c"], 20 * EVENTS)
-    knock(w.pods["b"], 1)
-    w.agent.audit.wait_for(event("connect.denied", reason="not_tcp", pod__name="b"), mark)
+    knock(w.pods["b"], 20 * EVENTS)
+    knock(w.pods["a"], 1)
+    w.agent.audit.wait_for(event("connect.denied", reason="not_tcp", pod__name="a"), mark)
     # in the next second it has records again, and they tell of those that had none
     deadline = time.monotonic() + 10
     sent = 20 * EVENTS
     while sum(recorded()) < sent and time.monotonic() < deadline:
-        knock(w.pods["c"], 1)
+        knock(w.pods["b"], 1)
         sent += 1
     assert sum(recorded()) == sent, (sum(recorded()), sent)
     assert len(recorded()) < 10 * EVENTS, len(recorded())
@@ -174,6 +188,57 @@ def events(w):
     suppressed = after["events_suppressed"] - before["events_suppressed"]
     assert suppressed == sent - len(recorded()) > 0, (suppressed, sent)
     assert after["events_lost"] == before["events_lost"]
+
+
+# Sends a request N times on one connection, and says which status it got how often.
+REPEAT = """
+import collections, http.client, sys
+counts = collections.Counter()
+connection = http.client.HTTPConnection(sys.argv[1], 80, timeout=10)
+for _ in range(int(sys.argv[3])):
+    connection.request("GET", sys.argv[2], headers={"Metadata": "true"})
+    reply = connection.getresponse()
+    reply.read()
+    counts[reply.status] += 1
+print(sorted(counts))
+"""
+
+
+@suite.test("a flood of requests has few records, which say how many they stand for; who got a "
+            "token has its own")
+def records(w):
+    def repeat(pod, path, n):
+        status, out, err = pod.run([sys.executable, "-S", "-c", REPEAT, IMDS, path, str(n)])
+        assert status == 0, err
+        return out.strip()
+
+    def suppressed():
+        return scrape(Place(w, w.host_netns, None), w.metrics).get("imdsgate_audit_suppressed_total")
+
+    def recorded():
+        w.agent.cli("status")
+        return [r.get("count", 1) for r in w.agent.audit.find(
+            lambda r: r["kind"] in ("request.rejected", "token.denied")
+            and r["pod"]["name"] == "c", mark)]
+    flood, sent, before = 2 * RECORDS_BURST, 0, suppressed()
+    mark, begin = w.agent.audit.mark(), time.monotonic()
+    # more of them than may be recorded, and more than may be asked for
+    for path, statuses in (("/nowhere", "[404]"), (TOKEN_PATH, "[400]"),
+                           (f"{TOKEN_PATH}&resource=https://vault.azure.net", "[400, 429]")):
+        assert repeat(w.pods["c"], path, flood) == statuses
+        sent += flood
+    w.agent.audit.wait_for(event("token.denied", reason="rate_limited"), mark)
+    assert repeat(w.pods["a"], f"{TOKEN_PATH}&resource=https://vault.azure.net", 1) == "[200]"
+    deadline = time.monotonic() + 10
+    while sum(recorded()) < sent and time.monotonic() < deadline:
+        repeat(w.pods["c"], "/nowhere", 1)
+        sent += 1
+    assert sum(recorded()) == sent, (sum(recorded()), sent)
+    most = RECORDS_BURST + RECORDS_PER_SEC * (time.monotonic() - begin + 1)
+    assert len(recorded()) <= min(most, sent - 1), (len(recorded()), most)
+    deadline = time.monotonic() + 10  # a page is served for a moment
+    while suppressed() - before != sent - len(recorded()):
+        assert time.monotonic() < deadline, (suppressed(), before, sent, len(recorded()))
 
 
 if __name__ == "__main__":

@@ -107,6 +107,26 @@ static void the_table_is_bounded(void **state)
 	(void)ig_rate_free(rate);
 }
 
+static void who_was_refused_is_told(void **state)
+{
+	uint64_t refused = 99;
+	struct ig_rate *rate;
+
+	(void)state;
+	assert_int_equal(ig_rate_new(&options, &rate), 0);
+	assert_true(ig_rate_allow_after(rate, 1, 0, &refused));
+	assert_int_equal(refused, 0);
+	assert_int_equal(take(rate, 1, 0, 104), 4);
+	assert_false(ig_rate_allow_after(rate, 1, 0, &refused));
+	assert_true(ig_rate_allow_after(rate, 2, 0, &refused));
+	assert_int_equal(refused, 0);
+	assert_true(ig_rate_allow_after(rate, 1, IG_USEC_PER_SEC, &refused));
+	assert_int_equal(refused, 101);
+	assert_true(ig_rate_allow_after(rate, 1, IG_USEC_PER_SEC, &refused));
+	assert_int_equal(refused, 0);
+	(void)ig_rate_free(rate);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -116,6 +136,7 @@ int main(void)
 		cmocka_unit_test(a_clock_that_steps_back_brings_nothing),
 		cmocka_unit_test(a_rate_of_its_own),
 		cmocka_unit_test(the_table_is_bounded),
+		cmocka_unit_test(who_was_refused_is_told),
 	};
 
 	return cmocka_run_group_tests_name("agent/rate", tests, NULL, NULL);

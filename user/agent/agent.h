@@ -55,6 +55,7 @@ struct ig_agent {
 	struct ig_metrics *metrics;  /* what is counted */
 	struct ig_rate *rate;	     /* of token requests, by workload */
 	struct ig_rate *policy_rate; /* the same, as far as a policy sets one */
+	struct ig_rate *record_rate; /* of audit records, by workload; records.c */
 	struct ig_ctl_server *ctl;
 	struct ig_ring *events;
 	LIST_HEAD(, ig_source_lookup) source_lookups; /* records.c */
@@ -187,6 +188,10 @@ struct ig_conn_record {
 void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
 	const struct ig_caller_facts *facts, const struct sockaddr_in *peer,
 	struct ig_conn_record *ret);
+/* May this caller (ig_caller_workload()) have one more record of what it can repeat without end?
+ * false: not now, and it is counted. *ret_count: for the record, how many it stands for; 0: itself.
+ */
+bool ig_record_turn(struct ig_agent *agent, uint64_t workload, uint64_t *ret_count);
 /* A connection that no flow belongs to: somebody dialled the listener without having been
  * redirected there (gone false), or a caller that was closed again before it could be accepted
  * (gone true). */

@@ -55,8 +55,7 @@ struct ig_callers {
 	uint64_t too_many;
 };
 
-/* What counts as one caller; as in gate.c. */
-static uint64_t workload_of(const struct ig_caller *caller)
+uint64_t ig_caller_workload(const struct ig_caller *caller)
 {
 	return caller->workload_cgroup_id ? caller->workload_cgroup_id : caller->cgroup_id;
 }
@@ -195,7 +194,7 @@ static void answered(struct lookup *l)
 	if (--l->outstanding > 0)
 		return;
 	LIST_REMOVE(l, link);
-	ig_quota_give(l->callers->quota, workload_of(&l->caller));
+	ig_quota_give(l->callers->quota, ig_caller_workload(&l->caller));
 	if (l->facts)
 		l->done((void *)l->userdata);
 	free(l);
@@ -271,13 +270,13 @@ int ig_callers_resolve(struct ig_callers *c, const struct ig_caller *caller,
 		return -ENOMEM;
 	if (!need_cgroup && !need_process)
 		return 1;
-	if (!ig_quota_take(c->quota, workload_of(caller))) {
+	if (!ig_quota_take(c->quota, ig_caller_workload(caller))) {
 		c->too_many++;
 		return -EBUSY;
 	}
 	l = calloc(1, sizeof(*l));
 	if (!l) {
-		ig_quota_give(c->quota, workload_of(caller));
+		ig_quota_give(c->quota, ig_caller_workload(caller));
 		return -ENOMEM;
 	}
 	l->callers = c;
@@ -288,7 +287,7 @@ int ig_callers_resolve(struct ig_callers *c, const struct ig_caller *caller,
 	r = ask(c, l, need_cgroup, need_process);
 	if (r < 0 || l->outstanding == 0) {
 		c->too_many += r == -EBUSY;
-		ig_quota_give(c->quota, workload_of(caller));
+		ig_quota_give(c->quota, ig_caller_workload(caller));
 		free(l);
 		return need_cgroup ? r : 1;
 	}

@@ -20,6 +20,9 @@ struct ig_caller_facts {
 	bool lost; /* there was no memory for what is known: not a word on who it is */
 };
 
+/* What counts as one caller: the declared cgroup, else the caller's own. */
+uint64_t ig_caller_workload(const struct ig_caller *caller);
+
 void ig_caller_facts_done(struct ig_caller_facts *facts);
 
 typedef void ig_callers_done(void *userdata);

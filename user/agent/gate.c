@@ -72,13 +72,6 @@ struct ig_gate {
 
 IG_DEFINE_CLEANUP(struct ig_gate *, ig_gate_free);
 
-/* What counts as one caller: the declared cgroup, else the caller's own. */
-static uint64_t workload_of(const struct ig_flow *flow)
-{
-	return flow->caller.workload_cgroup_id ? flow->caller.workload_cgroup_id
-					       : flow->caller.cgroup_id;
-}
-
 /* Another agent serves, and our last connection is gone. */
 static void end_if_drained(struct ig_gate *gate)
 {
@@ -94,7 +87,7 @@ static void conn_free(struct ig_gate_conn *conn)
 	if (conn->facts_pending)
 		ig_callers_cancel(conn->agent->callers, conn);
 	gate->connections--;
-	ig_quota_give(gate->quota, workload_of(&conn->flow));
+	ig_quota_give(gate->quota, ig_caller_workload(&conn->flow.caller));
 	ig_caller_facts_done(&conn->facts);
 	free(conn);
 	end_if_drained(gate);
@@ -240,9 +233,13 @@ static void record_refusal(struct ig_agent *agent, const struct ig_flow *flow,
 	const struct sockaddr_in *peer, const struct ig_caller_facts *facts, const char *reason)
 {
 	struct ig_conn_record r;
+	uint64_t count;
 
+	if (!ig_record_turn(agent, ig_caller_workload(&flow->caller), &count))
+		return;
 	ig_record_flow(agent, flow, facts, peer, &r);
 	r.record.kind = IG_AUDIT_CONNECT_REFUSED;
+	r.record.count = count;
 	r.record.decision = IG_AUDIT_DENY;
 	r.record.reason = reason;
 	ig_audit_emit(agent->audit, &r.record);
@@ -282,7 +279,8 @@ static bool let_in(struct ig_gate_conn *conn)
 {
 	struct ig_gate *gate = conn->agent->gate;
 	int r = ig_http_server_add(gate->http, conn->fd,
-		ig_quota_share(gate->quota, workload_of(&conn->flow)), conn, &conn->http);
+		ig_quota_share(gate->quota, ig_caller_workload(&conn->flow.caller)), conn,
+		&conn->http);
 
 	if (r < 0) {
 		turn_away(conn, reason_of(r));
@@ -335,11 +333,11 @@ static int conn_new(
 {
 	struct ig_gate_conn *conn;
 
-	if (!ig_quota_take(gate->quota, workload_of(&arrival->flow)))
+	if (!ig_quota_take(gate->quota, ig_caller_workload(&arrival->flow.caller)))
 		return -EDQUOT;
 	conn = calloc(1, sizeof(*conn));
 	if (!conn) {
-		ig_quota_give(gate->quota, workload_of(&arrival->flow));
+		ig_quota_give(gate->quota, ig_caller_workload(&arrival->flow.caller));
 		return -ENOMEM;
 	}
 	conn->agent = gate->agent;

@@ -30,6 +30,8 @@
 		"Audit records by kind.")                                                          \
 	X(AUDIT_LOST, COUNTER, NUMBER, "imdsgate_audit_lost_total", LOSER, NONE,                   \
 		"Audit records that were not taken.")                                              \
+	X(AUDIT_SUPPRESSED, COUNTER, NUMBER, "imdsgate_audit_suppressed_total", NONE, NONE,        \
+		"Records left out: a workload had too many. Its next one says how many.")          \
 	X(AUDIT_WORKING, GAUGE, NUMBER, "imdsgate_audit_sink_working", SINK, NONE,                 \
 		"1 if the sink takes records; none for a sink that is not used.")                  \
 	X(AUDIT_QUEUE, GAUGE, NUMBER, "imdsgate_audit_queue_length", SINK, NONE,                   \

@@ -14,6 +14,7 @@ struct bucket {
 	uint64_t workload;
 	uint64_t credit_usec; /* time saved up; one request costs 1 s / per_sec of it */
 	uint64_t seen_usec;
+	uint64_t refused; /* since one was allowed */
 	UT_hash_handle hh;
 };
 
@@ -81,14 +82,15 @@ static struct bucket *bucket_of(
 	return bucket;
 }
 
-static bool take(struct ig_rate *rate, uint64_t workload, uint64_t cost_usec, uint64_t burst_usec,
-	uint64_t now_usec)
+/* The bucket with one taken from it, or NULL. */
+static struct bucket *take(struct ig_rate *rate, uint64_t workload, uint64_t cost_usec,
+	uint64_t burst_usec, uint64_t now_usec)
 {
 	struct bucket *bucket = bucket_of(rate, workload, burst_usec, now_usec);
 	uint64_t passed;
 
 	if (!bucket)
-		return false;
+		return NULL;
 	passed = now_usec > bucket->seen_usec ? now_usec - bucket->seen_usec : 0;
 	bucket->seen_usec = now_usec;
 	/* the burst may be smaller than it was */
@@ -97,10 +99,12 @@ static bool take(struct ig_rate *rate, uint64_t workload, uint64_t cost_usec, ui
 	bucket->credit_usec = passed > burst_usec - bucket->credit_usec
 				      ? burst_usec
 				      : bucket->credit_usec + passed;
-	if (bucket->credit_usec < cost_usec)
-		return false;
+	if (bucket->credit_usec < cost_usec) {
+		bucket->refused++;
+		return NULL;
+	}
 	bucket->credit_usec -= cost_usec;
-	return true;
+	return bucket;
 }
 
 bool ig_rate_allow_at(struct ig_rate *rate, uint64_t workload, uint32_t per_sec, uint32_t burst,
@@ -108,10 +112,24 @@ bool ig_rate_allow_at(struct ig_rate *rate, uint64_t workload, uint32_t per_sec,
 {
 	uint64_t cost_usec = IG_USEC_PER_SEC / per_sec;
 
-	return take(rate, workload, cost_usec, cost_usec * burst, now_usec);
+	return take(rate, workload, cost_usec, cost_usec * burst, now_usec) != NULL;
 }
 
 bool ig_rate_allow(struct ig_rate *rate, uint64_t workload, uint64_t now_usec)
 {
-	return take(rate, workload, rate->cost_usec, rate->burst_usec, now_usec);
+	uint64_t refused;
+
+	return ig_rate_allow_after(rate, workload, now_usec, &refused);
+}
+
+bool ig_rate_allow_after(
+	struct ig_rate *rate, uint64_t workload, uint64_t now_usec, uint64_t *ret_refused)
+{
+	struct bucket *bucket = take(rate, workload, rate->cost_usec, rate->burst_usec, now_usec);
+
+	if (!bucket)
+		return false;
+	*ret_refused = bucket->refused;
+	bucket->refused = 0;
+	return true;
 }

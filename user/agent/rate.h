@@ -27,3 +27,6 @@ bool ig_rate_allow_at(struct ig_rate *rate, uint64_t workload, uint32_t per_sec,
 
 /* Takes one from the workload's bucket. false: it is empty. now_usec is monotonic. */
 bool ig_rate_allow(struct ig_rate *rate, uint64_t workload, uint64_t now_usec);
+/* The same; when it is true, *ret_refused is how many were not since the last time it was. */
+bool ig_rate_allow_after(
+	struct ig_rate *rate, uint64_t workload, uint64_t now_usec, uint64_t *ret_refused);

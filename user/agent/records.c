@@ -11,9 +11,15 @@
 
 #include "agent/agent.h"
 #include "agent/link.h"
+#include "agent/metrics_table.h"
+#include "agent/rate.h"
 #include "audit/stream.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
+
+/* Apart from the ids of cgroups, beside which cookies of namespaces are counted. */
+#define OF_NAMESPACE (1ULL << 63)
 
 static const char *endpoint_name(unsigned int endpoint)
 {
@@ -110,6 +116,18 @@ void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
 	};
 }
 
+bool ig_record_turn(struct ig_agent *agent, uint64_t workload, uint64_t *ret_count)
+{
+	uint64_t left_out;
+
+	if (!ig_rate_allow_after(agent->record_rate, workload, ig_clock_mono_usec(), &left_out)) {
+		ig_metrics_add(agent->metrics, IG_M_AUDIT_SUPPRESSED, 0, 0, 1);
+		return false;
+	}
+	*ret_count = left_out ? left_out + 1 : 0;
+	return true;
+}
+
 void ig_record_unattributed(
 	struct ig_agent *agent, uint64_t netns_cookie, const struct sockaddr_in *peer, bool gone)
 {
@@ -128,6 +146,9 @@ void ig_record_unattributed(
 		.connection = &connection,
 	};
 
+	/* nobody knows whose it was: a namespace counts as one caller */
+	if (!ig_record_turn(agent, netns_cookie | OF_NAMESPACE, &record.count))
+		return;
 	format_address(peer->sin_addr.s_addr, peer->sin_port, source, sizeof(source));
 	ig_audit_emit(agent->audit, &record);
 }

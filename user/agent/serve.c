@@ -211,7 +211,11 @@ void ig_serve_emit(struct ig_gate_conn *conn, struct ig_conn_record *r)
 	const struct ig_pod *pod = ig_serve_pod_of(conn);
 
 	r->record.latency_usec = ig_clock_mono_usec() - conn->request_usec;
-	ig_audit_emit(conn->agent->audit, &r->record);
+	/* who got a token is always told: their rate has a limit of its own */
+	if (r->record.kind == IG_AUDIT_TOKEN_ISSUED ||
+		ig_record_turn(
+			conn->agent, ig_caller_workload(&conn->flow.caller), &r->record.count))
+		ig_audit_emit(conn->agent->audit, &r->record);
 	if (r->record.policy && r->record.policy->would_deny)
 		ig_metrics_add(conn->agent->metrics, IG_M_WOULD_DENY, 0, 0, 1);
 	if (pod)
@@ -231,6 +235,7 @@ struct rejected {
 	const char *message; /* literal; may be NULL */
 	unsigned int status;
 	uint64_t latency_usec;
+	uint64_t count; /* how many it stands for; 0: itself */
 };
 
 static void emit_rejected(const struct rejected *rejected)
@@ -246,6 +251,7 @@ static void emit_rejected(const struct rejected *rejected)
 	r.record.message = rejected->message;
 	r.record.request = &request;
 	r.record.latency_usec = rejected->latency_usec;
+	r.record.count = rejected->count;
 	ig_audit_emit(rejected->agent->audit, &r.record);
 }
 
@@ -258,10 +264,13 @@ static void on_rejected_facts(void *userdata)
 	free(rejected);
 }
 
-static void record_rejected(struct ig_gate_conn *conn, const struct rejected *what)
+static void record_rejected(struct ig_gate_conn *conn, struct rejected *what)
 {
-	struct rejected *rejected = calloc(1, sizeof(*rejected));
+	struct rejected *rejected;
 
+	if (!ig_record_turn(conn->agent, ig_caller_workload(&conn->flow.caller), &what->count))
+		return;
+	rejected = calloc(1, sizeof(*rejected));
 	if (!rejected) {
 		emit_rejected(what);
 		return;

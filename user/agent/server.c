@@ -373,6 +373,9 @@ static int start_link(struct server *s)
 	static const struct ig_rate_options rate = {.per_sec = IG_REQUESTS_WORKLOAD_PER_SEC,
 		.burst = IG_REQUESTS_WORKLOAD_BURST,
 		.entries = IG_RATE_ENTRIES_MAX};
+	static const struct ig_rate_options records = {.per_sec = IG_RECORDS_WORKLOAD_PER_SEC,
+		.burst = IG_RECORDS_WORKLOAD_BURST,
+		.entries = IG_RATE_ENTRIES_MAX};
 	static const struct ig_link_ops ops = {.notice = on_notice, .broken = on_link_broken};
 	struct ig_agent *agent = &s->agent;
 	int r = ig_link_new(
@@ -390,6 +393,8 @@ static int start_link(struct server *s)
 		r = ig_rate_new(&rate, &agent->rate);
 	if (r == 0)
 		r = ig_rate_new(&rate, &agent->policy_rate);
+	if (r == 0)
+		r = ig_rate_new(&records, &agent->record_rate);
 	if (r == 0)
 		r = ig_gate_new(agent, &agent->gate);
 	return r;
@@ -474,6 +479,7 @@ static void server_done(struct server *s)
 	agent->serve = ig_serve_free(agent->serve);
 	agent->rate = ig_rate_free(agent->rate);
 	agent->policy_rate = ig_rate_free(agent->policy_rate);
+	agent->record_rate = ig_rate_free(agent->record_rate);
 	agent->waiting = ig_waiting_free(agent->waiting);
 	agent->link = ig_link_free(agent->link);
 	agent->manifests = ig_manifest_dir_free(agent->manifests);
