@@ -4,6 +4,10 @@
  */
 #pragma once
 
+/* Of a process, for everything but listeners and connections of workloads: calls upstream and to
+ * the API server, control, metrics, files */
+#define IG_DESCRIPTORS_RESERVE 512
+
 /* HTTP requests from workloads (user/http) */
 #define IG_HTTP_TARGET_BYTES		 8192  /* 414 beyond */
 #define IG_HTTP_HEADERS_MAX		 64    /* 431 beyond */

@@ -1,6 +1,7 @@
 """What one workload may hold at once, and that it is its own affair when it wants more."""
 
 import contextlib
+import json
 import os
 import sys
 import time
@@ -239,6 +240,32 @@ def records(w):
     deadline = time.monotonic() + 10  # a page is served for a moment
     while suppressed() - before != sent - len(recorded()):
         assert time.monotonic() < deadline, (suppressed(), before, sent, len(recorded()))
+
+
+@suite.test("fewer descriptors than the limits need: said in the log and by doctor, and divided, "
+            "so that no workload takes the others'")
+def descriptors(w):
+    # a limit of 600: half in reserve, of the rest half for connections, of these a quarter
+    descriptors_max, connections_max = 600, 37
+    w.agent.stop()
+    place, mark = w.agent.place, w.agent.log.mark()
+    spawn = place.spawn
+    place.spawn = lambda argv, **options: spawn(["prlimit", f"--nofile={descriptors_max}", *argv],
+                                                **options)
+    try:
+        w.agent.start()
+    finally:
+        del place.spawn
+    assert any("fewer descriptors" in line for line in w.agent.log.since(mark))
+    (found,) = [c for c in json.loads(w.agent.cli_run("doctor", "--no-self-test")[1])["checks"]
+                if c["name"] == "descriptors"]
+    assert found["state"] == "warning" and "enough for 150 namespaces" in found["found"], found
+    process = w.pods["c"].spawn([sys.executable, "-S", "-c", HOLD, IMDS, str(connections_max + 9),
+                                 "9"], stdin=-1, stdout=-1)
+    assert process.stdout.readline() == "9\n"
+    assert w.agent.cli("status")["connections"] == connections_max
+    assert (w.pods["a"].dial().appid, w.pods["b"].dial().appid) == (A, B)
+    process.communicate("go\n", timeout=10)
 
 
 if __name__ == "__main__":

@@ -26,6 +26,7 @@
 #include "audit/stream.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "base/table.h"
 #include "datapath/datapath.h"
@@ -126,6 +127,7 @@ static const struct ig_http_server_ops http_ops = {
 int ig_gate_new(struct ig_agent *agent, struct ig_gate **ret)
 {
 	_cleanup_(ig_gate_freep) struct ig_gate *gate = calloc(1, sizeof(*gate));
+	struct ig_descriptors descriptors = ig_descriptors_get();
 	int r;
 
 	if (!gate)
@@ -134,11 +136,12 @@ int ig_gate_new(struct ig_agent *agent, struct ig_gate **ret)
 	LIST_INIT(&gate->waiting);
 	LIST_INIT(&gate->not_in);
 	LIST_INIT(&gate->conns);
-	r = ig_quota_new(IG_HTTP_CONNECTIONS_WORKLOAD_MAX, &gate->quota);
+	r = ig_quota_new(descriptors.connections_workload, &gate->quota);
 	if (r == 0)
 		r = ig_http_server_new(agent->base, &http_ops, &gate->http);
 	if (r < 0)
 		return r;
+	ig_http_server_limit(gate->http, descriptors.connections);
 	*ret = TAKE_PTR(gate);
 	return 0;
 }

@@ -17,6 +17,7 @@
 #include "agent/services.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
 #include "monitor/monitor.h"
@@ -135,6 +136,20 @@ static char **server_argv(int argc, char **argv)
 	return copy;
 }
 
+/* The server inherits the limit. */
+static void raise_descriptors(void)
+{
+	int r = ig_descriptors_raise();
+	struct ig_descriptors d = ig_descriptors_get();
+
+	if (r < 0)
+		(void)ig_log_warning_errno(r, "cannot raise the limit of descriptors, ignoring");
+	if (d.limit < d.wanted)
+		ig_log_warning(
+			"fewer descriptors than all listeners and connections need (RLIMIT_NOFILE): there may be fewer of both",
+			IG_KV_U64(LIMIT, d.limit), IG_KV_U64(COUNT, d.wanted));
+}
+
 static int run_monitor(int argc, char **argv, const struct ig_options *options)
 {
 	_cleanup_free_ char **child = server_argv(argc, argv);
@@ -157,6 +172,7 @@ static int run_monitor(int argc, char **argv, const struct ig_options *options)
 
 	if (!child)
 		return EXIT_FAILURE;
+	raise_descriptors();
 	ig_services_table(options, services);
 	/* beside the control socket: agents that share one can take over from each other */
 	(void)snprintf(handover, sizeof(handover), "%s.handover", options->socket);

@@ -21,6 +21,7 @@
 #include "audit/stream.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/descriptors.h"
 #include "objects/manifest.h"
 #include "token/service.h"
 
@@ -177,6 +178,15 @@ static json_t *upstreams_json(const struct ig_agent *agent)
 	return all;
 }
 
+static json_t *descriptors_json(void)
+{
+	struct ig_descriptors d = ig_descriptors_get();
+
+	return json_pack("{s:o, s:o, s:o, s:o}", "limit", ig_verbs_number(d.limit), "wanted",
+		ig_verbs_number(d.wanted), "listeners", ig_verbs_number(d.listeners), "connections",
+		ig_verbs_number(d.connections));
+}
+
 int ig_verbs_doctor(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
 	struct ig_err *reterr_err)
 {
@@ -186,12 +196,13 @@ int ig_verbs_doctor(struct ig_ctl_conn *conn, json_t *args, void *userdata, json
 	(void)conn;
 	(void)args;
 	(void)reterr_err;
-	*ret_result = json_pack("{s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o}", "uid",
+	*ret_result = json_pack("{s:o, s:o, s:o, s:o, s:o, s:o, s:{s:o, s:o}, s:o}", "uid",
 		ig_verbs_number(geteuid()), "credentials",
 		credentials_json(agent->options->secrets), "manifests", manifests_json(agent),
-		"upstreams", upstreams_json(agent), "token_early_sec",
-		ig_verbs_number(ig_token_service_early_sec(agent->tokens)), "events_lost",
-		"reports", ig_verbs_number(audit.by_kind[IG_AUDIT_EVENTS_LOST]), "last_sec_ago",
-		ago(audit.last_loss_usec), "now_usec", ig_verbs_number(ig_clock_real_usec()));
+		"upstreams", upstreams_json(agent), "descriptors", descriptors_json(),
+		"token_early_sec", ig_verbs_number(ig_token_service_early_sec(agent->tokens)),
+		"events_lost", "reports", ig_verbs_number(audit.by_kind[IG_AUDIT_EVENTS_LOST]),
+		"last_sec_ago", ago(audit.last_loss_usec), "now_usec",
+		ig_verbs_number(ig_clock_real_usec()));
 	return *ret_result ? 0 : -ENOMEM;
 }

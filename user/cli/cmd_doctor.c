@@ -44,6 +44,7 @@ static const struct {
 static void (*const checks[])(struct ig_doctor *d) = {
 	ig_doctor_check_agent,
 	ig_doctor_check_processes,
+	ig_doctor_check_descriptors,
 	ig_doctor_check_cgroup,
 	ig_doctor_check_features,
 	ig_doctor_check_hooks,

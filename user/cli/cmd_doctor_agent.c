@@ -120,6 +120,19 @@ void ig_doctor_check_processes(struct ig_doctor *d)
 			"the agent is %s, this tool is %s", version, IG_VERSION);
 }
 
+void ig_doctor_check_descriptors(struct ig_doctor *d)
+{
+	const json_t *descriptors = json_object_get(d->facts, "descriptors");
+	long long limit = number(descriptors, "limit"), wanted = number(descriptors, "wanted");
+
+	if (is_skipped(d, descriptors, "descriptors"))
+		return;
+	ig_doctor_add(d, "descriptors", limit < wanted ? IG_DOCTOR_WARNING : IG_DOCTOR_OK,
+		limit < wanted ? "raise RLIMIT_NOFILE (LimitNOFILE= of the unit, ulimit -n)" : NULL,
+		"%lld of the %lld wanted: enough for %lld namespaces and %lld connections", limit,
+		wanted, number(descriptors, "listeners"), number(descriptors, "connections"));
+}
+
 /* ---- files ---- */
 
 void ig_doctor_check_manifests(struct ig_doctor *d)

@@ -62,6 +62,7 @@ void ig_doctor_check_audit(struct ig_doctor *d);
 void ig_doctor_check_kubernetes(struct ig_doctor *d);
 void ig_doctor_check_upstreams(struct ig_doctor *d);
 void ig_doctor_check_clock(struct ig_doctor *d);
+void ig_doctor_check_descriptors(struct ig_doctor *d);
 
 void ig_doctor_check_cgroup(struct ig_doctor *d);
 void ig_doctor_check_features(struct ig_doctor *d);

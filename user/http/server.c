@@ -134,6 +134,11 @@ int ig_http_server_new(
 	return ig_http_server_new_with(base, ops, &defaults, ret);
 }
 
+void ig_http_server_limit(struct ig_http_server *server, size_t connections_max)
+{
+	server->connections_max = connections_max;
+}
+
 struct ig_http_server *ig_http_server_free(struct ig_http_server *server)
 {
 	if (!server || server->dying)

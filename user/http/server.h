@@ -56,6 +56,8 @@ struct ig_http_server_ops {
 int ig_http_server_new(
 	struct event_base *base, const struct ig_http_server_ops *ops, struct ig_http_server **ret);
 /* Closes every connection (on_close is called for each). */
+/* Another limit of connections than IG_HTTP_CONNECTIONS_MAX. */
+void ig_http_server_limit(struct ig_http_server *server, size_t connections_max);
 struct ig_http_server *ig_http_server_free(struct ig_http_server *server);
 
 /* From now on every answer is the last one on its connection. Connections without a request under

@@ -33,6 +33,7 @@ struct ig_listeners {
 	int home_fd; /* the agent's own namespace */
 	uint16_t preferred_port;
 	uint64_t seq;
+	size_t max;
 	bool refusing; /* none of them has an entry in the map */
 };
 
@@ -46,7 +47,7 @@ static void entry_free(struct entry *entry)
 IG_DEFINE_CLEANUP(struct entry *, entry_free);
 IG_DEFINE_CLEANUP(struct ig_listeners *, ig_listeners_free);
 
-int ig_listeners_new(struct ig_datapath *dp, uint16_t preferred_port,
+int ig_listeners_new(struct ig_datapath *dp, uint16_t preferred_port, size_t max,
 	const struct ig_listeners_ops *ops, void *userdata, struct ig_listeners **ret)
 {
 	_cleanup_(ig_listeners_freep) struct ig_listeners *t = calloc(1, sizeof(*t));
@@ -57,6 +58,7 @@ int ig_listeners_new(struct ig_datapath *dp, uint16_t preferred_port,
 	t->ops = ops;
 	t->userdata = userdata;
 	t->preferred_port = preferred_port;
+	t->max = max;
 	t->home_fd = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
 	if (t->home_fd < 0)
 		return -errno;
@@ -161,7 +163,7 @@ int ig_listeners_add_named(
 	struct entry *entry = NULL, *known;
 	int r;
 
-	if (HASH_COUNT(t->by_cookie) >= IG_LISTENERS_MAX)
+	if (HASH_COUNT(t->by_cookie) >= t->max)
 		return -E2BIG;
 	r = open_entry(t, netns_fd, name, &entry);
 	if (r < 0)
@@ -217,7 +219,7 @@ static int add_anonymous(
 	_cleanup_(entry_freep) struct entry *entry = NULL;
 	int r;
 
-	if (HASH_COUNT(t->by_cookie) >= IG_LISTENERS_MAX)
+	if (HASH_COUNT(t->by_cookie) >= t->max)
 		return -E2BIG;
 	r = open_entry(t, netns_fd, "", &entry);
 	if (r < 0)
@@ -284,7 +286,7 @@ int ig_listeners_adopt(struct ig_listeners *t, const struct ig_listener *listene
 		HASH_DEL(t->by_cookie, known);
 		entry_free(known);
 	}
-	if (HASH_COUNT(t->by_cookie) >= IG_LISTENERS_MAX)
+	if (HASH_COUNT(t->by_cookie) >= t->max)
 		return -E2BIG;
 	HASH_ADD(hh, t->by_cookie, listener.netns_cookie, sizeof(cookie), entry);
 	if (!ig_table_has(entry))

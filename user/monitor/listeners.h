@@ -36,7 +36,7 @@ struct ig_listeners_ops {
 	void (*closed)(const struct ig_listener *listener, void *userdata);
 };
 
-int ig_listeners_new(struct ig_datapath *dp, uint16_t preferred_port,
+int ig_listeners_new(struct ig_datapath *dp, uint16_t preferred_port, size_t max,
 	const struct ig_listeners_ops *ops, void *userdata, struct ig_listeners **ret);
 struct ig_listeners *ig_listeners_free(struct ig_listeners *listeners);
 

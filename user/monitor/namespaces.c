@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/descriptors.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
 #include "monitor/child.h"
@@ -216,7 +217,8 @@ int ig_monitor_open_listeners(struct monitor *m)
 int ig_monitor_prepare_namespaces(struct monitor *m)
 {
 	static const struct ig_listeners_ops ops = {.opened = on_opened, .closed = on_closed};
-	int r = ig_listeners_new(m->dp, m->options->gate_port, &ops, m, &m->listeners);
+	int r = ig_listeners_new(m->dp, m->options->gate_port, ig_descriptors_get().listeners, &ops,
+		m, &m->listeners);
 
 	if (r == 0)
 		r = ig_ring_new(ig_datapath_wakeups_fd(m->dp), sizeof(struct ig_wakeup),
