@@ -31,7 +31,9 @@
 #define IG_BUSY_OWNER_PERCENT 5	   /* of the time, from then on */
 #define IG_LATE_CALLBACKS     2	 /* of those that wait for the others, before these are looked at */
 #define IG_ACCEPTS_TURN	      32 /* connections of one listener; 1 when it is over */
-#define IG_QUOTA_IDLE_MAX     1024 /* workloads without connections whose use is remembered */
+#define IG_ACCEPTS_WAITING_MAX                                                                     \
+	64 /* of one listener, for the monitor to say whose they are (kernels before 5.19) */
+#define IG_QUOTA_IDLE_MAX 1024 /* workloads without connections whose use is remembered */
 
 /* Values in requests (user/imds) */
 #define IG_RESOURCE_BYTES    2048

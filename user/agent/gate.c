@@ -45,13 +45,15 @@ struct listener {
 	int sock;			 /* owned */
 	struct event *readable, *resume; /* owned */
 	struct ig_http_share share;	 /* of the loop's time, for accepting */
+	unsigned int waiting;		 /* accepted, and their flows asked for */
 	UT_hash_handle hh;
 };
 
 /* A connection whose flow the monitor takes for us (kernels before 5.19). */
 struct waiting_accept {
 	struct ig_gate *gate;
-	int fd; /* owned */
+	struct listener *listener; /* NULL: it was closed meanwhile */
+	int fd;			   /* owned */
 	uint64_t netns_cookie;
 	struct ig_arrival arrival; /* its flow is what is missing */
 	LIST_ENTRY(waiting_accept) link;
@@ -148,6 +150,11 @@ int ig_gate_new(struct ig_agent *agent, struct ig_gate **ret)
 
 static void listener_free(struct listener *l)
 {
+	struct waiting_accept *w;
+
+	LIST_FOREACH (w, &l->gate->waiting, link)
+		if (w->listener == l)
+			w->listener = NULL;
 	if (l->readable)
 		event_free(l->readable);
 	if (l->resume)
@@ -156,9 +163,20 @@ static void listener_free(struct listener *l)
 	free(l);
 }
 
+/* Unless it pauses, or has as many as it may that wait. */
+static void accept_again(struct listener *l)
+{
+	if (l->waiting < IG_ACCEPTS_WAITING_MAX && !evtimer_pending(l->resume, NULL))
+		(void)event_add(l->readable, NULL);
+}
+
 static void waiting_free(struct waiting_accept *w)
 {
 	LIST_REMOVE(w, link);
+	if (w->listener) {
+		w->listener->waiting--;
+		accept_again(w->listener);
+	}
 	(void)ig_close(w->fd);
 	free(w);
 }
@@ -423,10 +441,14 @@ static void ask_monitor(
 		return;
 	}
 	w->gate = l->gate;
+	w->listener = l;
 	w->fd = fd;
 	w->netns_cookie = l->netns_cookie;
 	w->arrival = *arrival;
 	LIST_INSERT_HEAD(&l->gate->waiting, w, link);
+	/* the others wait in the backlog of its namespace, where they are in nobody's way */
+	if (++l->waiting == IG_ACCEPTS_WAITING_MAX)
+		(void)event_del(l->readable);
 	if (ig_link_request(l->gate->agent->link, &request, on_flow_taken, w) < 0) {
 		w->fd = -1;
 		waiting_free(w);
@@ -462,7 +484,7 @@ static void accept_some(struct listener *l, evutil_socket_t sock, unsigned int m
 {
 	static const struct timeval pause = {.tv_usec = ACCEPT_PAUSE_USEC};
 
-	for (unsigned int i = 0; i < max; i++) {
+	for (unsigned int i = 0; i < max && l->waiting < IG_ACCEPTS_WAITING_MAX; i++) {
 		struct sockaddr_in peer = {};
 		socklen_t len = sizeof(peer);
 		int fd =
@@ -504,7 +526,7 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	(void)event_add(l->readable, NULL);
+	accept_again(l);
 }
 
 /* Takes the socket. */
