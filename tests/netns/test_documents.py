@@ -180,6 +180,7 @@ def failing(w):
     path = f"{INSTANCE}?api-version={next(VERSIONS)}"
     for command, status in (({"fail": {"status": 503}}, 503), ({"fail": {"status": 410}}, 503),
                             ({"fail": {"status": 500}}, 503), ({"reset": True}, 503),
+                            ({"truncate": True}, 503),
                             ({"garbage_body": True}, 500), ({"huge": True}, 500),
                             ({"fail": {"status": 429, "retry_after": 1}}, 503)):
         audit = w.agent.audit.mark()

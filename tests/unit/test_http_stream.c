@@ -251,7 +251,7 @@ static void test_data_comes_before_the_end(void **state)
 	f->server.answers[0] = OK_CUT;
 	f->server.close_after = true;
 	fetch(f, &options, &got);
-	assert_int_equal(got.error, -EBADMSG);
+	assert_int_equal(got.error, -ECONNRESET);
 	assert_string_equal(got.data.data, "hello");
 }
 

@@ -162,10 +162,10 @@ int ig_http_transfer_errno(const struct ig_http_call *call, CURLcode code)
 	case CURLE_UNSUPPORTED_PROTOCOL: return protocol_error(call);
 	case CURLE_URL_MALFORMAT: return -EINVAL;
 	case CURLE_GOT_NOTHING:
+	case CURLE_PARTIAL_FILE: /* the connection ended before the body did */
 	case CURLE_SEND_ERROR:
 	case CURLE_RECV_ERROR: return -ECONNRESET;
-	case CURLE_WEIRD_SERVER_REPLY:
-	case CURLE_PARTIAL_FILE: return -EBADMSG;
+	case CURLE_WEIRD_SERVER_REPLY: return -EBADMSG;
 	default: return -EIO;
 	}
 }
