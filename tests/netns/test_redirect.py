@@ -201,7 +201,10 @@ def late_namespace(w):
 def namespace_gone(w):
     mark = w.agent.audit.mark()
     w.remove_netns("late")
-    w.agent.audit.wait_for(event("listener.closed"), mark)
+    record = w.agent.audit.wait_for(event("listener.closed"), mark)
+    assert record["pod"] == {"namespace": manifests.NAMESPACE, "name": "late",
+                             "uid": w.pods["late"].uid, "host_network": False}, record
+    assert record["message"] == "late", record
 
 
 @suite.test("a namespace without a name: the first connect is refused, the next served")

@@ -23,6 +23,7 @@
 #include <imdsgate/abi.h>
 
 #include "agent/callers.h"
+#include "agent/listener_pod.h"
 #include "agent/options.h"
 #include "agent/tally.h"
 #include "audit/record.h"
@@ -130,6 +131,8 @@ void ig_gate_arrived(struct ig_gate *gate, int fd, const struct ig_arrival *arri
 /* Closes with a reset and says why (literal). facts may be NULL. Takes fd. */
 void ig_gate_refuse(struct ig_gate *gate, int fd, const struct ig_arrival *arrival,
 	const struct ig_caller_facts *facts, const char *reason);
+/* The caller's own pod, found for the connection. */
+void ig_gate_saw_pod(struct ig_gate_conn *conn, const struct ig_pod *pod);
 size_t ig_gate_listener_count(const struct ig_gate *gate);
 size_t ig_gate_connection_count(const struct ig_gate *gate);
 void ig_gate_http_counters(const struct ig_gate *gate, uint64_t ret[_IG_HTTP_COUNTER_MAX]);
@@ -197,9 +200,9 @@ bool ig_record_turn(struct ig_agent *agent, uint64_t workload, uint64_t *ret_cou
  * (gone true). */
 void ig_record_unattributed(
 	struct ig_agent *agent, uint64_t netns_cookie, const struct sockaddr_in *peer, bool gone);
-/* A gate listener came or went; name: file name of its namespace, may be NULL. */
+/* A gate listener came or went; name: file name of its namespace, "" without. */
 void ig_record_listener(struct ig_agent *agent, enum ig_audit_kind kind, uint64_t netns_cookie,
-	bool is_host, const char *name);
+	bool is_host, const char *name, const struct ig_listener_pod *pod);
 /* About the agent or its rules. Texts may be NULL; count 0: none. */
 void ig_record_agent(struct ig_agent *agent, enum ig_audit_kind kind, const char *reason,
 	const char *message, uint64_t count);

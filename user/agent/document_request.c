@@ -114,7 +114,8 @@ static bool is_permitted(struct ig_document_request *x)
 		await_or_refuse(x, why_unknown(x->conn));
 		return false;
 	}
-	x->conn->had_pod |= pod != NULL;
+	if (pod)
+		ig_gate_saw_pod(x->conn, pod);
 	verdict = ig_permit_document(
 		x->conn, pod, x->document.path, x->document.route == IG_IMDS_ROUTE_INSTANCE);
 	ig_permit_note(&verdict, &x->policy);

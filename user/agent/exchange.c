@@ -548,7 +548,8 @@ void ig_exchange_decide(struct ig_exchange *x)
 		decide_without_pod(x);
 		return;
 	}
-	x->conn->had_pod |= !is_on_behalf(x);
+	if (!is_on_behalf(x))
+		ig_gate_saw_pod(x->conn, pod);
 	/* an exception lets a pod be what the node is, not whoever names it */
 	options.no_exceptions = is_on_behalf(x);
 	d = ig_policy_select(agent->store, pod, &x->request.token.selector, &options,

@@ -21,6 +21,7 @@
 
 #include "agent/agent.h"
 #include "agent/link.h"
+#include "agent/listener_pod.h"
 #include "agent/quota.h"
 #include "agent/serve_internal.h"
 #include "audit/stream.h"
@@ -46,6 +47,8 @@ struct listener {
 	struct event *readable, *resume; /* owned */
 	struct ig_http_share share;	 /* of the loop's time, for accepting */
 	unsigned int waiting;		 /* accepted, and their flows asked for */
+	struct ig_listener_pod pod;	 /* seen last; of the host's listener none */
+	char *name;			 /* owned; of the namespace's file, "" without */
 	UT_hash_handle hh;
 };
 
@@ -160,6 +163,8 @@ static void listener_free(struct listener *l)
 	if (l->resume)
 		event_free(l->resume);
 	(void)ig_close(l->sock);
+	ig_listener_pod_done(&l->pod);
+	free(l->name);
 	free(l);
 }
 
@@ -530,8 +535,8 @@ static void on_resume(evutil_socket_t fd, short what, void *arg)
 }
 
 /* Takes the socket. */
-static int listener_new(
-	struct ig_gate *gate, const struct listener *settings, int sock, struct listener **ret)
+static int listener_new(struct ig_gate *gate, const struct listener *settings, const char *name,
+	int sock, struct listener **ret)
 {
 	struct listener *l = calloc(1, sizeof(*l));
 
@@ -542,9 +547,10 @@ static int listener_new(
 	*l = *settings;
 	l->gate = gate;
 	l->sock = sock;
+	l->name = strdup(name);
 	l->readable = event_new(gate->agent->base, sock, EV_READ | EV_PERSIST, on_accept, l);
 	l->resume = evtimer_new(gate->agent->base, on_resume, l);
-	if (!l->readable || !l->resume || event_add(l->readable, NULL) < 0) {
+	if (!l->name || !l->readable || !l->resume || event_add(l->readable, NULL) < 0) {
 		listener_free(l);
 		return -ENOMEM;
 	}
@@ -558,7 +564,7 @@ int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is
 	const struct listener settings = {
 		.netns_cookie = netns_cookie, .is_host = is_host, .port = port};
 	struct listener *l;
-	int r = listener_new(gate, &settings, sock, &l);
+	int r = listener_new(gate, &settings, name, sock, &l);
 
 	if (r < 0)
 		return r;
@@ -568,7 +574,8 @@ int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is
 		listener_free(l);
 		return -ENOMEM;
 	}
-	ig_record_listener(gate->agent, IG_AUDIT_LISTENER_OPENED, netns_cookie, is_host, name);
+	ig_record_listener(
+		gate->agent, IG_AUDIT_LISTENER_OPENED, netns_cookie, is_host, l->name, &l->pod);
 	return 0;
 }
 
@@ -579,7 +586,7 @@ int ig_gate_serve_host_port(struct ig_gate *gate, uint16_t port, int sock)
 		.entrance = IG_ENTRANCE_HOST,
 		.port = port};
 
-	return listener_new(gate, &settings, sock, &gate->host_port);
+	return listener_new(gate, &settings, "", sock, &gate->host_port);
 }
 
 void ig_gate_listener_closed(struct ig_gate *gate, uint64_t netns_cookie)
@@ -589,9 +596,23 @@ void ig_gate_listener_closed(struct ig_gate *gate, uint64_t netns_cookie)
 	HASH_FIND(hh, gate->listeners, &netns_cookie, sizeof(netns_cookie), l);
 	if (!l)
 		return;
-	ig_record_listener(gate->agent, IG_AUDIT_LISTENER_CLOSED, netns_cookie, l->is_host, NULL);
+	ig_record_listener(
+		gate->agent, IG_AUDIT_LISTENER_CLOSED, netns_cookie, l->is_host, l->name, &l->pod);
 	HASH_DEL(gate->listeners, l);
 	listener_free(l);
+}
+
+void ig_gate_saw_pod(struct ig_gate_conn *conn, const struct ig_pod *pod)
+{
+	const struct ig_gate *gate = conn->agent->gate;
+	struct listener *l;
+
+	if (conn->had_pod)
+		return;
+	conn->had_pod = true;
+	HASH_FIND(hh, gate->listeners, &conn->flow.caller.netns_cookie, sizeof(l->netns_cookie), l);
+	if (l && !l->is_host)
+		ig_listener_pod_note(&l->pod, pod);
 }
 
 size_t ig_gate_listener_count(const struct ig_gate *gate)

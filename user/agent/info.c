@@ -189,7 +189,8 @@ void ig_info_decide(struct ig_info_request *x)
 		info_without_pod(x);
 		return;
 	}
-	x->conn->had_pod |= pod != NULL;
+	if (pod)
+		ig_gate_saw_pod(x->conn, pod);
 	if (!info_is_permitted(x, pod))
 		return;
 	if (!pod || ig_policy_exception(agent->store, pod, &agent->options->policy))

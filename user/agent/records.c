@@ -154,9 +154,13 @@ void ig_record_unattributed(
 }
 
 void ig_record_listener(struct ig_agent *agent, enum ig_audit_kind kind, uint64_t netns_cookie,
-	bool is_host, const char *name)
+	bool is_host, const char *name, const struct ig_listener_pod *pod)
 {
-	struct ig_audit_caller caller = {.netns_cookie = netns_cookie, .host_network = is_host};
+	struct ig_audit_caller caller = {.netns_cookie = netns_cookie,
+		.host_network = is_host,
+		.pod_namespace = pod->namespace,
+		.pod_name = pod->name,
+		.pod_uid = pod->uid};
 	struct ig_audit_record record = {.kind = kind, .message = name, .caller = &caller};
 
 	ig_audit_emit(agent->audit, &record);
