@@ -246,6 +246,7 @@
 #define IG_HANDOVER_REPLY_SEC 5	  /* for the old agent to answer the new one */
 #define IG_HANDOVER_APPLY_SEC 5	  /* from APPLY to COMMIT; a new agent that hangs is killed then */
 #define IG_HANDOVER_QUIET_SEC 2	  /* for the old server to stop accepting; it is killed then */
+#define IG_REPLACE_SEC	      60  /* for a new agent to serve before --replace gives up */
 #define IG_DRAIN_SEC	      75  /* for what the old server has begun, idle connections included */
 #define IG_HEARTBEAT_MSEC     1000
 #define IG_HEARTBEAT_REFUSE_MISSED                                                                 \

@@ -15,6 +15,7 @@
 #include "agent/options.h"
 #include "agent/server.h"
 #include "agent/services.h"
+#include "agent/supervisor.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
 #include "base/descriptors.h"
@@ -150,7 +151,8 @@ static void raise_descriptors(void)
 			IG_KV_U64(LIMIT, d.limit), IG_KV_U64(COUNT, d.wanted));
 }
 
-static int run_monitor(int argc, char **argv, const struct ig_options *options)
+static int run_monitor(
+	int argc, char **argv, const struct ig_options *options, const struct ig_ready *ready)
 {
 	_cleanup_free_ char **child = server_argv(argc, argv);
 	struct ig_monitor_service services[_IG_SERVICE_MAX];
@@ -163,7 +165,8 @@ static int run_monitor(int argc, char **argv, const struct ig_options *options)
 		.guard = options->guard,
 		.guard_clsact = options->guard_clsact,
 		.server_argv = child,
-		.ready_fd = options->ready_fd,
+		.ready_fd = ready->fd,
+		.ready_text = ready->text,
 		.services = services,
 		.n_services = _IG_SERVICE_MAX,
 		.handover = handover,
@@ -184,6 +187,20 @@ static int run_monitor(int argc, char **argv, const struct ig_options *options)
 	if (ig_monitor_run(&monitor, &err) < 0)
 		return print_error(&err, EXIT_FAILURE);
 	return EXIT_SUCCESS;
+}
+
+/* The agent, as this process or, with --replace, as a new one. */
+static int run(int argc, char **argv, struct ig_options *options)
+{
+	struct ig_ready ready;
+	struct ig_err err = {};
+	int r = options->replace ? ig_replace(&options->ready_fd, &err) : 0;
+
+	if (r == 0)
+		r = ig_ready_open(options->ready_fd, &ready, &err);
+	if (r < 0)
+		return print_error(&err, EXIT_FAILURE);
+	return r > 0 ? EXIT_SUCCESS : run_monitor(argc, argv, options, &ready);
 }
 
 static int run_server(const struct ig_options *options)
@@ -229,6 +246,5 @@ int main(int argc, char **argv)
 	if (ig_options_complete(&options, &err) < 0)
 		return print_error(&err, EXIT_FAILURE);
 	ig_log_init(options.mode == IG_MODE_SERVER ? "server" : "monitor", options.log_level);
-	return options.mode == IG_MODE_SERVER ? run_server(&options)
-					      : run_monitor(argc, argv, &options);
+	return options.mode == IG_MODE_SERVER ? run_server(&options) : run(argc, argv, &options);
 }

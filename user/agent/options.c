@@ -305,6 +305,14 @@ static int set_hold(struct ig_options *o, const char *value, struct ig_err *err)
 	return 0;
 }
 
+static int set_replace(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	(void)value;
+	(void)err;
+	o->replace = true;
+	return 0;
+}
+
 static int set_server(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	(void)value;
@@ -408,6 +416,8 @@ static const struct flag flags[] = {
 	{"--startup-taint", "KEY", set_startup_taint,
 		"take taints with this key off this node once the gate serves (default: none)"},
 	{"--ready-fd", "N", set_ready_fd, "write \"ready\" to this descriptor once it serves"},
+	{"--replace", NULL, set_replace,
+		"start a new agent that takes over from the one that runs, and return when it serves"},
 	{"--log-level", "err|warning|info|debug", set_log_level,
 		"how much the log says (default info)"},
 	{"--check-config", NULL, set_check_config,
@@ -499,6 +509,9 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 	}
 	if (o.hold && o.mode != IG_MODE_DETACH && o.mode != IG_MODE_HELP)
 		return ig_err_set(reterr_err, -EINVAL, "--hold needs --detach");
+	if (o.replace && o.ready_fd >= 0)
+		return ig_err_set(reterr_err, -EINVAL,
+			"--replace returns when the agent serves: no --ready-fd");
 	if (!o.netns_dirs[0]) {
 		o.netns_dirs[0] = "/run/netns";
 		o.netns_dirs[1] = "/run/docker/netns";

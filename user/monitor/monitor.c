@@ -130,7 +130,8 @@ int ig_monitor_serving(struct monitor *m)
 	}
 	ig_log_info("serving", IG_KV_U64(COUNT, ig_listeners_count(m->listeners)));
 	if (m->ready_fd >= 0) {
-		(void)ig_fd_write_all(m->ready_fd, "ready\n", 6);
+		(void)ig_fd_write_all(
+			m->ready_fd, m->options->ready_text, strlen(m->options->ready_text));
 		m->ready_fd = ig_close(m->ready_fd);
 	}
 	ig_memory_give_back();

@@ -33,7 +33,8 @@ struct ig_monitor_options {
 	char *const *server_argv;    /* argv of the server process, NULL-terminated */
 	const char *guard;	     /* "auto", "off" or interfaces (uplinks.h) */
 	bool guard_clsact;	     /* with the classic filter, also where the kernel has tcx */
-	int ready_fd;		     /* "ready\n" is written here once the gate serves; -1 */
+	int ready_fd;		     /* -1, or ready_text is written here once the gate serves */
+	const char *ready_text;
 	const struct ig_monitor_service *services;
 	size_t n_services;
 	const char *handover; /* socket by which another agent can take over; "": none */
