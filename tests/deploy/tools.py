@@ -1,10 +1,15 @@
 """The tools of those who install: helm and kubectl, from a package of the npm registry that has them
 for other reasons, and what deploy/ has for them. Used by the tests beside it and by tests/kube."""
 
+import fcntl
+import glob
+import hashlib
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import zipfile
 
 HERE = os.path.dirname(os.path.abspath(__file__))
@@ -12,7 +17,9 @@ REPO = os.path.dirname(os.path.dirname(HERE))
 BUILD = os.path.abspath(os.environ.get("IG_BUILD", os.path.join(REPO, "build")))
 sys.path.insert(1, os.path.join(REPO, "tests", "clients"))
 sys.path.insert(1, os.path.join(REPO, "tests", "netns"))
-import packages  # noqa: E402  pylint: disable=wrong-import-position
+# pylint: disable=wrong-import-position
+import packages  # noqa: E402
+from tap import Skip  # noqa: E402
 
 CHART = os.path.join(REPO, "deploy", "helm", "imdsgate")
 NAMESPACE = "imdsgate-system"
@@ -49,6 +56,40 @@ def run(program, *args, check=True, **options):
         return done.returncode, done.stdout, err
     assert done.returncode == 0, f"{program} {' '.join(args)}: {err}"
     return done.stdout
+
+
+def _make(target, directory):
+    done = subprocess.run(["make", "-C", REPO, f"O={directory}", target], text=True, check=False,
+                          env={**os.environ, "SOURCE_DATE_EPOCH": "1700000000", "MAKEFLAGS": ""},
+                          capture_output=True, stdin=subprocess.DEVNULL)
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
+
+
+def deb():
+    """The Debian package of these sources: built once, whoever asks first; the last one is kept."""
+    if not shutil.which("dh") or not shutil.which("lintian"):
+        raise Skip("needs debhelper and lintian")
+    with tempfile.TemporaryDirectory(prefix="igtest-deb-") as tmp:
+        _make("dist", tmp)
+        (archive,) = glob.glob(f"{tmp}/*.tar.gz")
+        with open(archive, "rb") as file:
+            name = f"deb-{hashlib.sha256(file.read()).hexdigest()[:16]}"
+
+    def build(directory):
+        with tempfile.TemporaryDirectory(prefix="igtest-deb-") as tmp:
+            _make("deb", tmp)
+            (built,) = glob.glob(f"{tmp}/imdsgate_*.deb")
+            shutil.copy(built, directory)
+
+    base = os.path.join(os.environ.get("XDG_CACHE_HOME") or os.path.expanduser("~/.cache"), "imdsgate")
+    os.makedirs(base, exist_ok=True)
+    with open(f"{base}/deb.lock", "w", encoding="ascii") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        found = packages.cached(name, build)
+        for other in glob.glob(f"{base}/deb-*"):
+            if other != found:
+                shutil.rmtree(other)
+    return glob.glob(f"{found}/*.deb")[0]
 
 
 class Desk:
