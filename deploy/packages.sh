@@ -15,6 +15,7 @@ build=(gcc make libc6-dev linux-libc-dev pkg-config clang llvm bpftool
 demo=(iproute2 curl util-linux procps liburing-dev)
 tests=(iptables nftables libcmocka-dev python3-jsonschema python3-yaml openssl strace chromium
 	rsyslogd:rsyslog rsyslog-openssl
+	systemd dbus podman runc
 	man:man-db zsh fish
 	shellcheck clang-format systemd-analyze:systemd node:nodejs npm:npm javac:default-jdk-headless
 	libsecret-1-0 python3-msal-extensions python3-requests python3-cryptography python3-six

@@ -22,7 +22,7 @@ from places import TOKEN_TEXT, Place, Reply  # noqa: E402
 from watch import PATIENCE, Lines  # noqa: E402
 
 BOOT = os.path.join(HERE, "boot")
-IMDS = "169.254.169.254"
+IMDS, AGENT_UID = "169.254.169.254", 64929
 
 
 class Service:
@@ -151,6 +151,15 @@ class Machine:
 
     def has(self, inside):
         return os.path.lexists(self.path(inside))
+
+    def start_agent(self, flags):
+        """What was built, as `make install` would have it started."""
+        with open(f"{tools.REPO}/deploy/systemd/imdsgated.service", encoding="utf-8") as file:
+            unit = file.read().replace("/usr/local/sbin", tools.BUILD)
+        self.write("/etc/systemd/system/imdsgated.service", unit)
+        self.write("/etc/default/imdsgated", f'IMDSGATED_FLAGS="--user {AGENT_UID} {flags}"\n')
+        self.do("systemctl", "daemon-reload")
+        self.do("systemctl", "start", "imdsgated")
 
     def copy_in(self, path):
         """A file of ours, where those inside see it."""
