@@ -167,6 +167,12 @@ class Machine:
         shutil.copy(path, self.path(inside))
         return inside
 
+    def make_rootfs(self, inside):
+        """Of containers that have this system's /usr mounted."""
+        self.do("mkdir", "-p", *(f"{inside}/{name}" for name in ("usr", "proc", "dev", "sys", "etc", "tmp")))
+        for name in ("bin", "lib", "lib64"):
+            os.symlink(f"usr/{name}", self.path(f"{inside}/{name}"))
+
     def declare(self, cgroups):
         """Workloads by manifest: {name: (cgroup, selector or None)}"""
         self.write("/etc/imdsgate/manifests/all.yaml", manifests.join(

@@ -42,9 +42,7 @@ class World(Machine):
         if not shutil.which("podman") or not shutil.which("runc"):
             raise Skip("needs podman and runc")
         super().__enter__()
-        self.do("mkdir", "-p", *(f"{ROOTFS}/{name}" for name in ("usr", "proc", "dev", "sys", "etc", "tmp")))
-        for name in ("bin", "lib", "lib64"):
-            os.symlink(f"usr/{name}", self.path(f"{ROOTFS}/{name}"))
+        self.make_rootfs(ROOTFS)
         self.declare({"orders": ("/orders.slice", "sel-a"), "reports": ("/system.slice/reports.service", "sel-b"),
                       "batch": ("/batch", "sel-a"), "scraper": ("/scraper.slice", None)})
         # so that not even the first instruction of a container is taken for the host's
