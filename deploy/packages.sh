@@ -20,7 +20,7 @@ tests=(iptables nftables libcmocka-dev python3-jsonschema python3-yaml openssl s
 	shellcheck clang-format systemd-analyze:systemd node:nodejs npm:npm javac:default-jdk-headless
 	libsecret-1-0 python3-msal-extensions python3-requests python3-cryptography python3-six
 	python3-typing-extensions prometheus:prometheus jq)
-e2e=(dpkg-dev rsync xz-utils openssl iptables libseccomp2 python3-yaml python3-jsonschema node:nodejs npm:npm
+e2e=(systemd buildah runc dpkg-dev rsync xz-utils openssl iptables libseccomp2 python3-yaml python3-jsonschema node:nodejs npm:npm
 	python3-msal-extensions python3-requests python3-cryptography python3-six
 	python3-typing-extensions)
 fuzz=('libclang-rt-14-dev|libclang-rt-dev') # of the release's clang
