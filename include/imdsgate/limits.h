@@ -17,12 +17,13 @@
 #define IG_HTTP_IDLE_TIMEOUT_SEC	 60 /* between requests; also before the first byte */
 #define IG_HTTP_CONNECTIONS_MAX		 8192
 #define IG_REQUESTS_WORKLOAD_PER_SEC	 200 /* token requests; 429 beyond the burst */
-#define IG_REQUESTS_WORKLOAD_BURST	 1000
+#define IG_REQUESTS_WORKLOAD_BURST_SEC	 5   /* what is saved up: as many as in this time */
 #define IG_RECORDS_WORKLOAD_PER_SEC	 200 /* audit records but token.issued; left out beyond */
 #define IG_RECORDS_WORKLOAD_BURST	 1000
 #define IG_RATE_ENTRIES_MAX		 16384 /* workloads that are counted at once */
 #define IG_HTTP_CONNECTIONS_WORKLOAD_MAX 512
-#define IG_HTTP_BUFFERED_WORKLOAD_BYTES	 (1024 * 1024)	    /* of unfinished requests and answers */
+#define IG_REQUESTS_WORKLOAD_PER_SEC_MAX 100000	       /* that --requests-per-second can ask for */
+#define IG_HTTP_BUFFERED_WORKLOAD_BYTES	 (1024 * 1024) /* of unfinished requests and answers */
 #define IG_HTTP_BUFFERED_BYTES		 (16 * 1024 * 1024) /* the same of all together */
 
 /* Turns of the event loop (user/http/share, user/agent): who has had more of it goes on when nobody

@@ -23,7 +23,8 @@ HELM = {"app.kubernetes.io/instance", "app.kubernetes.io/version", "app.kubernet
 # another value for each, where turning it around or lengthening it would be none
 OTHERWISE = {
     "image.digest": "sha256:" + "0" * 64, "image.pullPolicy": "Always", "image.pullSecrets": ["x"],
-    "policyNamespace": "gate", "hostVerdict": "deny", "authorityHost": "https://login.test",
+    "policyNamespace": "gate", "hostVerdict": "deny", "requestsPerSecond": 1000,
+    "authorityHost": "https://login.test",
     "federation.serviceAccounts": [{"namespace": "shop", "name": "orders"}],
     "federation.namespaces": ["shop"], "federation.admissionPolicy": True,
     "credentials": [{"namespace": "shop", "name": "orders", "secret": "shop-orders"}],

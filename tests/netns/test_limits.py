@@ -268,5 +268,18 @@ def descriptors(w):
     process.communicate("go\n", timeout=10)
 
 
+@suite.test("an operator chooses how many requests of a workload are served")
+def rate(w):
+    w.agent.stop()
+    w.agent.start(requests_per_second=1)
+    assert w.agent.cli("explain", "demo/a")["rate"] == {"per_second": 1, "burst": 5, "by": "gate"}
+    mark, served = w.agent.audit.mark(), 0
+    while served < 100 and w.pods["a"].dial().status == 200:
+        served += 1
+    assert 5 <= served < 100, served
+    w.agent.audit.wait_for(event("token.denied", reason="rate_limited"), mark)
+    assert w.pods["b"].dial().status == 200
+
+
 if __name__ == "__main__":
     suite.run()

@@ -43,6 +43,7 @@ static void defaults_are_those_of_the_manual(void **state)
 	assert_string_equal(o.user, "imdsgate");
 	assert_int_equal(o.host_verdict, IG_VERDICT_PASS);
 	assert_int_equal(o.gate_port, 254);
+	assert_int_equal(o.requests_per_second, 200);
 	assert_false(o.policy.allow_cross_namespace);
 	assert_null(o.metrics.socket);
 	assert_int_equal(o.metrics.port, 0);
@@ -90,15 +91,17 @@ static void both_spellings_of_a_value_work(void **state)
 	struct ig_options o;
 
 	(void)state;
-	assert_int_equal(PARSE(&o, NULL, "--gate-port", "8254", "--node=n1", "--host-verdict=deny",
-				 "--netns-dir=/a", "--netns-dir", "/b", "--allow-cross-namespace",
-				 "--secrets=/s", "--tenant-id", "a.example",
-				 "--authority-host=https://login.microsoftonline.us/",
-				 "--guard=eth0,eth1", "--guard-hook=clsact"),
+	assert_int_equal(
+		PARSE(&o, NULL, "--gate-port", "8254", "--node=n1", "--host-verdict=deny",
+			"--netns-dir=/a", "--netns-dir", "/b", "--allow-cross-namespace",
+			"--secrets=/s", "--tenant-id", "a.example",
+			"--authority-host=https://login.microsoftonline.us/", "--guard=eth0,eth1",
+			"--guard-hook=clsact", "--requests-per-second=1000"),
 		0);
 	assert_string_equal(o.guard, "eth0,eth1");
 	assert_true(o.guard_clsact);
 	assert_int_equal(o.gate_port, 8254);
+	assert_int_equal(o.requests_per_second, 1000);
 	assert_string_equal(o.secrets, "/s");
 	assert_string_equal(o.identity_defaults.tenant_id, "a.example");
 	assert_string_equal(o.identity_defaults.authority, "https://login.microsoftonline.us/");
@@ -144,6 +147,8 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("--gate-port needs a value", "--gate-port");
 	WRONG("--check-config takes no value", "--check-config=yes");
 	WRONG("1 to 65535", "--gate-port", "0");
+	WRONG("1 to 100000", "--requests-per-second", "0");
+	WRONG("1 to 100000", "--requests-per-second", "100001");
 	WRONG("1 to 65535", "--gate-port", "65536");
 	WRONG("1 to 65535", "--gate-port", "-1");
 	WRONG("pass, deny or redirect", "--host-verdict", "allow");

@@ -156,6 +156,18 @@ static int set_gate_port(struct ig_options *o, const char *value, struct ig_err 
 	return 0;
 }
 
+static int set_requests_per_second(struct ig_options *o, const char *value, struct ig_err *err)
+{
+	uint32_t n;
+
+	if (ig_parse_u32(value, &n) < 0 || n == 0 || n > IG_REQUESTS_WORKLOAD_PER_SEC_MAX)
+		return ig_err_set(err, -EINVAL,
+			"--requests-per-second takes a number from 1 to %d, got \"%s\"",
+			IG_REQUESTS_WORKLOAD_PER_SEC_MAX, value);
+	o->requests_per_second = n;
+	return 0;
+}
+
 /* Names as the kernel allows them: 1 to 15 bytes, no slash, no space. */
 static bool is_interface_list(const char *value)
 {
@@ -383,6 +395,8 @@ static const struct flag flags[] = {
 		"drop packets that the gate did not let through: on all uplinks, none, or these (default auto)"},
 	{"--guard-hook", "auto|clsact", set_guard_hook,
 		"tcx where the kernel has it, or the classic tc filter everywhere (default auto)"},
+	{"--requests-per-second", "N", set_requests_per_second,
+		"token requests of one workload that are served; five seconds' worth can come at once (default 200)"},
 	{"--allow-cross-namespace", NULL, set_cross_namespace,
 		"let bindings apply to pods of other namespaces, as aad-pod-identity did"},
 	{"--auxiliary-tenant-array", NULL, set_auxiliary_tenant_array,
@@ -494,6 +508,7 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 		.host_verdict = IG_VERDICT_PASS,
 		.policy = {.policy_namespace = IG_POLICY_NAMESPACE},
 		.gate_port = DEFAULT_GATE_PORT,
+		.requests_per_second = IG_REQUESTS_WORKLOAD_PER_SEC,
 		.guard = "auto",
 		.ready_fd = -1,
 		.log_level = IG_LOG_INFO,

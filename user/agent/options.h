@@ -43,7 +43,8 @@ struct ig_options {
 	uint32_t uid, gid;    /* of user, looked up */
 	uint8_t host_verdict; /* enum ig_verdict, for IMDS */
 	uint16_t gate_port;
-	const char *guard; /* "auto", "off", or interfaces with commas between */
+	uint32_t requests_per_second; /* for tokens, of one workload */
+	const char *guard;	      /* "auto", "off", or interfaces with commas between */
 	bool guard_clsact;
 	struct ig_policy_options policy;
 	struct ig_identity_defaults identity_defaults;

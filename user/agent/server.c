@@ -370,14 +370,14 @@ static int start_upstream(struct ig_agent *agent)
 
 static int start_link(struct server *s)
 {
-	static const struct ig_rate_options rate = {.per_sec = IG_REQUESTS_WORKLOAD_PER_SEC,
-		.burst = IG_REQUESTS_WORKLOAD_BURST,
-		.entries = IG_RATE_ENTRIES_MAX};
 	static const struct ig_rate_options records = {.per_sec = IG_RECORDS_WORKLOAD_PER_SEC,
 		.burst = IG_RECORDS_WORKLOAD_BURST,
 		.entries = IG_RATE_ENTRIES_MAX};
 	static const struct ig_link_ops ops = {.notice = on_notice, .broken = on_link_broken};
 	struct ig_agent *agent = &s->agent;
+	const struct ig_rate_options rate = {.per_sec = agent->options->requests_per_second,
+		.burst = agent->options->requests_per_second * IG_REQUESTS_WORKLOAD_BURST_SEC,
+		.entries = IG_RATE_ENTRIES_MAX};
 	int r = ig_link_new(
 		agent->base, IG_SERVER_ASYNC_FD, IG_SERVER_SYNC_FD, &ops, s, &agent->link);
 

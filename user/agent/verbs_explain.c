@@ -226,17 +226,19 @@ static json_t *identity_json(const struct question *q, const struct ig_explanati
 
 static json_t *rate_json(const struct question *q, const struct ig_explanation *e)
 {
+	uint32_t gate = q->agent->options->requests_per_second;
+	uint32_t gate_burst = gate * IG_REQUESTS_WORKLOAD_BURST_SEC;
 	const struct ig_policy_verdict *v = &e->verdict;
 	uint32_t burst = v->rate_burst ? v->rate_burst : v->rate_per_sec;
-	bool by_policy = v->rate_per_sec && v->rate_per_sec < IG_REQUESTS_WORKLOAD_PER_SEC;
+	bool by_policy = v->rate_per_sec && v->rate_per_sec < gate;
 
 	if (q->request.kind != IG_POLICY_REQUEST_TOKEN || !e->has_verdict)
 		return json_null();
-	if (!v->rate_per_sec || burst > IG_REQUESTS_WORKLOAD_BURST)
-		burst = IG_REQUESTS_WORKLOAD_BURST;
+	if (!v->rate_per_sec || burst > gate_burst)
+		burst = gate_burst;
 	return json_pack("{s:o, s:o, s:s}", "per_second",
-		ig_verbs_number(by_policy ? v->rate_per_sec : IG_REQUESTS_WORKLOAD_PER_SEC),
-		"burst", ig_verbs_number(burst), "by", by_policy ? "policy" : "gate");
+		ig_verbs_number(by_policy ? v->rate_per_sec : gate), "burst",
+		ig_verbs_number(burst), "by", by_policy ? "policy" : "gate");
 }
 
 /* "allow", "deny", "pass": what it comes to, and why. */

@@ -37,6 +37,9 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- if not .Values.aksException }}
 - --no-aks-exception
 {{- end }}
+{{- if ne (int .Values.requestsPerSecond) 200 }}
+- --requests-per-second={{ int .Values.requestsPerSecond }}
+{{- end }}
 {{- if .Values.auxiliaryTenantArray }}
 - --auxiliary-tenant-array
 {{- end }}
