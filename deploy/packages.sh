@@ -1,6 +1,6 @@
 #!/bin/bash
 # Installs the Debian packages that a job needs and that are missing: build; demo, fuzz, valgrind,
-# bench-check or deb (which include build), test or e2e (which include demo), kernels (which includes test). Quick and
+# bench-check or deb (which include build), test or e2e (which include demo), kernels or bench (which include test). Quick and
 # without network when everything is there. Must never replace a Node.js or a JDK that came from
 # somewhere else, and never start a service of a package that is wanted for its programs only. Called
 # by the targets of the makefile that are named like this.
@@ -27,9 +27,10 @@ fuzz=('libclang-rt-14-dev|libclang-rt-dev') # of the release's clang
 valgrind=(libcmocka-dev valgrind)
 count=(valgrind binutils)
 deb=(debhelper dpkg-dev lintian)
+bench=(nginx)
 kernels=(qemu-system-x86 'virtiofsd|qemu-system-common' busybox-static kmod)
 # packages whose service must not run here, now or after the next boot
-unserved=(prometheus)
+unserved=(prometheus nginx)
 
 apt_get() {
 	DEBIAN_FRONTEND=noninteractive apt-get -qq -o DPkg::Lock::Timeout=300 "$@" </dev/null
@@ -126,9 +127,10 @@ fuzz) wanted=("${build[@]}" "${fuzz[@]}") ;;
 deb) wanted=("${build[@]}" "${deb[@]}") ;;
 bench-check) wanted=("${build[@]}" "${count[@]}") ;;
 valgrind) wanted=("${build[@]}" "${valgrind[@]}") ;;
+bench) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${deb[@]}" "${bench[@]}") ;;
 kernels) wanted=("${build[@]}" "${demo[@]}" "${tests[@]}" "${kernels[@]}") ;;
 *)
-	echo "usage: $0 build|demo|test|e2e|fuzz|valgrind|bench-check|kernels|deb" >&2
+	echo "usage: $0 build|demo|test|e2e|bench|fuzz|valgrind|bench-check|kernels|deb" >&2
 	exit 2
 	;;
 esac

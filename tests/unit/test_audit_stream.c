@@ -427,6 +427,27 @@ static void test_reopen_reaches_every_sink(void **state)
 	assert_int_equal(ig_audit_queue_wait(f->a, 0, 1), 0); /* once */
 }
 
+/* A sink is told of the first line at once, and then not of each, unless there are many. */
+static void test_lines_are_gathered(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_(lines_done) struct lines lines = {};
+	uint64_t begin_usec = ig_clock_mono_usec();
+
+	take(f->a, &lines);
+	emit(f, 1);
+	assert_int_equal(ig_audit_queue_wait(f->a, 0, 0), IG_AUDIT_QUEUE_LINES_READY);
+	take(f->a, &lines);
+	emit(f, 1);
+	assert_int_equal(ig_audit_queue_wait(f->a, 0, 0), IG_AUDIT_QUEUE_LINES_READY);
+	assert_true(ig_clock_mono_usec() - begin_usec >= IG_AUDIT_GATHER_MSEC * IG_USEC_PER_MSEC);
+	/* who has something else to do is not kept from it */
+	assert_int_equal(ig_audit_queue_wait(f->a, 0, 1), IG_AUDIT_QUEUE_LINES_READY);
+	ig_audit_queue_stop(f->a);
+	assert_int_equal(
+		ig_audit_queue_wait(f->a, 0, 0), IG_AUDIT_QUEUE_LINES_READY | IG_AUDIT_QUEUE_STOP);
+}
+
 /* A subscriber that takes lines as long as it has room. */
 struct reader {
 	struct ig_audit_subscriber *subscriber;
@@ -638,6 +659,7 @@ int main(void)
 		T(test_a_sink_that_recovers_wakes_the_stream),
 		T(test_limit_of_sinks),
 		T(test_reopen_reaches_every_sink),
+		T(test_lines_are_gathered),
 		T(test_subscribers_get_what_the_sinks_get),
 		T(test_slow_subscriber),
 		T(test_slow_subscriber_is_told_without_another_record),

@@ -27,8 +27,11 @@ struct ig_audit_queue {
 	size_t max_lines, max_bytes;
 	size_t first, count, bytes;
 	bool stop, reopen;
-	uint64_t refused; /* did not fit; not reported yet */
-	uint64_t dropped; /* lost by the sink; not reported yet */
+	size_t wake_above;     /* with more lines than that, the sink is woken; SIZE_MAX: it is not
+				  waiting for lines */
+	uint64_t gather_until; /* monotonic; until then lines wait for company */
+	uint64_t refused;      /* did not fit; not reported yet */
+	uint64_t dropped;      /* lost by the sink; not reported yet */
 	/* Of both; written with the lock and read without: the stream asks for every record, and
 	 * must not wait for the sink because of that. */
 	atomic_uint_fast64_t unreported;
@@ -76,6 +79,7 @@ int ig_audit_queue_new(size_t max_lines, size_t max_bytes, struct ig_audit_queue
 		return -ENOMEM;
 	queue->max_lines = max_lines;
 	queue->max_bytes = max_bytes;
+	queue->wake_above = SIZE_MAX;
 	queue->notify_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
 	if (queue->notify_fd < 0)
 		return -errno;
@@ -142,7 +146,11 @@ static void append(struct ig_audit_queue *queue, struct ig_audit_line *line)
 	queue->lines[(queue->first + queue->count) % queue->max_lines] = ig_audit_line_ref(line);
 	queue->count++;
 	queue->bytes += line->len;
-	(void)pthread_cond_signal(&queue->changed);
+	if (queue->count > queue->wake_above) {
+		/* once is enough */
+		queue->wake_above = SIZE_MAX;
+		(void)pthread_cond_signal(&queue->changed);
+	}
 }
 
 bool ig_audit_queue_push(struct ig_audit_queue *queue, struct ig_audit_line *line)
@@ -242,19 +250,62 @@ static unsigned int ready(const struct ig_audit_queue *queue, size_t seen)
 	       (queue->reopen ? IG_AUDIT_QUEUE_REOPEN : 0);
 }
 
-unsigned int ig_audit_queue_wait(struct ig_audit_queue *queue, size_t seen, uint64_t deadline_usec)
+/* So many lines are written without waiting for more. */
+static size_t enough_lines(const struct ig_audit_queue *queue)
+{
+	size_t half = queue->max_lines / 2;
+
+	return half < IG_AUDIT_BATCH_LINES ? half : IG_AUDIT_BATCH_LINES;
+}
+
+/* Nothing but lines, and too few of them, and they came right behind others: more will come. Waking
+ * the sink for each would cost more than all the rest of a request. */
+static bool is_gathering(const struct ig_audit_queue *queue, unsigned int what, uint64_t now_usec)
+{
+	return what == IG_AUDIT_QUEUE_LINES_READY && now_usec < queue->gather_until &&
+	       queue->count < enough_lines(queue) && queue->bytes < queue->max_bytes / 2;
+}
+
+/* Sleeps until there are more than that many lines, an order, or that time (0: none). */
+static void sleep_until(struct ig_audit_queue *queue, size_t lines, uint64_t until_usec)
 {
 	const struct timespec until = {
-		.tv_sec = (time_t)(deadline_usec / IG_USEC_PER_SEC),
-		.tv_nsec = (long)(deadline_usec % IG_USEC_PER_SEC) * 1000,
+		.tv_sec = (time_t)(until_usec / IG_USEC_PER_SEC),
+		.tv_nsec = (long)(until_usec % IG_USEC_PER_SEC) * 1000,
 	};
+
+	queue->wake_above = lines;
+	if (until_usec)
+		(void)pthread_cond_timedwait(&queue->changed, &queue->lock, &until);
+	else
+		(void)pthread_cond_wait(&queue->changed, &queue->lock);
+	queue->wake_above = SIZE_MAX;
+}
+
+unsigned int ig_audit_queue_wait(struct ig_audit_queue *queue, size_t seen, uint64_t deadline_usec)
+{
 	unsigned int what;
-	int r = 0;
 
 	lock(queue);
-	while (!(what = ready(queue, seen)) && r == 0)
-		r = deadline_usec ? pthread_cond_timedwait(&queue->changed, &queue->lock, &until)
-				  : pthread_cond_wait(&queue->changed, &queue->lock);
+	for (;;) {
+		uint64_t now = ig_clock_mono_usec(), until = deadline_usec;
+		size_t lines = seen;
+		bool gathers;
+
+		what = ready(queue, seen);
+		gathers = is_gathering(queue, what, now);
+		if ((what && !gathers) || (deadline_usec && now >= deadline_usec))
+			break;
+		if (gathers) {
+			lines = enough_lines(queue) - 1;
+			if (!deadline_usec || queue->gather_until < deadline_usec)
+				until = queue->gather_until;
+		}
+		sleep_until(queue, lines, until);
+	}
+	if (what & IG_AUDIT_QUEUE_LINES_READY)
+		queue->gather_until =
+			ig_clock_mono_usec() + IG_AUDIT_GATHER_MSEC * IG_USEC_PER_MSEC;
 	queue->reopen = false;
 	unlock(queue);
 	return what;

@@ -54,7 +54,9 @@ struct ig_audit_queue_stats ig_audit_queue_stats(struct ig_audit_queue *queue);
 /* ---- the sink's side ---- */
 
 /* Waits until there are more than `seen` lines, an order to stop or reopen, or that time
- * (monotonic; 0: no deadline). Returns the set of IG_AUDIT_QUEUE_*; empty: the time has come. */
+ * (monotonic; 0: no deadline). Returns the set of IG_AUDIT_QUEUE_*; empty: the time has come. Lines
+ * that come within IG_AUDIT_GATHER_MSEC of the last ones are told of together, unless they are
+ * many. */
 unsigned int ig_audit_queue_wait(struct ig_audit_queue *queue, size_t seen, uint64_t deadline_usec);
 /* The oldest lines from number `from` on without taking them out; they stay until they are
  * delivered or dropped. */
