@@ -93,6 +93,15 @@ static struct entry *add(struct ig_tally *tally, const struct ig_pod *pod)
 	return TAKE_PTR(e);
 }
 
+/* What is too long is cut. */
+static void keep_text(char *to, size_t size, const char *text)
+{
+	size_t n = strnlen(text, size - 1);
+
+	memcpy(to, text, n);
+	to[n] = '\0';
+}
+
 void ig_tally_count(
 	struct ig_tally *tally, const struct ig_pod *pod, const struct ig_audit_record *record)
 {
@@ -108,8 +117,7 @@ void ig_tally_count(
 	e->counts.failed += record->decision == IG_AUDIT_ERROR;
 	e->counts.latency_usec += record->latency_usec;
 	if (resource && resource[0])
-		(void)snprintf(
-			e->counts.last_resource, sizeof(e->counts.last_resource), "%s", resource);
+		keep_text(e->counts.last_resource, sizeof(e->counts.last_resource), resource);
 }
 
 struct ig_tally_counts ig_tally_get(const struct ig_tally *tally, const struct ig_pod *pod)
