@@ -212,7 +212,7 @@ kernels-programs: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS)
 # what is measured is a build of its own without sanitizers; CASES: some of tests/bench/case_*.py
 .PHONY: bench
 bench: need-root ## measure, side by side; writes bench.json (sudo)
-	@deploy/packages.sh test
+	@deploy/packages.sh bench
 	+@$(SUBMAKE) bench-programs
 	@IG_BUILD=$(abspath $(O)) tests/bench/bench.py $(BENCH_FLAGS) $(CASES)
 .PHONY: bench-programs

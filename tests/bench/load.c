@@ -26,6 +26,7 @@
 #include <time.h>
 
 #include "base/cleanup.h"
+#include "bench/reply.h"
 #include "netns/confined.h"
 
 #define REPLY_BYTES	16384
@@ -94,28 +95,6 @@ static int conn_ask(struct load *load, struct conn *c)
 	return r;
 }
 
-/* Is the whole answer there? 1, 0, or a negative errno for one that is not as it should be. */
-static int conn_is_answered(struct conn *c)
-{
-	const char *body, *length;
-	size_t whole;
-
-	c->reply[c->len] = '\0';
-	body = strstr(c->reply, "\r\n\r\n");
-	if (!body)
-		return 0;
-	length = strcasestr(c->reply, "\r\nContent-Length: ");
-	if (strncmp(c->reply, "HTTP/1.1 200 ", 13) != 0 || !length || length > body) {
-		(void)fprintf(stderr, "load: %.15s\n", c->reply);
-		return -EBADMSG;
-	}
-	whole = (size_t)(body + 4 - c->reply) +
-		strtoul(length + sizeof("\r\nContent-Length: ") - 1, NULL, 10);
-	if (c->len > whole || whole >= sizeof(c->reply))
-		return -EBADMSG;
-	return c->len == whole;
-}
-
 static int conn_read(struct load *load, struct conn *c)
 {
 	ssize_t n = recv(c->fd, c->reply + c->len, sizeof(c->reply) - 1 - c->len, MSG_DONTWAIT);
@@ -126,7 +105,7 @@ static int conn_read(struct load *load, struct conn *c)
 	if (n == 0 || c->asked_nsec == 0)
 		return -EPIPE;
 	c->len += (size_t)n;
-	r = conn_is_answered(c);
+	r = reply_is_whole(c->reply, c->len);
 	if (r <= 0)
 		return r;
 	load->nsec[--load->to_answer] = (uint32_t)(now_nsec() - c->asked_nsec);

@@ -228,7 +228,8 @@ class World:
     _prepared = False
     identities = manifests.IDENTITIES  # that the lab knows
 
-    def __init__(self):
+    def __init__(self, identities=manifests.IDENTITIES):
+        self.identities = identities  # that the lab knows
         self.outputs, self.pods, self._children = [], {}, []
         self._stack, self._subnets, self._links = contextlib.ExitStack(), [*range(249, 0, -1)], {}
         cgroup2 = kernel.cgroup2_mount()
@@ -309,6 +310,10 @@ class World:
                 if stream:
                     with contextlib.suppress(BrokenPipeError):
                         stream.close()
+
+    def add_bare_netns(self, name):
+        """A pod's namespace that leads nowhere; its loopback is down. Its path."""
+        return self._netns(os.path.join(self.netns_dir, name))
 
     def add_netns(self, name):
         """A pod's namespace with its own link to the host: (path, address of the pod)."""
