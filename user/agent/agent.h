@@ -152,9 +152,10 @@ void ig_serve_facts_known(struct ig_gate_conn *conn);
 void ig_serve_cancel(struct ig_gate_conn *conn);
 /* The store changed: tokens of identities that nobody is bound to any more are forgotten. */
 void ig_serve_policy_changed(struct ig_serve *serve);
-/* The pod that this caller belongs to, or NULL; *ret_container is "" or its container id. */
+/* The pod that a cgroup belongs to, or NULL. in: what the path says, uid "" when it is in no pod.
+ */
 const struct ig_pod *ig_serve_find_pod(
-	const struct ig_store *store, const char *cgroup_path, char ret_container[65]);
+	const struct ig_store *store, const char *cgroup_path, const struct ig_cgroup_pod *in);
 /* An opaque number of the calling workload, for queues that serve workloads in turn. Not the cgroup
  * that the kernel found for it: one entry may stand for many pods. */
 uint64_t ig_serve_fairness(const struct ig_gate_conn *conn);
@@ -183,7 +184,7 @@ struct ig_conn_record {
 	struct ig_audit_record record;
 	struct ig_audit_caller caller;
 	struct ig_audit_connection connection;
-	char destination[32], source[32], container_id[65];
+	char destination[32], source[32];
 };
 
 /* Fills everything that is known about the connection; the caller adds the request and emits. The

@@ -164,6 +164,13 @@ static void keep(struct ig_caller_facts *facts, char **field, const char *text)
 	facts->lost |= !*field;
 }
 
+void ig_caller_facts_set_cgroup(struct ig_caller_facts *facts, const char *path)
+{
+	keep(facts, &facts->cgroup_path, path);
+	if (facts->cgroup_path)
+		(void)ig_cgroup_parse_pod(path, &facts->in);
+}
+
 /* Returns whether the cache had it. */
 static bool take_cgroup(
 	const struct ig_callers *c, const struct ig_caller *caller, struct ig_caller_facts *facts)
@@ -172,7 +179,7 @@ static bool take_cgroup(
 	const struct fact *fact = find(c, &key);
 
 	if (fact)
-		keep(facts, &facts->cgroup_path, fact->text);
+		ig_caller_facts_set_cgroup(facts, fact->text);
 	return fact != NULL;
 }
 
@@ -208,7 +215,7 @@ static void on_cgroup(const struct ig_monitor_message *reply, void *userdata)
 	if (reply->result == 0) {
 		remember(l->callers, &key, reply->cgroup_path, false);
 		if (l->facts)
-			keep(l->facts, &l->facts->cgroup_path, reply->cgroup_path);
+			ig_caller_facts_set_cgroup(l->facts, reply->cgroup_path);
 	} else if (reply->result == -ENOMEM && l->facts) {
 		l->facts->lost = true;
 	}

@@ -9,13 +9,16 @@
 
 #include <imdsgate/abi.h>
 
+#include "workload/cgroup.h"
+
 struct ig_callers;
 struct ig_link;
 
 /* Strings are owned by the structure; ig_caller_facts_done() frees them. */
 struct ig_caller_facts {
-	char *cgroup_path; /* below the cgroup root; NULL when it could not be found out */
-	char *exe;	   /* NULL when the process is gone or runs another file by now */
+	char *cgroup_path;	 /* below the cgroup root; NULL when it could not be found out */
+	struct ig_cgroup_pod in; /* what that says; uid "": it is in no pod */
+	char *exe;		 /* NULL when the process is gone or runs another file by now */
 	bool exe_deleted;
 	bool lost; /* there was no memory for what is known: not a word on who it is */
 };
@@ -24,6 +27,8 @@ struct ig_caller_facts {
 uint64_t ig_caller_workload(const struct ig_caller *caller);
 
 void ig_caller_facts_done(struct ig_caller_facts *facts);
+/* Its path, which is copied, and what it says: read once, since every request asks for it. */
+void ig_caller_facts_set_cgroup(struct ig_caller_facts *facts, const char *path);
 
 typedef void ig_callers_done(void *userdata);
 

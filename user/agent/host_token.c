@@ -97,14 +97,13 @@ static bool is_account_of(const struct ig_pod *pod, const char *account)
 	       strcmp(account + len + 1, ig_policy_service_account_name(pod)) == 0;
 }
 
-static bool is_listed(const struct ig_agent *agent, const char *cgroup_path)
+static bool is_listed(const struct ig_agent *agent, const struct ig_caller_facts *facts)
 {
 	const struct ig_options *options = agent->options;
-	char container[IG_CONTAINER_ID_BYTES + 1];
-	const struct ig_pod *pod = ig_serve_find_pod(agent->store, cgroup_path, container);
+	const struct ig_pod *pod = ig_serve_find_pod(agent->store, facts->cgroup_path, &facts->in);
 
 	for (size_t i = 0; options->host_token_cgroups[i]; i++)
-		if (ig_cgroup_path_is_below(cgroup_path, options->host_token_cgroups[i]))
+		if (ig_cgroup_path_is_below(facts->cgroup_path, options->host_token_cgroups[i]))
 			return true;
 	for (size_t i = 0; pod && options->host_token_accounts[i]; i++)
 		if (is_account_of(pod, options->host_token_accounts[i]))
@@ -124,7 +123,7 @@ const char *ig_host_token_refusal(const struct ig_gate_conn *conn)
 		return "unknown_cgroup";
 	if (is_socket && !options->host_token_cgroups[0] && !options->host_token_accounts[0])
 		return NULL;
-	return is_listed(conn->agent, conn->facts.cgroup_path) ? NULL : "cgroup_not_listed";
+	return is_listed(conn->agent, &conn->facts) ? NULL : "cgroup_not_listed";
 }
 
 /* ---- the socket ---- */
@@ -158,8 +157,7 @@ static void on_accepted(struct evconnlistener *listener, evutil_socket_t fd,
 	(void)len;
 	arrival = arrival_of(&peer);
 	if (r == 0) {
-		facts.cgroup_path = strdup(peer.cgroup_path);
-		facts.lost = !facts.cgroup_path;
+		ig_caller_facts_set_cgroup(&facts, peer.cgroup_path);
 		ig_gate_arrived(agent->gate, fd, &arrival, &facts);
 	} else {
 		ig_gate_refuse(agent->gate, fd, &arrival, NULL, "unknown_peer");

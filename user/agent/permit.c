@@ -18,12 +18,12 @@
  * yet (or it has none, as a cgroup that a manifest declares). */
 static const char *container_name(const struct ig_gate_conn *conn, const struct ig_pod *pod)
 {
-	struct ig_cgroup_pod in;
+	const char *id = conn->facts.in.container_id;
 
-	if (ig_cgroup_parse_pod(conn->facts.cgroup_path, &in) < 0 || !in.container_id[0])
+	if (!id[0])
 		return NULL;
 	for (size_t i = 0; i < pod->n_containers; i++)
-		if (strcmp(pod->containers[i].id, in.container_id) == 0)
+		if (strcmp(pod->containers[i].id, id) == 0)
 			return pod->containers[i].name;
 	return NULL;
 }
@@ -80,11 +80,8 @@ const struct ig_audit_policy *ig_permit_record(
 
 bool ig_permit_is_host(const struct ig_gate_conn *conn, const struct ig_pod *pod)
 {
-	struct ig_cgroup_pod in;
-
 	/* a pod that is not declared (yet) is none of the host's processes */
-	return !pod && conn->is_host && conn->facts.cgroup_path &&
-	       ig_cgroup_parse_pod(conn->facts.cgroup_path, &in) < 0;
+	return !pod && conn->is_host && conn->facts.cgroup_path && !conn->facts.in.uid[0];
 }
 
 bool ig_permit_within_rate(const struct ig_gate_conn *conn, const struct ig_pod *pod,

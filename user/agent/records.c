@@ -59,11 +59,11 @@ static void fill_caller(const struct ig_agent *agent, const struct ig_flow *flow
 {
 	const struct ig_pod *pod =
 		facts && facts->cgroup_path
-			? ig_serve_find_pod(agent->store, facts->cgroup_path, r->container_id)
+			? ig_serve_find_pod(agent->store, facts->cgroup_path, &facts->in)
 			: NULL;
 
 	r->caller = (struct ig_audit_caller){
-		.container_id = r->container_id,
+		.container_id = facts ? facts->in.container_id : NULL,
 		.cgroup = facts ? facts->cgroup_path : NULL,
 		.cgroup_id = flow->caller.cgroup_id,
 		.netns_cookie = flow->caller.netns_cookie,

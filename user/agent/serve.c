@@ -92,27 +92,19 @@ int ig_serve_learn_object_id(struct ig_serve *serve, enum ig_identity_type type,
 }
 
 const struct ig_pod *ig_serve_find_pod(
-	const struct ig_store *store, const char *cgroup_path, char ret_container[65])
+	const struct ig_store *store, const char *cgroup_path, const struct ig_cgroup_pod *in)
 {
-	struct ig_cgroup_pod in;
-	const struct ig_pod *pod;
+	const struct ig_pod *pod = in->uid[0] ? ig_store_pod_by_uid(store, in->uid) : NULL;
 
-	ret_container[0] = '\0';
-	if (ig_cgroup_parse_pod(cgroup_path, &in) == 0) {
-		memcpy(ret_container, in.container_id, sizeof(in.container_id));
-		pod = ig_store_pod_by_uid(store, in.uid);
-		if (pod)
-			return pod;
-	}
-	return ig_store_pod_by_cgroup(store, cgroup_path);
+	return pod ? pod : ig_store_pod_by_cgroup(store, cgroup_path);
 }
 
 const struct ig_pod *ig_serve_pod_of(const struct ig_gate_conn *conn)
 {
-	char container[65];
+	const struct ig_caller_facts *facts = &conn->facts;
 
-	return conn->facts.cgroup_path
-		       ? ig_serve_find_pod(conn->agent->store, conn->facts.cgroup_path, container)
+	return facts->cgroup_path
+		       ? ig_serve_find_pod(conn->agent->store, facts->cgroup_path, &facts->in)
 		       : NULL;
 }
 
@@ -147,13 +139,10 @@ static enum ig_patience wait_for(struct ig_gate_conn *conn, uint64_t limit_usec)
 
 enum ig_patience ig_serve_await_pod(struct ig_gate_conn *conn, bool is_own)
 {
-	struct ig_cgroup_pod in;
-
 	if (!conn->agent->kubernetes)
 		return IG_PATIENCE_NONE;
 	/* what kubelet did not make is not declared by the API server either */
-	if (is_own &&
-		(!conn->facts.cgroup_path || ig_cgroup_parse_pod(conn->facts.cgroup_path, &in) < 0))
+	if (is_own && !conn->facts.in.uid[0])
 		return IG_PATIENCE_NONE;
 	return wait_for(conn, IG_WAIT_POD_SEC * IG_USEC_PER_SEC);
 }

@@ -75,9 +75,11 @@ static const struct ig_workload_entry pods_default = {
 
 static struct ig_workload_entry verdicts_of_path(const struct ig_workloads *w, const char *path)
 {
-	char container[IG_CONTAINER_ID_BYTES + 1];
-	const struct ig_pod *pod = ig_serve_find_pod(w->store, path, container);
+	struct ig_cgroup_pod in = {};
+	const struct ig_pod *pod;
 
+	(void)ig_cgroup_parse_pod(path, &in);
+	pod = ig_serve_find_pod(w->store, path, &in);
 	return pod ? ig_workloads_verdicts(w->store, pod) : pods_default;
 }
 
