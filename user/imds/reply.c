@@ -211,7 +211,9 @@ int ig_imds_reply_error(enum ig_imds_error error, const char *detail_code, const
 static void member_number(struct ig_buf *b, const char *key, uint64_t value)
 {
 	ig_buf_json_key(b, key);
-	ig_buf_printf(b, "\"%llu\"", (unsigned long long)value);
+	ig_buf_putc(b, '"');
+	ig_buf_put_u64(b, value);
+	ig_buf_putc(b, '"');
 }
 
 void ig_imds_write_token(struct ig_buf *b, const struct ig_imds_token_view *view)
