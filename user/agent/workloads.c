@@ -395,7 +395,7 @@ int ig_workloads_update(struct ig_workloads *w)
 }
 
 /* For people: looked up when they ask, so that pods which need no entry cost nothing. */
-uint64_t ig_workloads_cgroup_id(const struct ig_workloads *w, const struct ig_pod *pod)
+uint64_t ig_workloads_cgroup_id(struct ig_workloads *w, const struct ig_pod *pod)
 {
 	char path[IG_CGROUP_PATH_BYTES + 1];
 	struct stat st;

@@ -34,4 +34,4 @@ int ig_workloads_update(struct ig_workloads *workloads);
  * exist). */
 struct ig_workload_entry ig_workloads_verdicts(
 	const struct ig_store *store, const struct ig_pod *pod);
-uint64_t ig_workloads_cgroup_id(const struct ig_workloads *workloads, const struct ig_pod *pod);
+uint64_t ig_workloads_cgroup_id(struct ig_workloads *workloads, const struct ig_pod *pod);

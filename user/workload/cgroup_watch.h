@@ -25,5 +25,9 @@ struct ig_cgroup_watch *ig_cgroup_watch_free(struct ig_cgroup_watch *watch);
  * new to the set; says nothing of those that left it. */
 int ig_cgroup_watch_set(struct ig_cgroup_watch *watch, const char *const *paths, size_t n);
 
+/* One path more, or less, without looking at the others. */
+int ig_cgroup_watch_add(struct ig_cgroup_watch *watch, const char *path);
+void ig_cgroup_watch_remove(struct ig_cgroup_watch *watch, const char *path);
+
 /* Its id as last seen, 0 when it does not exist or is not in the set. */
-uint64_t ig_cgroup_watch_id(const struct ig_cgroup_watch *watch, const char *path);
+uint64_t ig_cgroup_watch_id(struct ig_cgroup_watch *watch, const char *path);
