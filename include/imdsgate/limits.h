@@ -219,7 +219,7 @@
 #define IG_SHARES_MAX		  8192 /* workloads that are counted at once; the idlest goes */
 #define IG_WORKLOADS_MAX	  16384
 #define IG_WORKLOADS_AGAIN_SEC	  1 /* until they are looked at anew, after memory ran out */
-#define IG_LISTENERS_MAX	  8192
+#define IG_LISTENERS_MAX	  16384
 #define IG_LISTENERS_WORKLOAD_MAX 16		/* namespaces without a name, per workload */
 #define IG_LISTENER_BACKLOG	  4096		/* or net.core.somaxconn, if that is less */
 #define IG_EVENT_RING_BYTES	  (1024 * 1024) /* power of two */
