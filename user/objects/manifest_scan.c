@@ -49,6 +49,7 @@ struct file {
 	bool untold;			/* and that has not been reported yet */
 	bool known;			/* has been tried before */
 	bool seen;			/* in the current run */
+	bool plain;			/* the directory says that it is no link */
 	bool written, created, changed; /* touches since the last run */
 };
 
@@ -59,6 +60,7 @@ struct ig_manifest_scan {
 	ig_manifest_reported *reported;
 	void *userdata;
 	struct file *files; /* uthash head by name; owned */
+	bool unsorted;	    /* one was added since they were sorted */
 };
 
 static struct file *file_free(struct file *file)
@@ -136,6 +138,7 @@ static struct file *get_file(struct ig_manifest_scan *scan, const char *name)
 	HASH_ADD_KEYPTR(hh, scan->files, file->name, strlen(file->name), file);
 	if (!ig_table_has(file))
 		return NULL;
+	scan->unsorted = true;
 	return TAKE_PTR(file);
 }
 
@@ -330,9 +333,12 @@ static void attempt(
  * without a word about the link. */
 static bool is_due(int dirfd, const struct file *file, bool all)
 {
+	bool touched = file->written || file->created || file->changed;
 	struct stat st;
 	bool link;
 
+	if (!all && !touched && file->plain)
+		return false;
 	/* gone since the directory was listed: an event of its own is under way */
 	if (fstatat(dirfd, file->name, &st, AT_SYMLINK_NOFOLLOW) < 0)
 		return false;
@@ -369,10 +375,13 @@ static int list(struct ig_manifest_scan *scan, DIR *dir)
 		if (!file)
 			return -ENOMEM;
 		file->seen = true;
+		file->plain = entry->d_type == DT_REG; /* DT_UNKNOWN: is_due() finds out */
 	}
 	if (errno)
 		return -errno;
-	HASH_SORT(scan->files, compare_names);
+	if (scan->unsorted)
+		HASH_SORT(scan->files, compare_names);
+	scan->unsorted = false;
 	return 0;
 }
 
