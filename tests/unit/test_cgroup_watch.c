@@ -153,6 +153,64 @@ static void removal_and_another_of_that_name_are_noticed(void **state)
 	assert_int_equal(f->id, second);
 }
 
+static void one_comes_and_goes_beside_others(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t id;
+
+	(void)make(f, "a");
+	want(f, "/a/b", NULL);
+	assert_int_equal(ig_cgroup_watch_add(f->watch, "/a/b/c"), 0);
+	assert_int_equal(ig_cgroup_watch_add(f->watch, "/x"), 0);
+	assert_int_equal(f->changes, 0);
+	(void)make(f, "a/b");
+	id = make(f, "a/b/c");
+	run_loop(f);
+	assert_int_equal(f->changes, 2);
+	assert_int_equal(ig_cgroup_watch_id(f->watch, "/a/b/c"), id);
+	ig_cgroup_watch_remove(f->watch, "/a/b");
+	ig_cgroup_watch_remove(f->watch, "/never/there");
+	assert_int_equal(ig_cgroup_watch_id(f->watch, "/a/b"), 0);
+	/* what is below is still followed */
+	assert_int_equal(unlinkat(f->root_fd, "a/b/c", AT_REMOVEDIR), 0);
+	run_loop(f);
+	assert_int_equal(f->changes, 3);
+	assert_int_equal(f->old_id, id);
+	(void)make(f, "x");
+	run_loop(f);
+	assert_int_equal(f->changes, 4);
+	assert_string_equal(f->path, "/x");
+}
+
+/* The directories above go, too, and come again with other numbers. */
+static void all_levels_are_made_again(void **state)
+{
+	struct fixture *f = *state;
+
+	(void)make(f, "a");
+	(void)make(f, "a/b");
+	(void)make(f, "a/b/c");
+	want(f, "/a/b/c", NULL);
+	assert_int_equal(f->changes, 1);
+	for (int turn = 0; turn < 2; turn++) {
+		assert_int_equal(unlinkat(f->root_fd, "a/b/c", AT_REMOVEDIR), 0);
+		assert_int_equal(unlinkat(f->root_fd, "a/b", AT_REMOVEDIR), 0);
+		assert_int_equal(unlinkat(f->root_fd, "a", AT_REMOVEDIR), 0);
+		if (turn == 0) /* else all of it is learned at once */
+			run_loop(f);
+		(void)make(f, "a");
+		(void)make(f, "a/b");
+		(void)make(f, "a/b/c");
+		run_loop(f);
+		assert_int_equal(unlinkat(f->root_fd, "a/b/c", AT_REMOVEDIR), 0);
+		run_loop(f);
+		assert_int_equal(ig_cgroup_watch_id(f->watch, "/a/b/c"), 0);
+		(void)make(f, "a/b/c");
+		run_loop(f);
+		assert_int_not_equal(ig_cgroup_watch_id(f->watch, "/a/b/c"), 0);
+	}
+}
+
 static void what_left_the_set_is_silent(void **state)
 {
 	struct fixture *f = *state;
@@ -186,6 +244,8 @@ int main(void)
 			levels_made_behind_each_other_are_not_missed, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			removal_and_another_of_that_name_are_noticed, setup, teardown),
+		cmocka_unit_test_setup_teardown(one_comes_and_goes_beside_others, setup, teardown),
+		cmocka_unit_test_setup_teardown(all_levels_are_made_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(what_left_the_set_is_silent, setup, teardown),
 		cmocka_unit_test_setup_teardown(files_and_links_are_no_cgroups, setup, teardown),
 	};

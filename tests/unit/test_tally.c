@@ -19,6 +19,7 @@
 
 #define UID  "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 #define UID2 "1a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
+#define UID3 "2a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 #define POD(name, uid)                                                                             \
 	"---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: demo, name: " name ", uid: " uid    \
 	"}\n"
@@ -140,6 +141,44 @@ static void another_pod_of_the_name_begins_anew(void **state)
 	assert_int_equal(ig_tally_get(tally, pod("a")).allowed, 0);
 }
 
+static void on_store_changed(uint64_t epoch, void *userdata)
+{
+	(void)epoch;
+	(void)userdata;
+	ig_tally_follow_changed(tally, store);
+}
+
+/* As the agent does it: with each change, for the pods of that source alone. */
+static void changed_pods_are_followed(void **state)
+{
+	struct ig_object_set *set = NULL;
+	const char *other = POD("b", UID2);
+	struct ig_err err = {};
+
+	(void)state;
+	declare(POD("a", UID)); /* before anybody follows */
+	ig_store_set_listener(store, on_store_changed, NULL);
+	now_usec = 2000;
+	assert_int_equal(ig_manifest_parse("n", other, strlen(other), NULL, &set, &err), 0);
+	assert_int_equal(ig_store_replace(store, "n", set, &err), 0);
+	assert_int_equal(ig_tally_first_seen_usec(tally, pod("a")), 2000);
+	assert_int_equal(ig_tally_first_seen_usec(tally, pod("b")), 2000);
+	ig_tally_count(tally, pod("b"), &(struct ig_audit_record){.decision = IG_AUDIT_ALLOW});
+	/* another of that name, and the other one as it was */
+	now_usec = 3000;
+	declare(POD("a", UID3));
+	assert_int_equal(ig_tally_first_seen_usec(tally, pod("a")), 3000);
+	assert_int_equal(ig_tally_get(tally, pod("b")).allowed, 1);
+	/* gone, and back */
+	assert_int_equal(ig_store_replace(store, "n", NULL, &err), 0);
+	now_usec = 4000;
+	assert_int_equal(ig_manifest_parse("n", other, strlen(other), NULL, &set, &err), 0);
+	assert_int_equal(ig_store_replace(store, "n", set, &err), 0);
+	assert_int_equal(ig_tally_first_seen_usec(tally, pod("b")), 4000);
+	assert_int_equal(ig_tally_get(tally, pod("b")).allowed, 0);
+	ig_store_set_listener(store, NULL, NULL);
+}
+
 static void decisions_are_counted(void **state)
 {
 	struct ig_tally_counts counts;
@@ -187,6 +226,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		TEST(a_pod_is_noted_when_it_comes),
 		TEST(another_pod_of_the_name_begins_anew),
+		TEST(changed_pods_are_followed),
 		TEST(decisions_are_counted),
 		TEST(every_allocation_may_fail),
 	};

@@ -20,7 +20,13 @@
 #define DECLARED(name)                                                                             \
 	"---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: demo, name: " name                  \
 	", annotations: {imdsgate.dev/cgroup: /" name "}}\nspec: {hostNetwork: true}\n"
-#define N_PODS	  3
+#define LABELLED(name)                                                                             \
+	"---\napiVersion: v1\nkind: Pod\nmetadata: {namespace: demo, name: " name                  \
+	", labels: {may: pass}, annotations: {imdsgate.dev/cgroup: /" name "}}\nspec: {}\n"
+#define LETS_PASS                                                                                  \
+	"---\napiVersion: aadpodidentity.k8s.io/v1\nkind: AzurePodIdentityException\nmetadata: {namespace: demo, name: e, annotations: {imdsgate.dev/exception-mode: direct}}\nspec: {podLabels: {may: pass}}\n"
+#define N_PODS	  3 /* that are declared from the beginning */
+#define N_CGROUPS 5
 #define REPLY_MAX 64
 
 void *__real_reallocarray(void *p, size_t n, size_t size);
@@ -29,7 +35,7 @@ int __wrap_ig_link_request(struct ig_link *link, const struct ig_monitor_request
 	ig_link_reply *reply, void *userdata);
 void __wrap_ig_link_forget(struct ig_link *link, const void *userdata);
 
-static const char *const names[N_PODS] = {"one", "two", "three"};
+static const char *const names[N_CGROUPS] = {"one", "two", "three", "four", "five"};
 
 struct fixture {
 	char dir[64];
@@ -37,8 +43,10 @@ struct fixture {
 	struct event_base *base;
 	struct ig_store *store;
 	struct ig_workloads *workloads;
-	uint64_t ids[N_PODS];
-	bool has[N_PODS]; /* what the kernel's map holds */
+	uint64_t ids[N_CGROUPS];
+	bool has[N_CGROUPS]; /* what the kernel's map holds */
+	uint8_t verdicts[N_CGROUPS];
+	unsigned int n_requests;
 	bool synced, has_synced_request;
 	int refuse_requests, refuse_in_reply; /* so many */
 	struct {
@@ -58,7 +66,7 @@ void *__wrap_reallocarray(void *p, size_t n, size_t size)
 
 static int index_of(const struct fixture *f, uint64_t id)
 {
-	for (int i = 0; i < N_PODS; i++)
+	for (int i = 0; i < N_CGROUPS; i++)
 		if (f->ids[i] == id)
 			return i;
 	fail_msg("a cgroup that is none of ours");
@@ -76,11 +84,14 @@ int __wrap_ig_link_request(struct ig_link *link, const struct ig_monitor_request
 	if (f->refuse_requests > 0 && f->refuse_requests--)
 		return -EBUSY;
 	*message = (struct ig_monitor_message){.kind = IG_MONITOR_REPLY, .request = request->kind};
+	f->n_requests++;
 	if (request->kind == IG_MONITOR_WORKLOAD_SET && f->refuse_in_reply > 0) {
 		f->refuse_in_reply--;
 		message->result = -ENOMEM;
 	} else if (request->kind == IG_MONITOR_WORKLOAD_SET) {
 		f->has[index_of(f, request->workload.cgroup_id)] = true;
+		f->verdicts[index_of(f, request->workload.cgroup_id)] =
+			request->workload.entry.verdict[IG_ENDPOINT_IMDS];
 	} else if (request->kind == IG_MONITOR_WORKLOAD_DELETE) {
 		f->has[index_of(f, request->cgroup_id)] = false;
 	} else {
@@ -118,7 +129,7 @@ static int setup(void **state)
 	if (!mkdtemp(f->dir))
 		return -1;
 	f->root_fd = open(f->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-	for (int i = 0; i < N_PODS; i++) {
+	for (int i = 0; i < N_CGROUPS; i++) {
 		struct stat st;
 
 		if (mkdirat(f->root_fd, names[i], 0700) < 0 ||
@@ -139,7 +150,7 @@ static int teardown(void **state)
 	f->workloads = ig_workloads_free(f->workloads);
 	f->store = ig_store_free(f->store);
 	event_base_free(f->base);
-	for (int i = 0; i < N_PODS; i++)
+	for (int i = 0; i < N_CGROUPS; i++)
 		(void)unlinkat(f->root_fd, names[i], AT_REMOVEDIR);
 	(void)close(f->root_fd);
 	(void)rmdir(f->dir);
@@ -270,6 +281,83 @@ static void what_could_not_be_sent_is_sent_again(void **state)
 	run_until_all(f);
 }
 
+static void on_store_changed(uint64_t epoch, void *userdata)
+{
+	struct fixture *f = userdata;
+
+	(void)epoch;
+	assert_int_equal(ig_workloads_update_changed(f->workloads), 0);
+}
+
+static void declare(struct fixture *f, const char *source, const char *text)
+{
+	struct ig_object_set *set = NULL;
+	struct ig_err err = {};
+
+	if (text)
+		assert_int_equal(
+			ig_manifest_parse(source, text, strlen(text), NULL, &set, &err), 0);
+	assert_int_equal(ig_store_replace(f->store, source, set, &err), 0);
+	run(f);
+}
+
+static void a_pod_that_changes_takes_no_other_along(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(ig_workloads_update(f->workloads), 0);
+	run(f);
+	ig_store_set_listener(f->store, on_store_changed, f);
+	f->n_requests = 0;
+	declare(f, "more", DECLARED("four"));
+	assert_true(has_all(f) && f->has[3]);
+	assert_int_equal(f->n_requests, 1);
+	/* it declares another cgroup, then none */
+	declare(f, "more", DECLARED("five"));
+	assert_true(has_all(f) && !f->has[3] && f->has[4]);
+	declare(f, "more", NULL);
+	assert_true(has_all(f) && !f->has[4]);
+	assert_int_equal(f->n_requests, 4);
+	ig_store_set_listener(f->store, NULL, NULL);
+}
+
+/* What one source gives up in a change, another may take. */
+static void a_cgroup_changes_hands(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(ig_workloads_update(f->workloads), 0);
+	run(f);
+	ig_store_set_listener(f->store, on_store_changed, f);
+	declare(f, "first", DECLARED("four"));
+	f->n_requests = 0;
+	ig_store_begin(f->store);
+	declare(f, "first", NULL);
+	declare(f, "second", DECLARED("four"));
+	ig_store_commit(f->store);
+	run(f);
+	assert_true(has_all(f) && f->has[3]);
+	assert_int_equal(f->n_requests, 0);
+	ig_store_set_listener(f->store, NULL, NULL);
+}
+
+/* An exception for all pods changes verdicts of pods that did not change. */
+static void an_exception_is_for_all(void **state)
+{
+	struct fixture *f = *state;
+
+	assert_int_equal(ig_workloads_update(f->workloads), 0);
+	run(f);
+	ig_store_set_listener(f->store, on_store_changed, f);
+	declare(f, "labelled", LABELLED("four"));
+	assert_int_equal(f->verdicts[3], IG_VERDICT_REDIRECT);
+	declare(f, "exception", LETS_PASS);
+	assert_int_equal(f->verdicts[3], IG_VERDICT_PASS);
+	declare(f, "exception", NULL);
+	assert_int_equal(f->verdicts[3], IG_VERDICT_REDIRECT);
+	ig_store_set_listener(f->store, NULL, NULL);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -281,6 +369,10 @@ int main(void)
 			what_the_monitor_had_no_memory_for_is_sent_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_could_not_be_sent_is_sent_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			a_pod_that_changes_takes_no_other_along, setup, teardown),
+		cmocka_unit_test_setup_teardown(a_cgroup_changes_hands, setup, teardown),
+		cmocka_unit_test_setup_teardown(an_exception_is_for_all, setup, teardown),
 	};
 
 	return cmocka_run_group_tests_name("agent/workloads", tests, NULL, NULL);

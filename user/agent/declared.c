@@ -53,7 +53,7 @@ void ig_declared_changed(struct ig_agent *agent)
 	if (agent->waiting)
 		ig_waiting_wake(agent->waiting);
 	if (agent->workloads) {
-		r = ig_workloads_update(agent->workloads);
+		r = ig_workloads_update_changed(agent->workloads);
 		if (r < 0)
 			(void)ig_log_errno(r, "cannot follow the changed workloads");
 	}

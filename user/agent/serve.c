@@ -466,5 +466,5 @@ void ig_serve_policy_changed(struct ig_serve *serve)
 		ig_object_ids_clear(serve->account_object_ids);
 	}
 	serve->identities_epoch = identities;
-	ig_tally_follow(serve->tally, serve->agent->store);
+	ig_tally_follow_changed(serve->tally, serve->agent->store);
 }

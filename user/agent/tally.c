@@ -4,6 +4,7 @@
 #include "agent/tally.h"
 
 #include <errno.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,6 +23,7 @@ struct entry {
 
 struct ig_tally {
 	struct entry *by_key;
+	bool incomplete; /* there was no memory for a pod */
 };
 
 int ig_tally_new(struct ig_tally **ret)
@@ -30,6 +32,7 @@ int ig_tally_new(struct ig_tally **ret)
 
 	if (!tally)
 		return -ENOMEM;
+	tally->incomplete = true; /* what there is already */
 	*ret = tally;
 	return 0;
 }
@@ -134,20 +137,58 @@ uint64_t ig_tally_first_seen_usec(const struct ig_tally *tally, const struct ig_
 	return e ? e->first_seen_usec : 0;
 }
 
+static void drop_if_gone(struct ig_tally *tally, const struct ig_store *store, struct entry *e)
+{
+	const struct ig_pod *pod = ig_store_pod_by_name(store, e->namespace, e->name);
+
+	if (pod && find(tally, pod) == e)
+		return;
+	HASH_DEL(tally->by_key, e);
+	entry_free(e);
+}
+
+static void note(struct ig_tally *tally, const struct ig_pod *pod)
+{
+	if (!find(tally, pod) && !add(tally, pod))
+		tally->incomplete = true;
+}
+
 void ig_tally_follow(struct ig_tally *tally, const struct ig_store *store)
 {
 	struct entry *e, *next;
 	const struct ig_pod *pod;
 	size_t iter = 0;
 
-	HASH_ITER (hh, tally->by_key, e, next) {
-		pod = ig_store_pod_by_name(store, e->namespace, e->name);
-		if (pod && find(tally, pod) == e)
-			continue;
-		HASH_DEL(tally->by_key, e);
-		entry_free(e);
-	}
+	HASH_ITER (hh, tally->by_key, e, next)
+		drop_if_gone(tally, store, e);
+	tally->incomplete = false;
 	while ((pod = ig_store_next_pod(store, &iter)) != NULL)
-		if (!find(tally, pod))
-			(void)add(tally, pod);
+		note(tally, pod);
+}
+
+struct following {
+	struct ig_tally *tally;
+	const struct ig_store *store;
+};
+
+static void on_changed_pod(const struct ig_pod *pod, void *userdata)
+{
+	const struct following *f = userdata;
+	const struct ig_pod *now = ig_store_pod_by_name(f->store, pod->namespace, pod->name);
+	struct entry *e = find(f->tally, pod);
+
+	if (e)
+		drop_if_gone(f->tally, f->store, e);
+	if (now)
+		note(f->tally, now);
+}
+
+void ig_tally_follow_changed(struct ig_tally *tally, const struct ig_store *store)
+{
+	struct following f = {.tally = tally, .store = store};
+
+	if (tally->incomplete)
+		ig_tally_follow(tally, store);
+	else
+		ig_store_each_changed_pod(store, on_changed_pod, &f);
 }

@@ -30,5 +30,7 @@ void ig_tally_count(
 struct ig_tally_counts ig_tally_get(const struct ig_tally *tally, const struct ig_pod *pod);
 /* Forgets pods that are not declared any more, and notes when new ones came. */
 void ig_tally_follow(struct ig_tally *tally, const struct ig_store *store);
+/* The same for the pods that changed alone: to be called by the store's listener. */
+void ig_tally_follow_changed(struct ig_tally *tally, const struct ig_store *store);
 /* On the monotonic clock; 0 for a pod that was not noted. */
 uint64_t ig_tally_first_seen_usec(const struct ig_tally *tally, const struct ig_pod *pod);

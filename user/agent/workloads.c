@@ -11,6 +11,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/queue.h>
 #include <sys/stat.h>
 
 #include "agent/agent.h"
@@ -28,6 +29,8 @@ struct target {
 	bool wanted;   /* else: to be deleted */
 	bool was_sent; /* `sent` is what the map has or will have */
 	bool again;    /* the monitor had no memory for what was sent */
+	bool queued;
+	TAILQ_ENTRY(target) queue;
 	UT_hash_handle hh;
 };
 
@@ -37,8 +40,10 @@ struct ig_workloads {
 	struct ig_cgroup_watch *watch;
 	int root_fd; /* borrowed */
 	struct target *targets;
-	struct event *pump;  /* owned */
-	struct event *again; /* owned */
+	TAILQ_HEAD(, target) queue; /* those that may differ from what was sent */
+	uint64_t exceptions_epoch;  /* of the store; that all verdicts belong to */
+	struct event *pump;	    /* owned */
+	struct event *again;	    /* owned */
 	const struct ig_workloads_ops *ops;
 	void *userdata;
 	size_t outstanding;
@@ -107,6 +112,14 @@ static struct target *target_get(struct ig_workloads *w, uint64_t cgroup_id)
 	return t;
 }
 
+static void look_at(struct ig_workloads *w, struct target *t)
+{
+	if (t->queued)
+		return;
+	t->queued = true;
+	TAILQ_INSERT_TAIL(&w->queue, t, queue);
+}
+
 static bool differs(const struct target *t)
 {
 	return t->again || t->wanted != t->was_sent ||
@@ -137,8 +150,10 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 
 	(void)fd;
 	(void)what;
-	HASH_ITER (hh, w->targets, t, next)
+	HASH_ITER (hh, w->targets, t, next) {
 		t->again |= w->resend;
+		look_at(w, t);
+	}
 	w->resend = false;
 	r = ig_workloads_update(w);
 	if (r < 0)
@@ -211,14 +226,16 @@ static void settle(struct ig_workloads *w)
 /* Sends what differs until the link is full; replies and changes call it again. */
 static void pump(struct ig_workloads *w)
 {
-	struct target *t, *next;
+	struct target *t;
 
-	HASH_ITER (hh, w->targets, t, next) {
+	while ((t = TAILQ_FIRST(&w->queue)) != NULL) {
 		if (differs(t) && send_target(w, t) < 0) {
 			if (w->outstanding == 0) /* no reply calls us again */
 				again_later(w);
 			return;
 		}
+		TAILQ_REMOVE(&w->queue, t, queue);
+		t->queued = false;
 		if (!t->wanted && !t->was_sent) {
 			HASH_DEL(w->targets, t);
 			free(t);
@@ -242,13 +259,16 @@ static void on_cgroup_changed(const char *path, uint64_t old_id, uint64_t id, vo
 
 	if (old_id) {
 		HASH_FIND(hh, w->targets, &old_id, sizeof(old_id), t);
-		if (t)
+		if (t) {
 			t->wanted = false;
+			look_at(w, t);
+		}
 	}
 	t = id ? target_get(w, id) : NULL;
 	if (t) {
 		t->want = verdicts_of_path(w, path);
 		t->wanted = true;
+		look_at(w, t);
 	} else if (id) {
 		(void)ig_log_errno(-ENOMEM, "cannot follow a workload, trying again");
 		again_later(w);
@@ -270,6 +290,7 @@ int ig_workloads_new(struct event_base *base, int root_fd, struct ig_link *link,
 	w->root_fd = root_fd;
 	w->ops = ops;
 	w->userdata = userdata;
+	TAILQ_INIT(&w->queue);
 	w->pump = evtimer_new(base, on_pump, w);
 	w->again = evtimer_new(base, on_again, w);
 	if (!w->pump || !w->again)
@@ -381,8 +402,11 @@ int ig_workloads_update(struct ig_workloads *w)
 	}
 	/* only now: an entry that goes by mistake makes a workload part of the host */
 	w->incomplete = w->resend;
-	HASH_ITER (hh, w->targets, t, next)
+	w->exceptions_epoch = ig_store_kind_epoch(w->store, IG_OBJECT_EXCEPTION);
+	HASH_ITER (hh, w->targets, t, next) {
 		t->wanted = false;
+		look_at(w, t);
+	}
 	for (size_t i = 0; i < paths.n; i++) {
 		uint64_t id = ig_cgroup_watch_id(w->watch, paths.items[i]);
 
@@ -390,6 +414,75 @@ int ig_workloads_update(struct ig_workloads *w)
 			on_cgroup_changed(paths.items[i], 0, id, w);
 	}
 	w->updated = true;
+	pump_soon(w);
+	return 0;
+}
+
+static bool is_pods_root(const char *path)
+{
+	for (size_t i = 0; ig_cgroup_pods_roots[i]; i++)
+		if (strcmp(ig_cgroup_pods_roots[i], path) == 0)
+			return true;
+	return false;
+}
+
+/* As collect_paths() decides it for all. */
+static bool is_declared(const struct ig_workloads *w, const char *path)
+{
+	const struct ig_pod *pod = ig_store_pod_by_cgroup(w->store, path);
+	struct ig_workload_entry entry;
+	struct ig_cgroup_pod in;
+
+	if (is_pods_root(path) || (pod && strcmp(pod->cgroup, path) == 0))
+		return true;
+	if (ig_cgroup_parse_pod(path, &in) < 0)
+		return false;
+	pod = ig_store_pod_by_uid(w->store, in.uid);
+	if (!pod || pod->cgroup[0])
+		return false;
+	entry = ig_workloads_verdicts(w->store, pod);
+	return !is_default(&entry);
+}
+
+static void follow_path(struct ig_workloads *w, const char *path)
+{
+	bool declared = is_declared(w, path);
+	uint64_t id = ig_cgroup_watch_id(w->watch, path);
+
+	if (!declared) {
+		on_cgroup_changed(path, id, 0, w);
+		ig_cgroup_watch_remove(w->watch, path);
+	} else if (id) {
+		on_cgroup_changed(path, 0, id, w);
+	} else if (ig_cgroup_watch_add(w->watch, path) < 0) {
+		(void)ig_log_errno(-ENOMEM, "cannot follow a workload, trying again");
+		again_later(w);
+	}
+}
+
+static void on_changed_pod(const struct ig_pod *pod, void *userdata)
+{
+	char path[IG_CGROUP_PATH_BYTES + 1];
+	struct ig_workloads *w = userdata;
+
+	if (pod->cgroup[0])
+		follow_path(w, pod->cgroup);
+	else
+		for (unsigned int i = 0; ig_cgroup_pod_path(pod->uid, i, path, sizeof(path)) == 0;
+			i++)
+			follow_path(w, path);
+}
+
+/* Other pods' verdicts do not depend on these, except that one may have declared a cgroup above
+ * the pods' roots. */
+int ig_workloads_update_changed(struct ig_workloads *w)
+{
+	if (!w->updated || w->incomplete ||
+		w->exceptions_epoch != ig_store_kind_epoch(w->store, IG_OBJECT_EXCEPTION))
+		return ig_workloads_update(w);
+	ig_store_each_changed_pod(w->store, on_changed_pod, w);
+	for (size_t i = 0; ig_cgroup_pods_roots[i]; i++)
+		follow_path(w, ig_cgroup_pods_roots[i]);
 	pump_soon(w);
 	return 0;
 }

@@ -27,8 +27,11 @@ int ig_workloads_new(struct event_base *base, int root_fd, struct ig_link *link,
 	struct ig_workloads **ret);
 struct ig_workloads *ig_workloads_free(struct ig_workloads *workloads);
 
-/* Reads the store again; to be called after every change. The first call leads to `synced`. */
+/* Reads the store again. The first call leads to `synced`. */
 int ig_workloads_update(struct ig_workloads *workloads);
+/* The same for the pods that changed alone, as far as that is enough: to be called by the store's
+ * listener. */
+int ig_workloads_update_changed(struct ig_workloads *workloads);
 
 /* What the data path does with the pod's connections, and the id of its cgroup (0: it does not
  * exist). */

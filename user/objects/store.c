@@ -34,6 +34,8 @@ struct ig_store {
 	uint64_t epoch;
 	uint64_t kind_epochs[_IG_OBJECT_KIND_MAX];
 	uint64_t told; /* the last epoch that the listener knows of */
+	/* since then; what is gone is in no table any more, and owned here */
+	TAILQ_HEAD(ig_store_sources, ig_store_source) came, gone;
 	bool batch;
 	ig_store_changed *changed;
 	void *userdata;
@@ -45,8 +47,25 @@ int ig_store_new(struct ig_store **ret)
 
 	if (!store)
 		return -ENOMEM;
+	TAILQ_INIT(&store->came);
+	TAILQ_INIT(&store->gone);
 	*ret = store;
 	return 0;
+}
+
+/* The listener knows. */
+static void forget_news(struct ig_store *store)
+{
+	struct ig_store_source *source;
+
+	while ((source = TAILQ_FIRST(&store->came)) != NULL) {
+		TAILQ_REMOVE(&store->came, source, news);
+		source->is_news = false;
+	}
+	while ((source = TAILQ_FIRST(&store->gone)) != NULL) {
+		TAILQ_REMOVE(&store->gone, source, news);
+		(void)ig_store_source_free(source);
+	}
 }
 
 struct ig_store *ig_store_free(struct ig_store *store)
@@ -55,6 +74,7 @@ struct ig_store *ig_store_free(struct ig_store *store)
 
 	if (!store)
 		return NULL;
+	forget_news(store);
 	HASH_CLEAR(hh, store->index);
 	HASH_ITER (hh, store->sources, source, next) {
 		HASH_DEL(store->sources, source);
@@ -200,10 +220,12 @@ static void remove_source(struct ig_store *store, struct ig_store_source *source
 	hide(store, source);
 	unlink_claims(store, source, source->n_claims);
 	HASH_DEL(store->sources, source);
-	(void)ig_store_source_free(source);
+	if (source->is_news)
+		TAILQ_REMOVE(&store->came, source, news);
+	TAILQ_INSERT_TAIL(&store->gone, source, news);
 }
 
-/* Takes source on success only; frees `old`, unless it is NULL. */
+/* Takes source on success only; `old` goes, unless it is NULL. */
 static int put_source(
 	struct ig_store *store, struct ig_store_source *source, struct ig_store_source *old)
 {
@@ -217,6 +239,8 @@ static int put_source(
 	if (old)
 		remove_source(store, old);
 	show(store, source);
+	source->is_news = true;
+	TAILQ_INSERT_TAIL(&store->came, source, news);
 	return 0;
 }
 
@@ -247,6 +271,7 @@ static void tell(struct ig_store *store)
 	store->told = store->epoch;
 	if (store->changed)
 		store->changed(store->epoch, store->userdata);
+	forget_news(store);
 }
 
 /* A bit for each kind that the set has objects of. */
@@ -325,6 +350,27 @@ void ig_store_set_listener(struct ig_store *store, ig_store_changed *changed, vo
 {
 	store->changed = changed;
 	store->userdata = userdata;
+}
+
+static void each_pod(const struct ig_store_sources *sources,
+	void (*each)(const struct ig_pod *pod, void *userdata), void *userdata)
+{
+	const struct ig_store_source *source;
+	size_t n;
+
+	TAILQ_FOREACH (source, sources, news) {
+		const struct ig_pod *pods = ig_object_set_items(source->set, IG_OBJECT_POD, &n);
+
+		for (size_t i = 0; i < n; i++)
+			each(&pods[i], userdata);
+	}
+}
+
+void ig_store_each_changed_pod(const struct ig_store *store,
+	void (*each)(const struct ig_pod *pod, void *userdata), void *userdata)
+{
+	each_pod(&store->gone, each, userdata);
+	each_pod(&store->came, each, userdata);
 }
 
 /* ---- look-ups ---- */

@@ -41,6 +41,11 @@ typedef void ig_store_changed(uint64_t epoch, void *userdata);
 /* One listener is enough for the agent; a second call replaces it. Called after the change. */
 void ig_store_set_listener(struct ig_store *store, ig_store_changed *changed, void *userdata);
 
+/* For the listener, while it is called: the pods that may not be what they were, those of sources
+ * that are gone and those of sources that came. What is there now, the store says. */
+void ig_store_each_changed_pod(const struct ig_store *store,
+	void (*each)(const struct ig_pod *pod, void *userdata), void *userdata);
+
 const struct ig_pod *ig_store_pod_by_uid(const struct ig_store *store, const char *uid);
 const struct ig_pod *ig_store_pod_by_name(
 	const struct ig_store *store, const char *ns, const char *name);

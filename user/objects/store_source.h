@@ -4,7 +4,9 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <sys/queue.h>
 
 #include "base/cleanup.h"
 #include "base/err.h"
@@ -24,6 +26,8 @@ struct ig_store_source {
 	struct ig_store_claim *claims; /* owned; array, each one linked into the store's table */
 	size_t n_claims;
 	struct ig_store_slot *slots; /* owned; one for each object, kind after kind */
+	bool is_news;		     /* came since the listener was told last */
+	TAILQ_ENTRY(ig_store_source) news;
 };
 
 struct ig_store_claim {
