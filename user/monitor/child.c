@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -32,6 +33,7 @@ struct ig_child {
 	struct ig_channel *channel;			 /* owned; NULL while there is none */
 	struct event *on_sigchld, *restart, *kill_timer; /* owned */
 	unsigned int restart_msec;
+	int nice; /* as we were started */
 };
 
 IG_DEFINE_CLEANUP(struct ig_child *, ig_child_free);
@@ -88,6 +90,7 @@ static void exec_server(const struct ig_child *child, int async_fd, int sync_fd)
 
 	(void)sigemptyset(&none);
 	(void)sigprocmask(SIG_SETMASK, &none, NULL);
+	(void)setpriority(PRIO_PROCESS, 0, child->nice);
 	if (dup2(async_fd, IG_SERVER_ASYNC_FD) < 0 || dup2(sync_fd, IG_SERVER_SYNC_FD) < 0)
 		_exit(127);
 	(void)execv("/proc/self/exe", child->argv);
@@ -223,6 +226,7 @@ int ig_child_new(struct event_base *base, char *const *argv, const struct ig_chi
 	child->ops = ops;
 	child->userdata = userdata;
 	child->restart_msec = RESTART_FIRST_MSEC;
+	child->nice = getpriority(PRIO_PROCESS, 0);
 	child->on_sigchld = evsignal_new(base, SIGCHLD, on_sigchld, child);
 	child->restart = evtimer_new(base, on_restart, child);
 	child->kill_timer = evtimer_new(base, on_kill_timer, child);

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -33,6 +34,8 @@
 #include "monitor/session.h"
 #include "monitor/sources.h"
 #include "monitor/takeover.h"
+
+#define MONITOR_NICER 10
 
 static void monitor_done(struct monitor *m)
 {
@@ -308,6 +311,13 @@ static int make_events(struct monitor *m)
 	return ig_child_new(m->base, m->options->server_argv, &child_ops, m, &m->child);
 }
 
+/* A pod that starts on a busy machine must not wait for its listener behind all other programs. Not
+ * for the server, which does what pods ask for. Without the right to it goes on as it is. */
+static void come_first(void)
+{
+	(void)setpriority(PRIO_PROCESS, 0, getpriority(PRIO_PROCESS, 0) - MONITOR_NICER);
+}
+
 int ig_monitor_open(struct monitor *m)
 {
 	int r = ig_monitor_set_settings(m);
@@ -355,6 +365,8 @@ static int make_parts(struct monitor *m)
 {
 	int r = make_events(m);
 
+	if (r == 0)
+		come_first();
 	if (r == 0)
 		r = ig_heartbeat_new(m->base, &heartbeat_ops, m, &m->heartbeat);
 	if (r == 0)

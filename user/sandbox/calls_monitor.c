@@ -64,6 +64,7 @@ static const struct ig_call calls[] = {
 	IG_CALL(getrlimit),
 	IG_CALL(ugetrlimit),
 	IG_CALL(setrlimit),
+	IG_CALL(setpriority),
 	IG_CALL(setgroups),
 	IG_CALL(setresgid),
 	IG_CALL(setresuid),
