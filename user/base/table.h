@@ -12,4 +12,6 @@
 #include <uthash.h>
 
 /* Whether the HASH_ADD before this found memory; the element has a UT_hash_handle hh. */
-#define ig_table_has(element) ((element)->hh.tbl != NULL)
+#define ig_table_has(element) ig_table_has_by(element, hh)
+/* The same for a handle of another name. */
+#define ig_table_has_by(element, handle) ((element)->handle.tbl != NULL)

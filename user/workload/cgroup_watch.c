@@ -116,8 +116,8 @@ static void set_wd(struct ig_cgroup_watch *w, struct node *node, int wd)
 		return;
 	node->wd = wd;
 	HASH_ADD(hh_wd, w->by_wd, wd, sizeof(node->wd), node);
-	/* without memory for the table it is as if the directory could not be watched */
-	if (!node->hh_wd.tbl) {
+	if (!ig_table_has_by(node, hh_wd)) {
+		/* as if the directory could not be watched */
 		node->wd = -1;
 		(void)inotify_rm_watch(w->inotify_fd, wd);
 	}
