@@ -70,7 +70,6 @@ bool ig_entitled_anybody(const struct ig_entitlement *rules, const struct ig_tok
 {
 	if (key->source == IG_TOKEN_SOURCE_SERVICE_ACCOUNT)
 		return by_account(rules, key);
-	if (!key->expect_client_id[0] && by_exception(rules))
-		return true;
-	return by_binding(rules, key);
+	/* the latter may go through all pods, for a token that then hardly ever stays */
+	return by_binding(rules, key) || (!key->expect_client_id[0] && by_exception(rules));
 }
