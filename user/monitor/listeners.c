@@ -19,6 +19,9 @@
 #include "monitor/cookie.h"
 #include "workload/netns.h"
 
+/* Anonymous ones at a time: each takes a look into its cgroup, and pods wait meanwhile. */
+#define SWEEP_TURN 16
+
 struct entry {
 	struct ig_listener listener;
 	char *name; /* owned */
@@ -246,21 +249,33 @@ int ig_listeners_add_running(struct ig_listeners *t, int netns_fd, uint64_t owne
 	return add_anonymous(t, netns_fd, 0, owner_cgroup_id);
 }
 
-size_t ig_listeners_sweep(struct ig_listeners *t,
+uint64_t ig_listeners_sweep(struct ig_listeners *t, uint64_t after_seq,
 	bool (*owner_lives)(uint64_t cgroup_id, void *userdata), void *userdata)
 {
 	struct entry *entry, *next;
-	size_t left = 0;
+	size_t n = 0;
 
+	/* in the order in which they came */
 	HASH_ITER (hh, t->by_cookie, entry, next) {
-		if (!is_anonymous(entry))
+		if (!is_anonymous(entry) || entry->listener.opened_seq <= after_seq)
 			continue;
-		if (owner_lives(entry->listener.owner, userdata))
-			left++;
-		else
+		if (n++ == SWEEP_TURN)
+			return after_seq;
+		after_seq = entry->listener.opened_seq;
+		if (!owner_lives(entry->listener.owner, userdata))
 			close_entry(t, entry);
 	}
-	return left;
+	return 0;
+}
+
+bool ig_listeners_any_anonymous(const struct ig_listeners *t)
+{
+	const struct entry *entry;
+
+	for (entry = t->by_cookie; entry; entry = entry->hh.next)
+		if (is_anonymous(entry))
+			return true;
+	return false;
 }
 
 int ig_listeners_adopt(struct ig_listeners *t, const struct ig_listener *listener)

@@ -58,9 +58,12 @@ int ig_listeners_add_running(
  * with that cookie (the process id was used again). */
 int ig_listeners_add_anonymous(struct ig_listeners *listeners, int netns_fd,
 	uint64_t expected_cookie, uint64_t owner_cgroup_id);
-/* Closes the anonymous ones whose owner is gone. Returns how many anonymous ones are left. */
-size_t ig_listeners_sweep(struct ig_listeners *listeners,
+/* Closes the anonymous ones whose owner is gone, some at a time: of those that were opened after
+ * `after_seq`. Returns where to go on, 0 at the end. */
+uint64_t ig_listeners_sweep(struct ig_listeners *listeners, uint64_t after_seq,
 	bool (*owner_lives)(uint64_t cgroup_id, void *userdata), void *userdata);
+
+bool ig_listeners_any_anonymous(const struct ig_listeners *listeners);
 
 /* One of the agent before us, under its number there, the next one in its order; takes the socket.
  * Nothing is announced. Who it is for is found out as for new ones; ig_listeners_drop_unnamed()

@@ -26,6 +26,7 @@ struct monitor {
 	struct ig_packets *packets;
 	struct ig_ring *wakeups;
 	struct event *on_term, *on_int, *on_hup, *on_wakeup, *sweep;
+	uint64_t swept; /* how far the sweep is; 0: not begun */
 	uint64_t host_cookie;
 	int ready_fd;
 	bool attached, stopping;

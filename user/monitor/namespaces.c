@@ -108,11 +108,15 @@ void ig_monitor_sweep_later(struct monitor *m)
 
 static void on_sweep(evutil_socket_t fd, short what, void *userdata)
 {
+	static const struct timeval now = {};
 	struct monitor *m = userdata;
 
 	(void)fd;
 	(void)what;
-	if (ig_listeners_sweep(m->listeners, owner_lives, m) > 0)
+	m->swept = ig_listeners_sweep(m->listeners, m->swept, owner_lives, m);
+	if (m->swept)
+		(void)evtimer_add(m->sweep, &now); /* new pods come first */
+	else if (ig_listeners_any_anonymous(m->listeners))
 		ig_monitor_sweep_later(m);
 }
 
