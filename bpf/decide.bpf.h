@@ -109,9 +109,13 @@ static __always_inline enum ig_verdict ig_verdict_of(
 
 	if (endpoint >= _IG_ENDPOINT_MAX)
 		return IG_VERDICT_DENY;
-	if (entry)
+	if (entry) {
 		verdict = entry->verdict[endpoint & 3];
-	else {
+	} else if (conn->declared) {
+		/* It was there a moment ago. What its ancestors may is not known any more, and it
+		 * must not count as the host's. */
+		return IG_VERDICT_DENY;
+	} else {
 		set = bpf_map_lookup_elem(&settings, &zero);
 		if (!set)
 			return IG_VERDICT_DENY;

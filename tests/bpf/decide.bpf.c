@@ -20,6 +20,8 @@ static __always_inline void read_conn(const struct decide_case *c, struct ig_con
 	for (int i = 0; i < IG_CGROUP_DEPTH_MAX; i++)
 		if (!ig_declared_step(c->cgroup_ids[i], &conn->declared))
 			break;
+	if (c->gone_cgroup_id)
+		conn->declared = c->gone_cgroup_id;
 }
 
 SEC("syscall")

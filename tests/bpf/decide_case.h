@@ -15,6 +15,7 @@ struct decide_case {
 	__u32 protocol;
 	__u32 from_agent;
 	__u32 is_stream;
+	__u64 gone_cgroup_id; /* found declared, and its entry is not there any more; 0: none */
 	/* out */
 	__u32 verdict;
 	__u32 reason;

@@ -208,6 +208,21 @@ static void hostnetwork_workloads_are_told_apart_by_cgroup(void **state)
 	drop_workload(2);
 }
 
+static void an_entry_that_goes_meanwhile_does_not_make_a_host_process(void **state)
+{
+	struct decide_case c = tcp_case();
+
+	(void)state;
+	set_settings(IG_VERDICT_PASS, IG_VERDICT_PASS);
+	set_workload(1, IG_VERDICT_PASS, IG_VERDICT_PASS, IG_VERDICT_PASS);
+	c.netns_cookie = HOST_NETNS;
+	assert_int_equal(decide(c).verdict, IG_VERDICT_PASS);
+	c.gone_cgroup_id = 3;
+	assert_int_equal(decide(c).verdict, IG_VERDICT_DENY);
+	assert_int_equal(decide(c).workload_cgroup_id, 0);
+	drop_workload(1);
+}
+
 static void each_endpoint_has_its_own_verdict(void **state)
 {
 	struct decide_case c = tcp_case();
@@ -385,6 +400,7 @@ int main(void)
 		cmocka_unit_test(a_default_for_many_is_no_workload),
 		cmocka_unit_test(the_last_level_is_looked_at),
 		cmocka_unit_test(hostnetwork_workloads_are_told_apart_by_cgroup),
+		cmocka_unit_test(an_entry_that_goes_meanwhile_does_not_make_a_host_process),
 		cmocka_unit_test(each_endpoint_has_its_own_verdict),
 		cmocka_unit_test(nonsense_in_a_map_denies),
 		cmocka_unit_test(only_streams_can_be_redirected),
