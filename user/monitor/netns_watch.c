@@ -64,6 +64,7 @@ struct ig_netns_watch {
 	struct netns_file *by_path;
 	struct netns_files waiting, added; /* for a mount; with a namespace */
 	struct netns_file *turn;	   /* of `added`: the next in the round; NULL: none is on */
+	bool another_round;		   /* something was mounted while this one was on */
 };
 
 IG_DEFINE_CLEANUP(struct ig_netns_watch *, ig_netns_watch_free);
@@ -155,15 +156,23 @@ static void look_at_all(struct ig_netns_watch *w)
 		look(w, file);
 }
 
+static void start_round(struct ig_netns_watch *w, time_t sec)
+{
+	const struct timeval later = {.tv_sec = sec};
+
+	(void)evtimer_add(w->round, &later);
+}
+
 static void on_round(evutil_socket_t fd, short what, void *arg)
 {
-	static const struct timeval now = {};
 	struct ig_netns_watch *w = arg;
 
 	(void)fd;
 	(void)what;
-	if (!w->turn)
+	if (!w->turn) {
 		w->turn = TAILQ_FIRST(&w->added);
+		w->another_round = false;
+	}
 	for (int i = 0; i < ROUND_FILES && w->turn; i++) {
 		struct netns_file *file = w->turn;
 
@@ -171,19 +180,19 @@ static void on_round(evutil_socket_t fd, short what, void *arg)
 		look(w, file);
 	}
 	if (w->turn)
-		(void)evtimer_add(w->round, &now);
+		start_round(w, 0);
+	else if (w->another_round)
+		start_round(w, ROUND_SEC);
 }
 
-/* A mount in the middle of a round may be of a file that had its turn: the round begins anew. */
+/* A mount in the middle of a round may be of a file that had its turn: there is another one, but
+ * only after this, so that mounts without end keep no file from its turn. */
 static void look_at_all_later(struct ig_netns_watch *w)
 {
-	static const struct timeval later = {.tv_sec = ROUND_SEC};
-
 	if (w->turn)
-		w->turn = NULL;
-	else if (evtimer_pending(w->round, NULL))
-		return;
-	(void)evtimer_add(w->round, &later);
+		w->another_round = true;
+	else if (!evtimer_pending(w->round, NULL))
+		start_round(w, ROUND_SEC);
 }
 
 static struct netns_file *find_file(const struct ig_netns_watch *w, const char *path)
