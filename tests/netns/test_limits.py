@@ -245,8 +245,8 @@ def records(w):
 @suite.test("fewer descriptors than the limits need: said in the log and by doctor, and divided, "
             "so that no workload takes the others'")
 def descriptors(w):
-    # a limit of 600: half in reserve, of the rest half for connections, of these a quarter
-    descriptors_max, connections_max = 600, 37
+    # a limit of 600: half in reserve, of the rest a third for connections, of these a quarter
+    descriptors_max, connections_max = 600, 25
     w.agent.stop()
     place, mark = w.agent.place, w.agent.log.mark()
     spawn = place.spawn
@@ -259,7 +259,7 @@ def descriptors(w):
     assert any("fewer descriptors" in line for line in w.agent.log.since(mark))
     (found,) = [c for c in json.loads(w.agent.cli_run("doctor", "--no-self-test")[1])["checks"]
                 if c["name"] == "descriptors"]
-    assert found["state"] == "warning" and "enough for 150 namespaces" in found["found"], found
+    assert found["state"] == "warning" and "enough for 200 namespaces" in found["found"], found
     process = w.pods["c"].spawn([sys.executable, "-S", "-c", HOLD, IMDS, str(connections_max + 9),
                                  "9"], stdin=-1, stdout=-1)
     assert process.stdout.readline() == "9\n"

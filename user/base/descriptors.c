@@ -20,8 +20,8 @@ struct ig_descriptors ig_descriptors_of(uint64_t limit)
 	struct ig_descriptors d = {.limit = limit, .wanted = WANTED};
 	uint64_t left = limit - at_most(limit / 2, IG_DESCRIPTORS_RESERVE);
 
-	d.listeners = at_most(left / 2, IG_LISTENERS_MAX);
-	d.connections = at_most(left - d.listeners, IG_HTTP_CONNECTIONS_MAX);
+	d.connections = at_most(left / 3, IG_HTTP_CONNECTIONS_MAX);
+	d.listeners = at_most(left - d.connections, IG_LISTENERS_MAX);
 	d.connections_workload = at_most(d.connections / 4, IG_HTTP_CONNECTIONS_WORKLOAD_MAX);
 	return d;
 }
