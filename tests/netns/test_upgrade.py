@@ -81,7 +81,7 @@ def under_load(w):
     results = [load.stop() for load in loads]
     w.lab.admin(clear=True)
     assert not any(r["failures"] for r in results), results
-    assert all(r["kept"] > 5 and r["new"] > 5 and r["slow"] > 5 for r in results[:2]), results
+    assert all(r["kept"] > 5 and r["new"] > 5 and r["slow"] > 1 for r in results[:2]), results
     assert w.agent.pids()[0] == w.agent.process.pid != before[0]
     w.lab.never_reached()
 
