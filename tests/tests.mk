@@ -241,7 +241,7 @@ flame: ## draw where the instructions go, into docs/performance
 clang-build: ## compile everything with clang, for its warnings
 	+@$(SUBMAKE) O=$(O)/clang CC=$(CLANG) clang-build-here
 .PHONY: clang-build-here
-clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(BENCH_TOOLS) $(KUBE_TOOLS) $(SWARM) $(INJECT) $(UNIT_TESTS) $(VALGRIND_TOOLS)
+clang-build-here: $(PROGRAMS) $(BPF_TESTS) $(LAB_IF_ANY) $(NETNS_TOOLS) $(BENCH_TOOLS) $(COUNT) $(KUBE_TOOLS) $(SWARM) $(INJECT) $(UNIT_TESTS) $(VALGRIND_TOOLS)
 
 .PHONY: demo
 demo: need-root ## install what is missing, build, show the gate at work (sudo)

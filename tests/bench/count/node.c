@@ -288,7 +288,10 @@ static void start_audit(struct node *node, const char *path, bool chain)
 static void start_gate(struct node *node)
 {
 	static const struct ig_rate_options rate = {.per_sec = IG_REQUESTS_WORKLOAD_PER_SEC,
-		.burst = IG_REQUESTS_WORKLOAD_BURST,
+		.burst = IG_REQUESTS_WORKLOAD_PER_SEC * IG_REQUESTS_WORKLOAD_BURST_SEC,
+		.entries = IG_RATE_ENTRIES_MAX};
+	static const struct ig_rate_options records = {.per_sec = IG_RECORDS_WORKLOAD_PER_SEC,
+		.burst = IG_RECORDS_WORKLOAD_BURST,
 		.entries = IG_RATE_ENTRIES_MAX};
 	struct ig_agent *agent = &node->agent;
 	int sock = listen_anywhere(&node->gate_port);
@@ -298,6 +301,7 @@ static void start_gate(struct node *node)
 	must(ig_waiting_new(agent->base, ig_serve_facts_known, &agent->waiting), "waiting");
 	must(ig_rate_new(&rate, &agent->rate), "rate");
 	must(ig_rate_new(&rate, &agent->policy_rate), "rate");
+	must(ig_rate_new(&records, &agent->record_rate), "rate of records");
 	must(ig_gate_new(agent, &agent->gate), "the gate");
 	must(ig_gate_listener_opened(
 		     agent->gate, NETNS_COOKIE, false, node->gate_port, "count", sock),
@@ -335,6 +339,7 @@ void node_done(struct node *node)
 	agent->serve = ig_serve_free(agent->serve);
 	agent->rate = ig_rate_free(agent->rate);
 	agent->policy_rate = ig_rate_free(agent->policy_rate);
+	agent->record_rate = ig_rate_free(agent->record_rate);
 	agent->waiting = ig_waiting_free(agent->waiting);
 	agent->link = ig_link_free(agent->link);
 	(void)ig_close(node->audit_lock_fd); /* lets the file's thread go on */
