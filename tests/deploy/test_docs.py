@@ -46,6 +46,12 @@ sudo() { "$@"; }
 """
 
 
+def build_folder():
+    """As it was given to make, whose flags have it in them: what is built is not built again."""
+    inside = os.path.relpath(BUILD, REPO)
+    return BUILD if inside.startswith("..") else inside
+
+
 class World:
     """A directory, and shells in which nothing of the machine's can be changed or reached."""
 
@@ -72,8 +78,8 @@ class World:
         """(exit status, all that it said)"""
         layers = os.path.join(self.tmp, "layers")
         os.makedirs(layers, exist_ok=True)
-        env = {"PATH": f"{BUILD}:/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8",
-               "LAYERS": layers, "COPIED": " ".join(COPIED), "MAKEFLAGS": f"O={BUILD}", "TMP": self.tmp}
+        env = {"PATH": f"/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:{BUILD}", "LC_ALL": "C.UTF-8",
+               "LAYERS": layers, "COPIED": " ".join(COPIED), "MAKEFLAGS": f"O={build_folder()}", "TMP": self.tmp}
         done = subprocess.run(["unshare", "--mount", "--net", "bash", "-euo", "pipefail", "-c",
                                SESSION + text], cwd=cwd, env=env, text=True, check=False,
                               stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -167,7 +173,7 @@ def _(w):
     (demo,) = w.script.take("README.md", "Quick start", "sudo make demo")
     done = subprocess.run(["bash", "-c", f'sudo() {{ "$@"; }}\n{demo}'], cwd=REPO, text=True,
                           stdout=subprocess.PIPE, stderr=subprocess.STDOUT, check=False,
-                          stdin=subprocess.DEVNULL, env={**os.environ, "MAKEFLAGS": f"O={BUILD}"},
+                          stdin=subprocess.DEVNULL, env={**os.environ, "MAKEFLAGS": f"O={build_folder()}"},
                           timeout=160)
     assert done.returncode == 0, done.stdout
     for step in re.findall(r"(?m)^\[\d/\d\] .*$", documents.read("README.md")):

@@ -226,7 +226,6 @@ class World:
     """
 
     _prepared = False
-    identities = manifests.IDENTITIES  # that the lab knows
 
     def __init__(self, identities=manifests.IDENTITIES):
         self.identities = identities  # that the lab knows

@@ -195,6 +195,7 @@ def replaced(w):
     reply = dialer.next()
     dialer.close()
     assert reply["result"] == "error", reply
+    w.agent.audit.wait_for(event("token.issued", pod__uid=new.uid))
     w.replaced = old
 
 

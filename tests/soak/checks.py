@@ -53,6 +53,8 @@ def latency(gate, control):
     """gate, control: [(seconds, ms)]: answers from the cache that no fault touched, and answers of a
     server that has nothing to do with the gate, from the same callers at the same time: what the
     machine does otherwise falls on both."""
+    if not gate:
+        return ["nobody was answered from the cache"]
     begin, end = gate[0][0], gate[-1][0]
     fifth = (end - begin) / 5
 

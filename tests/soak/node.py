@@ -24,10 +24,6 @@ NAMES = 40  # fewer than pods that ever come: a name is another pod's before lon
 PER_SECOND = 10  # requests of a pod
 
 
-class SoakWorld(World):
-    identities = IDENTITIES
-
-
 class Application:
     """A pod with its caller. What it may get is its selector's timeline and its own presence."""
 
@@ -130,7 +126,7 @@ class Node:
 
 @contextlib.contextmanager
 def soak_node(seed):
-    with SoakWorld() as world:
+    with World(identities=IDENTITIES) as world:
         node = Node(world, random.Random(seed))
         node.start()
         yield node

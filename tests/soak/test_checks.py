@@ -91,6 +91,7 @@ CASES = (
     ("latency as at first", checks.latency(latencies(), latencies()), False),
     ("latency that doubles", checks.latency(latencies(2.0), latencies()), True),
     ("latency that doubles for everybody", checks.latency(latencies(2.0), latencies(2.0)), False),
+    ("no latencies at all", checks.latency([], latencies()), True),
     ("too few latencies", checks.latency(latencies()[:50], latencies()[:50]), True),
     ("the right token", judged(answered(50), Timeline("a")), False),
     ("another's token", judged(answered(50, client_id="b"), Timeline("a")), True),
