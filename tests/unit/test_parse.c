@@ -198,6 +198,22 @@ static void prefixes(void **state)
 	assert_false(ig_str_has_prefix("Abc", "abc"));
 }
 
+static void concat(void **state)
+{
+	char buf[8];
+
+	(void)state;
+	assert_true(ig_str_concat(buf, sizeof(buf), "ab", "", "cd", "efg", (char *)NULL));
+	assert_string_equal(buf, "abcdefg");
+	assert_false(ig_str_concat(buf, sizeof(buf), "ab", "cd", "efgh", (char *)NULL));
+	assert_string_equal(buf, "");
+	assert_false(ig_str_concat(buf, sizeof(buf), "abcdefgh", "", (char *)NULL));
+	assert_string_equal(buf, "");
+	assert_true(ig_str_concat(buf, 1, "", (char *)NULL));
+	assert_true(ig_str_concat(buf, sizeof(buf), (char *)NULL));
+	assert_string_equal(buf, "");
+}
+
 static void test_utf8(void **state)
 {
 	static const struct {
@@ -249,6 +265,7 @@ int main(void)
 		cmocka_unit_test(case_does_not_depend_on_the_locale),
 		cmocka_unit_test(lower_leaves_the_rest_alone),
 		cmocka_unit_test(prefixes),
+		cmocka_unit_test(concat),
 		cmocka_unit_test(test_utf8),
 	};
 

@@ -5,12 +5,12 @@
 
 #include <errno.h>
 #include <stdbool.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/parse.h"
 #include "base/table.h"
 
 struct entry {
@@ -61,19 +61,21 @@ struct ig_tally *ig_tally_free(struct ig_tally *tally)
 	return NULL;
 }
 
-static char *key_of(const struct ig_pod *pod)
-{
-	char *key;
+/* Both parts fit into claims of the store, or the pod could not be declared. */
+#define KEY_BYTES (2 * IG_OBJECT_CLAIM_BYTES)
 
-	return asprintf(&key, "%s/%s %s", pod->namespace, pod->name, pod->uid) < 0 ? NULL : key;
+static bool key_of(const struct ig_pod *pod, char key[static KEY_BYTES])
+{
+	return ig_str_concat(
+		key, KEY_BYTES, pod->namespace, "/", pod->name, " ", pod->uid, (char *)NULL);
 }
 
 static struct entry *find(const struct ig_tally *tally, const struct ig_pod *pod)
 {
-	_cleanup_free_ char *key = key_of(pod);
+	char key[KEY_BYTES];
 	struct entry *e = NULL;
 
-	if (key)
+	if (key_of(pod, key))
 		HASH_FIND_STR(tally->by_key, key, e);
 	return e;
 }
@@ -81,12 +83,13 @@ static struct entry *find(const struct ig_tally *tally, const struct ig_pod *pod
 static struct entry *add(struct ig_tally *tally, const struct ig_pod *pod)
 {
 	_cleanup_(entry_freep) struct entry *e = calloc(1, sizeof(*e));
+	char key[KEY_BYTES];
 
-	if (!e)
+	if (!e || !key_of(pod, key))
 		return NULL;
 	e->namespace = strdup(pod->namespace);
 	e->name = strdup(pod->name);
-	e->key = key_of(pod);
+	e->key = strdup(key);
 	if (!e->namespace || !e->name || !e->key)
 		return NULL;
 	e->first_seen_usec = ig_clock_mono_usec();

@@ -4,6 +4,7 @@
 #include "base/parse.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -126,4 +127,25 @@ size_t ig_utf8_sequence(const unsigned char *s, size_t left)
 		(first == 0xf0 && s[1] < 0x90) || (first == 0xf4 && s[1] > 0x8f))
 		return 0;
 	return n;
+}
+
+bool ig_str_concat(char *buf, size_t size, ...)
+{
+	size_t len = 0;
+	bool fits = true;
+	const char *part;
+	va_list parts;
+
+	va_start(parts, size);
+	while (fits && (part = va_arg(parts, const char *)) != NULL) {
+		size_t n = strlen(part);
+
+		fits = n < size - len;
+		if (fits)
+			memcpy(buf + len, part, n);
+		len += fits ? n : 0;
+	}
+	va_end(parts);
+	buf[fits ? len : 0] = '\0';
+	return fits;
 }

@@ -26,6 +26,9 @@ bool ig_str_equal_nocase_n(const char *a, const char *b, size_t len);
 /* Lower-cases A-Z in place, leaving every other byte alone. */
 void ig_str_lower(char *s);
 bool ig_str_has_prefix(const char *s, const char *prefix);
+/* Puts texts behind one another, up to a NULL. false if they do not fit, buf is then "". What
+ * snprintf() would do, for keys that are made for each request. */
+bool ig_str_concat(char *buf, size_t size, ...) __attribute__((sentinel));
 
 /* Length of the valid UTF-8 sequence at s (at least one byte is left), or 0. Overlong forms and
  * surrogates are invalid (RFC 3629); control characters are not. */

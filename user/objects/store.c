@@ -18,6 +18,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/parse.h"
 #include "objects/store_source.h"
 
 /* All objects of a kind, in no order that means anything. */
@@ -381,10 +382,10 @@ static const void *lookup(
 {
 	char key[IG_OBJECT_CLAIM_BYTES + 1];
 	const struct ig_store_claim *claim;
-	int n = snprintf(key, sizeof(key), "%s %s%s%s", prefix, ns ? ns : "", ns ? "/" : "", value);
 
 	/* what does not fit cannot have been declared, and must not be found by its first part */
-	if (n < 0 || (size_t)n >= sizeof(key))
+	if (!ig_str_concat(key, sizeof(key), prefix, " ", ns ? ns : "", ns ? "/" : "", value,
+		    (char *)NULL))
 		return NULL;
 	claim = find_claim(store, key);
 	return claim ? claim->object : NULL;
