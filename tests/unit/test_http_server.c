@@ -9,10 +9,13 @@
 #include <cmocka.h>
 
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 
+#include "base/cleanup.h"
 #include "unit/http_harness.h"
 
 /* ---- order and life ------------------------------------------------------------------------ */
@@ -731,6 +734,28 @@ static void test_response_head_too_long(void **state)
 	assert_true(ig_http_format_head(200, NULL, "d", NULL, 0, 0, false, buf) > 0);
 }
 
+/* Any free port of loopback. */
+static void test_connections_inherit(void **state)
+{
+	struct sockaddr_in address = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	_cleanup_close_ int listener = socket(AF_INET, SOCK_STREAM, 0);
+	_cleanup_close_ int client = socket(AF_INET, SOCK_STREAM, 0);
+	_cleanup_close_ int accepted = -1;
+	socklen_t len = sizeof(address), size = sizeof(int);
+	int on = 0;
+
+	(void)state;
+	assert_int_equal(bind(listener, (struct sockaddr *)&address, len), 0);
+	assert_int_equal(listen(listener, 1), 0);
+	ig_http_server_prepare(listener);
+	assert_int_equal(getsockname(listener, (struct sockaddr *)&address, &len), 0);
+	assert_int_equal(connect(client, (struct sockaddr *)&address, len), 0);
+	accepted = accept(listener, NULL, NULL);
+	assert_int_equal(getsockopt(accepted, IPPROTO_TCP, TCP_NODELAY, &on, &size), 0);
+	assert_int_equal(on, 1);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -760,6 +785,7 @@ int main(void)
 		cmocka_unit_test(test_write_timeout),
 		cmocka_unit_test(test_drain_timeout),
 		cmocka_unit_test(test_defaults),
+		cmocka_unit_test(test_connections_inherit),
 		cmocka_unit_test(test_other_event_backends),
 		cmocka_unit_test(test_header_find),
 		cmocka_unit_test(test_reason),

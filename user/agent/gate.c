@@ -547,6 +547,7 @@ static int listener_new(struct ig_gate *gate, const struct listener *settings, c
 	*l = *settings;
 	l->gate = gate;
 	l->sock = sock;
+	ig_http_server_prepare(sock);
 	l->name = strdup(name);
 	l->readable = event_new(gate->agent->base, sock, EV_READ | EV_PERSIST, on_accept, l);
 	l->resume = evtimer_new(gate->agent->base, on_resume, l);

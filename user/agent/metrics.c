@@ -248,6 +248,7 @@ static int door_open(struct door *door, int fd)
 	struct event_base *base = door->server->agent->base;
 
 	door->fd = fd;
+	ig_http_server_prepare(fd);
 	door->resume = evtimer_new(base, on_resume, door);
 	door->readable = event_new(base, door->fd, EV_READ | EV_PERSIST, on_accept, door);
 	if (!door->resume || !door->readable || event_add(door->readable, NULL) < 0)

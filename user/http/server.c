@@ -160,11 +160,18 @@ void ig_http_server_drain(struct ig_http_server *server)
 	server->draining = true;
 }
 
+void ig_http_server_prepare(int listening_fd)
+{
+	int on = 1;
+
+	/* not a TCP socket: no delay to switch off */
+	(void)setsockopt(listening_fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+}
+
 int ig_http_server_add(struct ig_http_server *server, int fd, struct ig_http_share *share,
 	void *conn_data, struct ig_http_conn **ret)
 {
 	_cleanup_free_ struct ig_http_conn *conn = NULL;
-	int on = 1;
 
 	if (server->dying)
 		return -EBUSY;
@@ -192,8 +199,6 @@ int ig_http_server_add(struct ig_http_server *server, int fd, struct ig_http_sha
 			(void)event_del(&server->tick);
 		return -ENOMEM;
 	}
-	/* not a TCP socket: no delay to switch off */
-	(void)setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
 	TAILQ_INSERT_TAIL(&server->lists[STATE_IDLE], conn, link);
 	server->n_conns++;
 	server->counters[IG_HTTP_CONNECTIONS]++;

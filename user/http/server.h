@@ -55,14 +55,18 @@ struct ig_http_server_ops {
 
 int ig_http_server_new(
 	struct event_base *base, const struct ig_http_server_ops *ops, struct ig_http_server **ret);
-/* Closes every connection (on_close is called for each). */
 /* Another limit of connections than IG_HTTP_CONNECTIONS_MAX. */
 void ig_http_server_limit(struct ig_http_server *server, size_t connections_max);
+/* Closes every connection (on_close is called for each). */
 struct ig_http_server *ig_http_server_free(struct ig_http_server *server);
 
 /* From now on every answer is the last one on its connection. Connections without a request under
  * way stay open for one more: closing them could cross with a request. */
 void ig_http_server_drain(struct ig_http_server *server);
+
+/* For a listening socket whose connections are going to be added: they inherit what is set here
+ * once, that an answer is sent without waiting for the acknowledgement of the one before. */
+void ig_http_server_prepare(int listening_fd);
 
 /* Takes a connected, non-blocking stream socket. share: of its owner, outlives the connection; what
  * the owner has too much of waits in the last of the event base's priorities. NULL: nobody counts.
