@@ -104,8 +104,7 @@ def self_test(w):
     assert record["cgroup"]["path"].startswith("/" + PREFIX), record
     assert record["process"]["comm"] == "imdsgate-doctor"[:15], record
     for kind, number in (("connect.denied", 3), ("request.rejected", 2)):
-        wait_until(lambda k=kind, n=number: len(w.agent.audit.find(event(k), mark)) == n,
-                   f"{number} records {kind}")
+        wait_until(lambda k=kind, n=number: len(w.agent.audit.find(event(k), mark)) == n, w.tmp)
     w.lab.never_reached(reached, strict=True)
 
 
