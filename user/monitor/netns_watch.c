@@ -31,8 +31,8 @@
 #define DIR_EVENTS                                                                                 \
 	(IN_CREATE | IN_MOVED_TO | IN_DELETE | IN_MOVED_FROM | IN_DELETE_SELF | IN_ONLYDIR)
 
-#define ROUND_SEC   2	/* from a mount that nobody waited for to the look at all files */
-#define ROUND_FILES 256 /* at a time: new pods wait meanwhile */
+#define ROUND_SEC   2  /* from a mount that nobody waited for to the look at all files */
+#define ROUND_FILES 16 /* at a time: new pods wait meanwhile */
 
 struct watched_dir {
 	char *path; /* owned */
