@@ -231,11 +231,11 @@ bench-check: ## count the instructions of requests and audit records, compare wi
 	@$(if $(UPDATE),IG_BUILD=$(abspath $(O)) tests/bench/test_instructions.py --update,$(RUN) --timeout 900 bench)
 
 .PHONY: flame
-flame: ## draw where the instructions go, into docs/performance
+flame: ## draw where the instructions go, into docs
 	@deploy/packages.sh bench-check
 	+@$(SUBMAKE) $(COUNT)
 	@for operation in request event; do IG_BUILD=$(abspath $(O)) tests/bench/flame.py \
-		$$operation docs/performance/flame-$$operation.svg || exit 1; done
+		$$operation docs/flame-$$operation.svg || exit 1; done
 
 .PHONY: clang-build
 clang-build: ## compile everything with clang, for its warnings
