@@ -83,5 +83,8 @@ class Nginx:
         for pid in self._pids:
             pin(pid, cpu)
 
+    def pids(self):
+        return self._pids
+
     def cpu_seconds(self):
         return sum(map(cpu_seconds, self._pids))

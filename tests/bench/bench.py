@@ -58,14 +58,14 @@ class Bench:
     def __init__(self, rounds):
         self.rounds, self.results = rounds, []
 
-    def pairs(self, baseline, value, rounds=None):
-        """Calls the two in turn, who is first alternating, so that what the machine does otherwise
-        falls on both. Returns what they returned: [of baseline], [of value]."""
-        ours, theirs = [], []
+    def pairs(self, *measures, rounds=None):
+        """Calls two or more in turn, who is first alternating, so that what the machine does
+        otherwise falls on all. Returns what they returned, a list for each."""
+        results = [[] for _ in measures]
         for i in range(rounds or self.rounds):
-            for measure, results in ((baseline, ours), (value, theirs))[::-1 if i % 2 else 1]:
-                results.append(measure())
-        return ours, theirs
+            for measure, returned in list(zip(measures, results))[::-1 if i % 2 else 1]:
+                returned.append(measure())
+        return results
 
     def row(self, name, unit, value, baseline=None, ratio=None, limit=None):
         """One line of the table. value, baseline: numbers, one for each round. ratio: the target of
