@@ -1,9 +1,10 @@
 /*
  * The server process as one structure, and what its files offer each other. Only user/agent
- *includes this.
+ * includes this.
  *
  *	server.c   builds and takes down everything, in order
- *	gate.c     accepts connections and attributes them
+ *	gate.c     counts connections, lets them in or refuses them
+ *	gate_listeners.c accepts and attributes them
  *	serve.c    answers the requests of one connection
  *	exchange.c answers its token requests
  *	host_token.c lets programs of the node in and answers their requests for tokens of pods
@@ -113,16 +114,8 @@ struct ig_gate_conn {
 
 int ig_gate_new(struct ig_agent *agent, struct ig_gate **ret);
 struct ig_gate *ig_gate_free(struct ig_gate *gate);
-/* Takes the socket. */
-int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is_host,
-	uint16_t port, const char *name, int sock);
-void ig_gate_listener_closed(struct ig_gate *gate, uint64_t netns_cookie);
 /* Accepts nothing any more; a connection ends with the answer to its next request. */
 void ig_gate_drain(struct ig_gate *gate);
-/* Nobody is connected any more. */
-bool ig_gate_is_empty(const struct ig_gate *gate);
-/* Takes the socket, which listens on this port of 127.0.0.1 for callers of /host/token. */
-int ig_gate_serve_host_port(struct ig_gate *gate, uint16_t port, int sock);
 /* Somebody who was attributed elsewhere: counts, lets in or refuses. Takes fd and what *facts
  * holds.
  */
@@ -131,13 +124,22 @@ void ig_gate_arrived(struct ig_gate *gate, int fd, const struct ig_arrival *arri
 /* Closes with a reset and says why (literal). facts may be NULL. Takes fd. */
 void ig_gate_refuse(struct ig_gate *gate, int fd, const struct ig_arrival *arrival,
 	const struct ig_caller_facts *facts, const char *reason);
-/* The caller's own pod, found for the connection. */
-void ig_gate_saw_pod(struct ig_gate_conn *conn, const struct ig_pod *pod);
-size_t ig_gate_listener_count(const struct ig_gate *gate);
 size_t ig_gate_connection_count(const struct ig_gate *gate);
 void ig_gate_http_counters(const struct ig_gate *gate, uint64_t ret[_IG_HTTP_COUNTER_MAX]);
 /* Connections of pods that are not declared any more are closed. */
 void ig_gate_declared(struct ig_gate *gate);
+
+/* ---- gate_listeners.c ---- */
+
+/* Takes the socket. */
+int ig_gate_listener_opened(struct ig_gate *gate, uint64_t netns_cookie, bool is_host,
+	uint16_t port, const char *name, int sock);
+void ig_gate_listener_closed(struct ig_gate *gate, uint64_t netns_cookie);
+/* Takes the socket, which listens on this port of 127.0.0.1 for callers of /host/token. */
+int ig_gate_serve_host_port(struct ig_gate *gate, uint16_t port, int sock);
+/* The caller's own pod, found for the connection. */
+void ig_gate_saw_pod(struct ig_gate_conn *conn, const struct ig_pod *pod);
+size_t ig_gate_listener_count(const struct ig_gate *gate);
 
 /* ---- serve.c ---- */
 

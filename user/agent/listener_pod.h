@@ -1,6 +1,6 @@
 /*
  * Which pod was seen last behind a gate listener. The record of its end names it: then the pod is
- * often not declared any more, so it is kept here. Used by gate.c.
+ * often not declared any more, so it is kept here. Used by gate_listeners.c.
  */
 #pragma once
 
