@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -49,6 +50,11 @@ struct ig_call_list {
 			arg_one, arg_two                                                           \
 		}                                                                                  \
 	}
+
+/* flags of clone() */
+#define IG_NEW_NAMESPACES                                                                          \
+	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |             \
+		CLONE_NEWPID | CLONE_NEWNET)
 
 /* What both processes need. */
 struct ig_call_list ig_calls_common(void);

@@ -1,21 +1,29 @@
 /*
  * System calls of both processes; see calls.h. What stands here is what the C library, the event
- * loop and the logger need: nothing that makes processes, changes rights or names another process.
+ * loop and the logger need, files and ordinary sockets: nothing that makes processes, changes
+ * rights or names another process.
  */
 #include "sandbox/calls.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/netlink.h>
 #include <sched.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/socket.h>
 
 #include "base/cleanup.h"
 #include "sandbox/sanitized.h"
 
+#define SOCKET_TYPE_MASK 0xf /* the rest are SOCK_CLOEXEC and SOCK_NONBLOCK */
+
 static const struct ig_call calls[] = {
-	/* memory; mmap and mprotect differ between the two */
+	/* memory; what of it becomes executable differs between the two */
+	IG_CALL_IF(mmap, IG_ARG_HAS(2, PROT_EXEC, 0)),
+	IG_CALL_IF(mmap2, IG_ARG_HAS(2, PROT_EXEC, 0)),
+	IG_CALL_IF(mprotect, IG_ARG_HAS(2, PROT_EXEC, 0)),
 	IG_CALL(brk),
 	IG_CALL(munmap),
 	IG_CALL(mremap),
@@ -40,6 +48,12 @@ static const struct ig_call calls[] = {
 	IG_CALL(getdents64),
 	IG_CALL(dup),
 	IG_CALL(pipe2),
+	/* two agents may write to one audit file */
+	IG_CALL(flock),
+	IG_CALL(ftruncate),
+	IG_CALL(ftruncate64),
+	IG_CALL(fsync),
+	IG_CALL(fdatasync),
 
 	/* files by name: which of them is for landlock and the file's mode to say */
 	IG_CALL(open),
@@ -60,6 +74,9 @@ static const struct ig_call calls[] = {
 	IG_CALL(readlink),
 	IG_CALL(readlinkat),
 	IG_CALL(getcwd),
+	IG_CALL(rename),
+	IG_CALL(renameat),
+	IG_CALL(renameat2),
 	IG_CALL(unlink),
 	IG_CALL(unlinkat),
 	IG_CALL(inotify_init1),
@@ -104,6 +121,8 @@ static const struct ig_call calls[] = {
 	IG_CALL(getresgid),
 	IG_CALL(getgroups),
 	IG_CALL(getrusage),
+	IG_CALL(getrlimit),
+	IG_CALL(ugetrlimit),
 	IG_CALL(getcpu),
 	IG_CALL(uname),
 	IG_CALL(sysinfo),
@@ -126,6 +145,18 @@ static const struct ig_call calls[] = {
 	IG_CALL_IF(prctl, IG_ARG_IS(0, PR_SET_NAME)),
 	/* the C library names its memory where the kernel can, and asks nobody whether it can */
 	{SCMP_SYS(prctl), SCMP_ACT_ERRNO(EINVAL), 1, {IG_ARG_IS(0, 0x53564d41 /* PR_SET_VMA */)}},
+
+	/* new sockets; getaddrinfo() asks netlink for the addresses of this machine */
+	IG_CALL_IF_BOTH(socket, IG_ARG_IS(0, AF_NETLINK), IG_ARG_IS(2, NETLINK_ROUTE)),
+	IG_CALL_IF(socket, IG_ARG_IS(0, AF_UNIX)),
+	IG_CALL_IF_BOTH(
+		socket, IG_ARG_IS(0, AF_INET), IG_ARG_HAS(1, SOCKET_TYPE_MASK, SOCK_STREAM)),
+	IG_CALL_IF_BOTH(socket, IG_ARG_IS(0, AF_INET), IG_ARG_HAS(1, SOCKET_TYPE_MASK, SOCK_DGRAM)),
+	IG_CALL_IF_BOTH(
+		socket, IG_ARG_IS(0, AF_INET6), IG_ARG_HAS(1, SOCKET_TYPE_MASK, SOCK_STREAM)),
+	IG_CALL_IF_BOTH(
+		socket, IG_ARG_IS(0, AF_INET6), IG_ARG_HAS(1, SOCKET_TYPE_MASK, SOCK_DGRAM)),
+	IG_CALL_IF(socketpair, IG_ARG_IS(0, AF_UNIX)),
 
 	/* sockets that are there already */
 	IG_CALL(connect),
@@ -158,7 +189,6 @@ static const struct ig_call calls[] = {
 	IG_CALL(kill),
 	IG_CALL(tgkill),
 	IG_CALL(personality),
-	IG_CALL(getrlimit),
 	IG_CALL(prlimit64),
 	IG_CALL(process_vm_readv),
 	IG_CALL_IF(prctl, IG_ARG_IS(0, PR_GET_DUMPABLE)),

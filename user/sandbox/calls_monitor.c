@@ -20,12 +20,6 @@
 
 #include "base/cleanup.h"
 
-#define NEW_NAMESPACES                                                                             \
-	(CLONE_NEWNS | CLONE_NEWCGROUP | CLONE_NEWUTS | CLONE_NEWIPC | CLONE_NEWUSER |             \
-		CLONE_NEWPID | CLONE_NEWNET)
-
-#define SOCKET_TYPE_MASK 0xf
-
 #define BPF_COMMAND(command) IG_CALL_IF(bpf, IG_ARG_IS(0, command))
 /* The library tries whether it could load something, and goes on when it cannot. */
 #define BPF_REFUSED(command)                                                                       \
@@ -37,15 +31,12 @@
 	}
 
 static const struct ig_call calls[] = {
-	/* not writable and executable at once; the server's libraries are mapped when it starts */
-	IG_CALL_IF(mmap, IG_ARG_HAS(2, PROT_EXEC, 0)),
+	/* executable, but not writable at once: the server's libraries are mapped when it starts */
 	IG_CALL_IF(mmap, IG_ARG_HAS(2, PROT_WRITE, 0)),
-	IG_CALL_IF(mmap2, IG_ARG_HAS(2, PROT_EXEC, 0)),
 	IG_CALL_IF(mmap2, IG_ARG_HAS(2, PROT_WRITE, 0)),
-	IG_CALL_IF(mprotect, IG_ARG_HAS(2, PROT_EXEC, 0)),
 
 	/* the server: started, signalled, waited for */
-	IG_CALL_IF(clone, IG_ARG_HAS(0, NEW_NAMESPACES, 0)),
+	IG_CALL_IF(clone, IG_ARG_HAS(0, IG_NEW_NAMESPACES, 0)),
 	IG_CALL(fork),
 	IG_CALL(vfork),
 	IG_CALL(execve),
@@ -61,8 +52,6 @@ static const struct ig_call calls[] = {
 	/* what the server calls while it starts and gives its rights up */
 	IG_CALL(arch_prctl),
 	IG_CALL(prlimit64),
-	IG_CALL(getrlimit),
-	IG_CALL(ugetrlimit),
 	IG_CALL(setrlimit),
 	IG_CALL(setpriority),
 	IG_CALL(setgroups),
@@ -86,14 +75,7 @@ static const struct ig_call calls[] = {
 	IG_CALL_IF(prctl, IG_ARG_IS(0, PR_SET_SECCOMP)),
 	IG_CALL_IF(prctl, IG_ARG_IS(0, PR_GET_SECCOMP)),
 
-	/* files: the server's as in its list, sockets in the file system, pins */
-	IG_CALL(ftruncate),
-	IG_CALL(ftruncate64),
-	IG_CALL(fsync),
-	IG_CALL(fdatasync),
-	IG_CALL(rename),
-	IG_CALL(renameat),
-	IG_CALL(renameat2),
+	/* files: sockets in the file system, pins */
 	IG_CALL(mkdir),
 	IG_CALL(mkdirat),
 	IG_CALL(rmdir),
@@ -104,7 +86,6 @@ static const struct ig_call calls[] = {
 	IG_CALL(fchown),
 	IG_CALL(fchownat),
 	IG_CALL(umask),
-	IG_CALL(flock),
 	/* a cgroup by its number */
 	IG_CALL(name_to_handle_at),
 	IG_CALL(open_by_handle_at),
@@ -114,17 +95,7 @@ static const struct ig_call calls[] = {
 	IG_CALL_IF(ioctl, IG_ARG_IS(1, NS_GET_NSTYPE)),
 	IG_CALL_IF(ioctl, IG_ARG_IS(1, SIOCGSKNS)),
 	IG_CALL_IF(ioctl, IG_ARG_IS(1, SIOCGIFHWADDR)),
-	IG_CALL_IF_BOTH(socket, IG_ARG_IS(0, AF_NETLINK), IG_ARG_IS(2, NETLINK_ROUTE)),
 	IG_CALL_IF_BOTH(socket, IG_ARG_IS(0, AF_NETLINK), IG_ARG_IS(2, NETLINK_SOCK_DIAG)),
-	IG_CALL_IF(socket, IG_ARG_IS(0, AF_UNIX)),
-	IG_CALL_IF_BOTH(
-		socket, IG_ARG_IS(0, AF_INET), IG_ARG_HAS(1, SOCKET_TYPE_MASK, SOCK_STREAM)),
-	IG_CALL_IF_BOTH(socket, IG_ARG_IS(0, AF_INET), IG_ARG_HAS(1, SOCKET_TYPE_MASK, SOCK_DGRAM)),
-	IG_CALL_IF_BOTH(
-		socket, IG_ARG_IS(0, AF_INET6), IG_ARG_HAS(1, SOCKET_TYPE_MASK, SOCK_STREAM)),
-	IG_CALL_IF_BOTH(
-		socket, IG_ARG_IS(0, AF_INET6), IG_ARG_HAS(1, SOCKET_TYPE_MASK, SOCK_DGRAM)),
-	IG_CALL_IF(socketpair, IG_ARG_IS(0, AF_UNIX)),
 	IG_CALL(listen),
 	IG_CALL(accept),
 
