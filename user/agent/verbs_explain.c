@@ -19,6 +19,7 @@
 #include "imds/document.h"
 #include "imds/routes.h"
 #include "policy/explain.h"
+#include "policy/explain_json.h"
 
 #define DEFAULT_RESOURCE "https://management.azure.com/"
 
@@ -143,85 +144,11 @@ static json_t *containers_json(const struct ig_pod *pod)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; list && i < pod->n_containers; i++)
+	for (size_t i = 0; pod && list && i < pod->n_containers; i++)
 		(void)json_array_append_new(
 			list, json_pack("{s:s, s:b}", "name", pod->containers[i].name, "known",
 				      pod->containers[i].id[0] != '\0'));
 	return list;
-}
-
-static json_t *caller_json(const struct question *q)
-{
-	const struct ig_pod *pod = q->request.pod;
-
-	if (!pod)
-		return json_pack("{s:s, s:s?}", "kind", "host", "exe", q->request.exe);
-	return json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:o, s:s?, s:s?}", "kind", "pod",
-		"namespace", pod->namespace, "name", pod->name, "service_account",
-		ig_policy_service_account_name(pod), "host_network", pod->host_network, "finished",
-		pod->finished, "containers", containers_json(pod), "container",
-		q->container ? q->container->name : NULL, "exe", q->request.exe);
-}
-
-static json_t *request_json(const struct question *q)
-{
-	static const char *const kinds[_IG_SELECTOR_KIND_MAX] = {
-		[IG_SELECTOR_CLIENT_ID] = "client_id",
-		[IG_SELECTOR_OBJECT_ID] = "object_id",
-		[IG_SELECTOR_RESOURCE_ID] = "resource_id",
-	};
-	const char *kind = kinds[q->selector.kind];
-
-	if (q->request.kind == IG_POLICY_REQUEST_DOCUMENT)
-		return json_pack("{s:s, s:s, s:b}", "kind", "document", "path", q->path,
-			"open_by_default", q->request.path_default_allowed);
-	return json_pack("{s:s, s:s, s:s?, s:s?}", "kind", "token", "resource", q->request.resource,
-		"selector_kind", kind, "selector_value", kind ? q->selector.value : NULL);
-}
-
-static json_t *steps_json(const struct ig_explanation *e)
-{
-	json_t *list = json_array();
-
-	for (size_t i = 0; list && i < e->n; i++) {
-		const struct ig_explain_step *s = &e->steps[i];
-
-		(void)json_array_append_new(
-			list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:o}", "rule",
-				      ig_explain_rule_name(s->rule), "namespace", s->namespace,
-				      "name", s->name, "outcome", s->outcome, "detail", s->detail,
-				      "mode", s->mode, "applies", s->applies, "chosen", s->chosen,
-				      "omitted", ig_verbs_number(s->n_omitted)));
-	}
-	return list;
-}
-
-static const char *source_name(const struct ig_identity *identity)
-{
-	switch (identity->type) {
-	case IG_IDENTITY_SECRET: return "entra_secret";
-	case IG_IDENTITY_CERTIFICATE: return "entra_certificate";
-	case IG_IDENTITY_FEDERATED: return "service_account";
-	case IG_IDENTITY_USER_ASSIGNED: break;
-	}
-	return identity->federated_token_file[0] ? "entra_federation" : "imds";
-}
-
-/* Whose token it would be; null where there is none. */
-static json_t *identity_json(const struct question *q, const struct ig_explanation *e)
-{
-	const struct ig_policy_decision *d = &e->decision;
-	const struct ig_identity *identity = d->identity ? d->identity : d->learn;
-
-	if (q->request.kind != IG_POLICY_REQUEST_TOKEN)
-		return json_null();
-	if (!q->request.pod || d->outcome == IG_POLICY_GRANT_NODE)
-		return json_pack("{s:s, s:s}", "source", "node", "rule", d->rule ? d->rule : "");
-	if (!identity)
-		return json_null();
-	return json_pack("{s:s, s:s, s:s, s:s, s:s}", "source", source_name(identity), "namespace",
-		identity->namespace, "name", identity->name, "client_id", identity->client_id,
-		"rule", d->rule ? d->rule : "");
 }
 
 static json_t *rate_json(const struct question *q, const struct ig_explanation *e)
@@ -274,15 +201,15 @@ static struct conclusion conclude(const struct question *q, const struct ig_expl
 static json_t *answer(const struct question *q, const struct ig_explanation *e)
 {
 	const struct conclusion c = conclude(q, e);
-	json_t *policy = c.policy ? json_pack("{s:s, s:s}", "namespace", c.policy->namespace,
-					    "name", c.policy->name)
-				  : json_null();
 
 	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:s?}", "caller",
-		caller_json(q), "request", request_json(q), "connection",
-		ig_verdict_name(q->datapath), "steps", steps_json(e), "identity",
-		identity_json(q, e), "rate", rate_json(q, e), "verdict", c.verdict, "reason",
-		c.reason, "policy", policy, "would_deny", c.would_deny);
+		ig_explain_caller_json(&q->request, containers_json(q->request.pod),
+			q->container ? q->container->name : NULL),
+		"request", ig_explain_request_json(&q->request, &q->selector), "connection",
+		ig_verdict_name(q->datapath), "steps", ig_explain_steps_json(e), "identity",
+		ig_explain_identity_json(&q->request, e), "rate", rate_json(q, e), "verdict",
+		c.verdict, "reason", c.reason, "policy", ig_explain_policy_json(c.policy),
+		"would_deny", c.would_deny);
 }
 
 int ig_verbs_explain(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,

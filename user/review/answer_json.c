@@ -6,84 +6,18 @@
 
 #include <imdsgate/limits.h>
 
+#include "policy/explain_json.h"
 #include "review/question.h"
 
-static json_t *caller_json(const struct ig_policy_request *r)
-{
-	const struct ig_pod *pod = r->pod;
-	json_t *containers = json_array();
-
-	if (!pod) {
-		json_decref(containers);
-		return json_pack("{s:s, s:s?}", "kind", "host", "exe", r->exe);
-	}
-	for (size_t i = 0; i < pod->n_containers; i++)
-		(void)json_array_append_new(containers,
-			json_pack("{s:s, s:b}", "name", pod->containers[i].name, "known", true));
-	return json_pack("{s:s, s:s, s:s, s:s, s:b, s:b, s:o, s:s?, s:s?}", "kind", "pod",
-		"namespace", pod->namespace, "name", pod->name, "service_account",
-		ig_policy_service_account_name(pod), "host_network", pod->host_network, "finished",
-		pod->finished, "containers", containers, "container", r->container, "exe", r->exe);
-}
-
-static json_t *request_json(const struct ig_answer *a)
-{
-	static const char *const kinds[_IG_SELECTOR_KIND_MAX] = {
-		[IG_SELECTOR_CLIENT_ID] = "client_id",
-		[IG_SELECTOR_OBJECT_ID] = "object_id",
-		[IG_SELECTOR_RESOURCE_ID] = "resource_id",
-	};
-	const char *kind = kinds[a->selector.kind];
-
-	if (a->request.kind == IG_POLICY_REQUEST_DOCUMENT)
-		return json_pack("{s:s, s:s, s:b}", "kind", "document", "path", a->path,
-			"open_by_default", a->request.path_default_allowed);
-	return json_pack("{s:s, s:s, s:s?, s:s?}", "kind", "token", "resource", a->request.resource,
-		"selector_kind", kind, "selector_value", kind ? a->selector.value : NULL);
-}
-
-static json_t *steps_json(const struct ig_explanation *e)
+/* No manifest says their ids; which of them asks is in the question. */
+static json_t *containers_json(const struct ig_pod *pod)
 {
 	json_t *list = json_array();
 
-	for (size_t i = 0; list && i < e->n; i++) {
-		const struct ig_explain_step *s = &e->steps[i];
-
-		(void)json_array_append_new(
-			list, json_pack("{s:s, s:s, s:s, s:s, s:s, s:s, s:b, s:b, s:I}", "rule",
-				      ig_explain_rule_name(s->rule), "namespace", s->namespace,
-				      "name", s->name, "outcome", s->outcome, "detail", s->detail,
-				      "mode", s->mode, "applies", s->applies, "chosen", s->chosen,
-				      "omitted", (json_int_t)s->n_omitted));
-	}
+	for (size_t i = 0; pod && list && i < pod->n_containers; i++)
+		(void)json_array_append_new(list,
+			json_pack("{s:s, s:b}", "name", pod->containers[i].name, "known", true));
 	return list;
-}
-
-static const char *source_name(const struct ig_identity *identity)
-{
-	switch (identity->type) {
-	case IG_IDENTITY_SECRET: return "entra_secret";
-	case IG_IDENTITY_CERTIFICATE: return "entra_certificate";
-	case IG_IDENTITY_FEDERATED: return "service_account";
-	case IG_IDENTITY_USER_ASSIGNED: break;
-	}
-	return identity->federated_token_file[0] ? "entra_federation" : "imds";
-}
-
-static json_t *identity_json(const struct ig_answer *a)
-{
-	const struct ig_policy_decision *d = &a->explanation.decision;
-	const struct ig_identity *identity = d->identity ? d->identity : d->learn;
-
-	if (a->request.kind != IG_POLICY_REQUEST_TOKEN)
-		return json_null();
-	if (!a->request.pod || d->outcome == IG_POLICY_GRANT_NODE)
-		return json_pack("{s:s, s:s}", "source", "node", "rule", d->rule ? d->rule : "");
-	if (!identity)
-		return json_null();
-	return json_pack("{s:s, s:s, s:s, s:s, s:s}", "source", source_name(identity), "namespace",
-		identity->namespace, "name", identity->name, "client_id", identity->client_id,
-		"rule", d->rule ? d->rule : "");
 }
 
 static json_t *rate_json(const struct ig_answer *a)
@@ -106,17 +40,18 @@ json_t *ig_answer_json(const struct ig_answer *a)
 	const char *verdict = passes	   ? "pass"
 			      : would_deny ? "allow"
 					   : ig_answer_outcome_name(a->outcome);
-	json_t *policy = a->policy ? json_pack("{s:s, s:s}", "namespace", a->policy->namespace,
-					     "name", a->policy->name)
-				   : json_null();
 
 	return json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:s, s:s, s:o, s:s?}", "caller",
-		caller_json(&a->request), "request", request_json(a), "connection",
-		passes ? "pass" : "redirect", "steps", steps_json(&a->explanation), "identity",
-		identity_json(a), "rate", rate_json(a), "verdict", verdict, "reason",
+		ig_explain_caller_json(
+			&a->request, containers_json(a->request.pod), a->request.container),
+		"request", ig_explain_request_json(&a->request, &a->selector), "connection",
+		passes ? "pass" : "redirect", "steps", ig_explain_steps_json(&a->explanation),
+		"identity", ig_explain_identity_json(&a->request, &a->explanation), "rate",
+		rate_json(a), "verdict", verdict, "reason",
 		passes ? "exception"
 		: would_deny
 			? (a->explanation.has_decision ? a->explanation.decision.reason : "allowed")
 			: a->reason,
-		"policy", policy, "would_deny", would_deny ? a->reason : NULL);
+		"policy", ig_explain_policy_json(a->policy), "would_deny",
+		would_deny ? a->reason : NULL);
 }
