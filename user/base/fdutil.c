@@ -49,12 +49,12 @@ int ig_fd_write_all(int fd, const void *data, size_t len)
 	return 0;
 }
 
-static int read_whole(int fd, char *buf, size_t cap, size_t *ret_len)
+int ig_fd_read(int fd, void *buf, size_t cap, size_t *ret_len)
 {
 	size_t len = 0;
 
 	while (len < cap) {
-		ssize_t n = read(fd, buf + len, cap - len);
+		ssize_t n = read(fd, (char *)buf + len, cap - len);
 
 		if (n < 0 && errno == EINTR)
 			continue;
@@ -86,7 +86,7 @@ int ig_fd_read_file(
 	buf = malloc(limit_bytes + 1);
 	if (!buf)
 		return -ENOMEM;
-	r = read_whole(fd, buf, limit_bytes + 1, &len);
+	r = ig_fd_read(fd, buf, limit_bytes + 1, &len);
 	if (r < 0)
 		return r;
 	if (len > limit_bytes)

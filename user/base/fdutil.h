@@ -1,5 +1,5 @@
 /*
- * Descriptors: flags, whole writes, and passing them over a unix socket.
+ * Descriptors: flags, whole reads and writes, and passing them over a unix socket.
  */
 #pragma once
 
@@ -12,6 +12,10 @@ int ig_fd_set_cloexec(int fd, int on);
 /* Writes everything, going on after EINTR and short writes. 0 or a negative errno. For blocking
  * fds. */
 int ig_fd_write_all(int fd, const void *data, size_t len);
+
+/* Reads until the end or until cap bytes are there, going on after EINTR and short reads. For
+ * files and blocking fds. */
+int ig_fd_read(int fd, void *buf, size_t cap, size_t *ret_len);
 
 /* Reads a file of at most limit bytes relative to dirfd (or AT_FDCWD), O_NOFOLLOW on the last part.
  * *ret_data is NUL-terminated and owned by the caller. -E2BIG when the file is larger. */

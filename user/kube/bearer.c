@@ -19,6 +19,7 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/file.h"
 #include "kube/files.h"
 
 struct ig_kube_bearer {
@@ -34,18 +35,6 @@ struct ig_kube_bearer {
 };
 
 /* ---- reading --------------------------------------------------------------------------------- */
-
-/* Opened again when it was replaced: a directory without a name is a removed one. */
-static int open_directory(struct ig_kube_bearer *bearer)
-{
-	struct stat st;
-
-	if (bearer->directory_fd >= 0 && fstat(bearer->directory_fd, &st) == 0 && st.st_nlink > 0)
-		return 0;
-	bearer->directory_fd = ig_close(bearer->directory_fd);
-	bearer->directory_fd = open(bearer->directory, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return bearer->directory_fd < 0 ? -errno : 0;
-}
 
 /* Takes the line end away that an editor left. */
 static int check_token(struct ig_buf *token)
@@ -68,7 +57,7 @@ static int read_token(struct ig_kube_bearer *bearer)
 	_cleanup_close_ int fd = -1;
 	struct stat st;
 	bool same;
-	int r = open_directory(bearer);
+	int r = ig_file_follow_directory(bearer->directory, &bearer->directory_fd);
 
 	if (r < 0)
 		return r;
@@ -77,7 +66,7 @@ static int read_token(struct ig_kube_bearer *bearer)
 		bearer->directory_fd, bearer->name, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 	if (fd < 0 || fstat(fd, &st) < 0)
 		return -errno;
-	r = ig_kube_read_fd(fd, &token);
+	r = ig_file_read(fd, &token);
 	if (r == 0)
 		r = check_token(&token);
 	if (r < 0)
@@ -96,7 +85,8 @@ static bool was_replaced(struct ig_kube_bearer *bearer)
 	const struct stat *old = &bearer->read;
 	struct stat st;
 
-	if (open_directory(bearer) < 0 || fstatat(bearer->directory_fd, bearer->name, &st, 0) < 0)
+	if (ig_file_follow_directory(bearer->directory, &bearer->directory_fd) < 0 ||
+		fstatat(bearer->directory_fd, bearer->name, &st, 0) < 0)
 		return false;
 	return st.st_dev != old->st_dev || st.st_ino != old->st_ino || st.st_size != old->st_size ||
 	       st.st_mtim.tv_sec != old->st_mtim.tv_sec ||

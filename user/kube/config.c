@@ -24,6 +24,7 @@
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "base/parse.h"
 #include "kube/bearer.h"
 #include "kube/config_internal.h"
@@ -66,7 +67,7 @@ static int read_regular(const char *path, struct ig_buf *b)
 {
 	_cleanup_close_ int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
 
-	return fd < 0 ? -errno : ig_kube_read_fd(fd, b);
+	return fd < 0 ? -errno : ig_file_read(fd, b);
 }
 
 int ig_kube_config_read(

@@ -16,15 +16,15 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 
 #include <imdsgate/limits.h>
 
+#include "base/fdutil.h"
+#include "base/file.h"
 #include "base/table.h"
 
 IG_DEFINE_CLEANUP(struct ig_object_set *, ig_object_set_free);
@@ -158,24 +158,6 @@ int ig_manifest_scan_touch(
 	return 0;
 }
 
-/* Opens a manifest, following links as long as they stay below the directory. */
-static int open_beneath(int dirfd, const char *name)
-{
-	struct open_how how = {
-		.flags = O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY,
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-	};
-	long fd;
-
-	/* EAGAIN: a rename somewhere in the system raced with the walk */
-	for (int tries = 0; tries < 16; tries++) {
-		fd = syscall(SYS_openat2, dirfd, name, &how, sizeof(how));
-		if (fd >= 0 || errno != EAGAIN)
-			break;
-	}
-	return fd < 0 ? -errno : (int)fd;
-}
-
 static bool same_stamp(const struct stamp *a, const struct stamp *b)
 {
 	return a->dev == b->dev && a->ino == b->ino && a->size == b->size &&
@@ -196,24 +178,11 @@ static struct stamp stamp_of(const struct stat *st)
 static int read_text(int fd, char **ret, size_t *ret_len)
 {
 	_cleanup_free_ char *text = malloc(IG_MANIFEST_FILE_BYTES + 1);
-	size_t len = 0;
+	int r = text ? ig_fd_read(fd, text, IG_MANIFEST_FILE_BYTES + 1, ret_len) : -ENOMEM;
 
-	if (!text)
-		return -ENOMEM;
-	while (len <= IG_MANIFEST_FILE_BYTES) {
-		ssize_t n = read(fd, text + len, IG_MANIFEST_FILE_BYTES + 1 - len);
-
-		if (n < 0 && errno == EINTR)
-			continue;
-		if (n < 0)
-			return -errno;
-		if (n == 0)
-			break;
-		len += (size_t)n;
-	}
-	*ret = TAKE_PTR(text);
-	*ret_len = len;
-	return 0;
+	if (r == 0)
+		*ret = TAKE_PTR(text);
+	return r;
 }
 
 static int open_error(const struct file *file, int error, struct ig_err *err)
@@ -228,7 +197,7 @@ static int open_error(const struct file *file, int error, struct ig_err *err)
 static int open_file(int dirfd, const struct file *file, int *ret_fd, struct stamp *ret_stamp,
 	struct ig_err *err)
 {
-	_cleanup_close_ int fd = open_beneath(dirfd, file->name);
+	_cleanup_close_ int fd = ig_file_open_beneath(dirfd, file->name, 0);
 	struct stat st;
 
 	if (fd < 0)

@@ -11,27 +11,24 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/openat2.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/syscall.h>
 #include <unistd.h>
 
 #include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
+#include "base/file.h"
 #include "token/certificate.h"
 
 #define KEY_SECRET	"clientSecret"
 #define KEY_CERTIFICATE "certificate"
 #define KEY_PASSWORD	"password"
 
-#define PATH_BYTES    (IG_CREDENTIAL_PATH_BYTES + 256 + 1) /* a secret, a slash and a key */
-#define CHUNK_BYTES   4096
-#define RESOLVE_TRIES 8 /* the kernel asks for another when something was renamed meanwhile */
+#define PATH_BYTES (IG_CREDENTIAL_PATH_BYTES + 256 + 1) /* a secret, a slash and a key */
 
 struct ig_credentials {
 	char *dir;		  /* owned */
@@ -41,49 +38,11 @@ struct ig_credentials {
 
 /* ---- files below the directory --------------------------------------------------------------- */
 
-/* Opened again when it appeared, or was replaced: a directory without a name is a removed one. */
-static int open_directory(struct ig_credentials *credentials)
-{
-	struct stat st;
-
-	if (credentials->fd >= 0 && fstat(credentials->fd, &st) == 0 && st.st_nlink > 0)
-		return 0;
-	credentials->fd = ig_close(credentials->fd);
-	credentials->fd = open(credentials->dir, O_PATH | O_DIRECTORY | O_CLOEXEC);
-	return credentials->fd < 0 ? -errno : 0;
-}
-
 static int open_below(struct ig_credentials *credentials, const char *path, int flags)
 {
-	const struct open_how how = {
-		.flags = (unsigned int)(O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY | flags),
-		.resolve = RESOLVE_BENEATH | RESOLVE_NO_MAGICLINKS,
-	};
-	int r = open_directory(credentials);
+	int r = ig_file_follow_directory(credentials->dir, &credentials->fd);
 
-	for (int i = 0; r == 0 && i < RESOLVE_TRIES; i++) {
-		long fd = syscall(SYS_openat2, credentials->fd, path, &how, sizeof(how));
-
-		if (fd >= 0)
-			return (int)fd;
-		if (errno != EAGAIN && errno != EINTR)
-			return -errno;
-	}
-	return r < 0 ? r : -EAGAIN;
-}
-
-static int read_all(int fd, struct ig_buf *b)
-{
-	char chunk[CHUNK_BYTES];
-	ssize_t n;
-
-	do {
-		n = read(fd, chunk, sizeof(chunk));
-		if (n > 0)
-			ig_buf_append(b, chunk, (size_t)n);
-	} while ((n > 0 && b->error == 0) || (n < 0 && errno == EINTR));
-	explicit_bzero(chunk, sizeof(chunk));
-	return n < 0 ? -errno : ig_buf_finish(b);
+	return r < 0 ? r : ig_file_open_beneath(credentials->fd, path, flags);
 }
 
 /* The whole file, of one byte at least. */
@@ -92,16 +51,11 @@ static int read_below(struct ig_credentials *credentials, const char *path, size
 {
 	_cleanup_(ig_buf_wipe) struct ig_buf b = {.limit = limit_bytes};
 	_cleanup_close_ int fd = open_below(credentials, path, 0);
-	struct stat st;
 	int r;
 
 	if (fd < 0)
 		return fd;
-	if (fstat(fd, &st) < 0)
-		return -errno;
-	if (!S_ISREG(st.st_mode))
-		return -EINVAL;
-	r = read_all(fd, &b);
+	r = ig_file_read(fd, &b);
 	if (r < 0)
 		return r;
 	if (b.len == 0)
@@ -290,7 +244,7 @@ int ig_credentials_new(const char *dir, struct ig_credentials **ret)
 	r = ig_crypto_new(&credentials->crypto);
 	if (r < 0)
 		return r;
-	(void)open_directory(credentials);
+	(void)ig_file_follow_directory(credentials->dir, &credentials->fd);
 	*ret = TAKE_PTR(credentials);
 	return 0;
 }
