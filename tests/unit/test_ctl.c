@@ -26,16 +26,14 @@
 #include "base/buf.h"
 #include "base/cleanup.h"
 #include "ctl/server.h"
+#include "unit/ctl_fixture.h"
 
-#define TURNS_MAX   20000
-#define HEAD	    "{\"ok\":true,\"result\":\"streaming\"}\n"
-#define TIMERS_MAX  8
-#define OTHER_UID   54321
-#define ERROR(c, m) "{\"ok\":false,\"error\":{\"code\":\"" c "\",\"message\":\"" m "\"}}\n"
+#define TURNS_MAX  20000
+#define TIMERS_MAX 8
+#define OTHER_UID  54321
 
 struct fixture {
-	char dir[256];
-	char path[300];
+	struct place place;
 	struct event_base *base;
 	struct ig_ctl_server *server;
 	struct ig_ctl_conn *stream; /* of the last "tail" */
@@ -60,37 +58,6 @@ int __wrap_getsockopt(int fd, int level, int name, void *value, socklen_t *len)
 
 /* ---- verbs ----------------------------------------------------------------------------------- */
 
-static int run_echo(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
-	struct ig_err *reterr_err)
-{
-	(void)conn;
-	(void)userdata;
-	(void)reterr_err;
-	*ret_result = json_incref(args);
-	return 0;
-}
-
-static int run_null(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
-	struct ig_err *reterr_err)
-{
-	(void)conn;
-	(void)args;
-	(void)userdata;
-	(void)reterr_err;
-	*ret_result = json_null();
-	return 0;
-}
-
-static int run_denied(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
-	struct ig_err *reterr_err)
-{
-	(void)conn;
-	(void)args;
-	(void)userdata;
-	(void)ret_result;
-	return ig_err_set(reterr_err, -EACCES, "denied \"%s\"", "\x1b[2J");
-}
-
 static int run_silent(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
 	struct ig_err *reterr_err)
 {
@@ -100,22 +67,6 @@ static int run_silent(struct ig_ctl_conn *conn, json_t *args, void *userdata, js
 	(void)ret_result;
 	(void)reterr_err;
 	return -ENOENT;
-}
-
-static int run_large(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
-	struct ig_err *reterr_err)
-{
-	size_t len = (size_t)json_integer_value(json_object_get(args, "len"));
-	_cleanup_free_ char *text = malloc(len + 1);
-
-	(void)conn;
-	(void)userdata;
-	(void)reterr_err;
-	if (!text)
-		return -ENOMEM;
-	memset(text, 'x', len);
-	*ret_result = json_stringn(text, len);
-	return *ret_result ? 0 : -ENOMEM;
 }
 
 static void on_closed(void *userdata)
@@ -156,16 +107,13 @@ static const struct ig_ctl_verb verbs[] = {
 static int setup(void **state)
 {
 	struct fixture *f = calloc(1, sizeof(*f));
-	const char *tmp = getenv("TMPDIR");
 	int fd = -1;
 
 	assert_non_null(f);
-	(void)snprintf(f->dir, sizeof(f->dir), "%s/ig-ctl-XXXXXX", tmp ? tmp : "/tmp");
-	assert_non_null(mkdtemp(f->dir));
-	(void)snprintf(f->path, sizeof(f->path), "%s/s", f->dir);
+	place_init(&f->place);
 	f->base = event_base_new();
 	assert_non_null(f->base);
-	assert_int_equal(ig_ctl_listen(f->path, geteuid(), getegid(), &fd, NULL), 0);
+	assert_int_equal(ig_ctl_listen(f->place.path, geteuid(), getegid(), &fd, NULL), 0);
 	assert_int_equal(ig_ctl_server_new(f->base, fd, verbs, f, &f->server), 0);
 	*state = f;
 	return 0;
@@ -179,29 +127,9 @@ static int teardown(void **state)
 	(void)ig_ctl_server_free(f->server);
 	if (f->base)
 		event_base_free(f->base);
-	(void)unlink(f->path);
-	assert_int_equal(rmdir(f->dir), 0);
+	place_done(&f->place);
 	free(f);
 	return 0;
-}
-
-static struct sockaddr_un address_of(const struct fixture *f)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	assert_true(strlen(f->path) < sizeof(address.sun_path));
-	memcpy(address.sun_path, f->path, strlen(f->path));
-	return address;
-}
-
-static int dial(const struct fixture *f)
-{
-	const struct sockaddr_un address = address_of(f);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
 }
 
 static void turn(struct fixture *f)
@@ -242,7 +170,7 @@ static void collect(struct fixture *f, int fd, bool whole, struct ig_buf *b)
 /* A whole exchange: what comes back until the server hangs up. */
 static char *exchange(struct fixture *f, const char *request, size_t len)
 {
-	_cleanup_close_ int fd = dial(f);
+	_cleanup_close_ int fd = dial(&f->place);
 	struct ig_buf b;
 
 	ig_buf_init(&b, IG_CTL_REPLY_BYTES + 1);
@@ -376,7 +304,7 @@ static void test_request_in_pieces(void **state)
 {
 	static const char request[] = "{\"v\":1,\"noun\":\"echo\",\"verb\":\"args\"}\n";
 	struct fixture *f = *state;
-	_cleanup_close_ int fd = dial(f);
+	_cleanup_close_ int fd = dial(&f->place);
 	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = 4096};
 
 	for (size_t i = 0; i < sizeof(request) - 1; i++) {
@@ -433,7 +361,7 @@ static void test_limit_of_the_reply(void **state)
 static void test_half_closed_peer_gets_its_reply(void **state)
 {
 	struct fixture *f = *state;
-	_cleanup_close_ int fd = dial(f);
+	_cleanup_close_ int fd = dial(&f->place);
 	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = 2 * 1024 * 1024};
 
 	put_text(fd, "{\"v\":1,\"noun\":\"large\",\"verb\":\"text\",\"args\":{\"len\":1000000}}\n");
@@ -449,7 +377,7 @@ static void test_peer_that_goes_away(void **state)
 	struct fixture *f = *state;
 
 	for (size_t i = 0; i < IG_ARRAY_SIZE(said); i++) {
-		int fd = dial(f);
+		int fd = dial(&f->place);
 
 		put_text(fd, said[i]);
 		turn(f);
@@ -480,7 +408,7 @@ static void test_limit_of_connections(void **state)
 	int fds[IG_CTL_CONNECTIONS_MAX];
 
 	for (size_t i = 0; i < IG_ARRAY_SIZE(fds); i++) {
-		fds[i] = dial(f);
+		fds[i] = dial(&f->place);
 		turn(f);
 	}
 	expect_exchange(f, "{\"v\":1,\"noun\":\"status\"}\n",
@@ -496,7 +424,7 @@ static void test_limit_of_connections(void **state)
 static void test_peer_that_says_nothing(void **state)
 {
 	struct fixture *f = *state;
-	_cleanup_close_ int fd = dial(f);
+	_cleanup_close_ int fd = dial(&f->place);
 	char byte;
 
 	put_text(fd, "{\"v\":1");
@@ -511,7 +439,7 @@ static void test_peer_that_says_nothing(void **state)
 static void test_peer_that_does_not_read(void **state)
 {
 	struct fixture *f = *state;
-	_cleanup_close_ int fd = dial(f);
+	_cleanup_close_ int fd = dial(&f->place);
 	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = IG_CTL_REPLY_BYTES};
 
 	put_text(fd, "{\"v\":1,\"noun\":\"large\",\"verb\":\"text\",\"args\":{\"len\":9000000}}\n");
@@ -526,7 +454,7 @@ static void test_peer_that_does_not_read(void **state)
 static void test_accept_without_descriptors(void **state)
 {
 	struct fixture *f = *state;
-	_cleanup_close_ int fd = dial(f), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
+	_cleanup_close_ int fd = dial(&f->place), null = open("/dev/null", O_WRONLY | O_CLOEXEC);
 	_cleanup_close_ int err = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 3);
 	_cleanup_close_ int next = dup(fd);
 	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = 4096};
@@ -555,7 +483,7 @@ static void test_accept_without_descriptors(void **state)
 static int start_tail(struct fixture *f, const char *args)
 {
 	char request[256];
-	int fd = dial(f);
+	int fd = dial(&f->place);
 
 	(void)snprintf(request, sizeof(request),
 		"{\"v\":1,\"noun\":\"audit\",\"verb\":\"tail\",\"args\":%s}\n", args);
@@ -668,10 +596,10 @@ static void test_modes_whatever_the_umask(void **state)
 {
 	static const mode_t modes[] = {0600, 0660};
 	struct fixture *f = *state;
-	char path[sizeof(f->path) + 8];
+	char path[sizeof(f->place.path) + 8];
 	mode_t before = umask(077);
 
-	(void)snprintf(path, sizeof(path), "%s.mode", f->path);
+	(void)snprintf(path, sizeof(path), "%s.mode", f->place.path);
 	for (size_t i = 0; i < IG_ARRAY_SIZE(modes); i++) {
 		struct stat st;
 		int fd = -1;

@@ -26,61 +26,7 @@
 #include "base/fdutil.h"
 #include "ctl/client.h"
 #include "ctl/server.h"
-
-#define HEAD	    "{\"ok\":true,\"result\":\"streaming\"}\n"
-#define ERROR(c, m) "{\"ok\":false,\"error\":{\"code\":\"" c "\",\"message\":\"" m "\"}}\n"
-
-struct fixture {
-	char dir[256];
-	char path[300];
-};
-
-static int run_echo(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
-	struct ig_err *reterr_err)
-{
-	(void)conn;
-	(void)userdata;
-	(void)reterr_err;
-	*ret_result = json_incref(args);
-	return 0;
-}
-
-static int run_null(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
-	struct ig_err *reterr_err)
-{
-	(void)conn;
-	(void)args;
-	(void)userdata;
-	(void)reterr_err;
-	*ret_result = json_null();
-	return 0;
-}
-
-static int run_denied(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
-	struct ig_err *reterr_err)
-{
-	(void)conn;
-	(void)args;
-	(void)userdata;
-	(void)ret_result;
-	return ig_err_set(reterr_err, -EACCES, "denied \"%s\"", "\x1b[2J");
-}
-
-static int run_large(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
-	struct ig_err *reterr_err)
-{
-	size_t len = (size_t)json_integer_value(json_object_get(args, "len"));
-	_cleanup_free_ char *text = malloc(len + 1);
-
-	(void)conn;
-	(void)userdata;
-	(void)reterr_err;
-	if (!text)
-		return -ENOMEM;
-	memset(text, 'x', len);
-	*ret_result = json_stringn(text, len);
-	return *ret_result ? 0 : -ENOMEM;
-}
+#include "unit/ctl_fixture.h"
 
 /* Sends three lines and has the connection end: nothing else is in the way of a client's test. */
 static int run_three(struct ig_ctl_conn *conn, json_t *args, void *userdata, json_t **ret_result,
@@ -107,51 +53,28 @@ static const struct ig_ctl_verb verbs[] = {
 
 static int setup(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-	const char *tmp = getenv("TMPDIR");
+	struct place *f = calloc(1, sizeof(*f));
 
 	assert_non_null(f);
-	(void)snprintf(f->dir, sizeof(f->dir), "%s/ig-ctl-XXXXXX", tmp ? tmp : "/tmp");
-	assert_non_null(mkdtemp(f->dir));
-	(void)snprintf(f->path, sizeof(f->path), "%s/s", f->dir);
+	place_init(f);
 	*state = f;
 	return 0;
 }
 
 static int teardown(void **state)
 {
-	struct fixture *f = *state;
+	struct place *f = *state;
 
-	(void)unlink(f->path);
-	assert_int_equal(rmdir(f->dir), 0);
+	place_done(f);
 	free(f);
 	return 0;
-}
-
-static struct sockaddr_un address_of(const struct fixture *f)
-{
-	struct sockaddr_un address = {.sun_family = AF_UNIX};
-
-	assert_true(strlen(f->path) < sizeof(address.sun_path));
-	memcpy(address.sun_path, f->path, strlen(f->path));
-	return address;
-}
-
-static int dial(const struct fixture *f)
-{
-	const struct sockaddr_un address = address_of(f);
-	int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-
-	assert_true(fd >= 0);
-	assert_int_equal(connect(fd, (const struct sockaddr *)&address, sizeof(address)), 0);
-	return fd;
 }
 
 /* ---- listening ------------------------------------------------------------------------------- */
 
 static void test_listen(void **state)
 {
-	struct fixture *f = *state;
+	struct place *f = *state;
 	_cleanup_close_ int fd = -1, second = -1;
 	mode_t mask = umask(0);
 	struct ig_err err = {};
@@ -178,7 +101,7 @@ static void test_listen(void **state)
 
 static void test_listen_with_a_full_backlog_is_somebody(void **state)
 {
-	struct fixture *f = *state;
+	struct place *f = *state;
 	const struct sockaddr_un address = address_of(f);
 	_cleanup_close_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
 	_cleanup_close_ int waiting = -1, second = -1;
@@ -191,7 +114,7 @@ static void test_listen_with_a_full_backlog_is_somebody(void **state)
 
 static void test_listen_spares_what_is_not_a_socket(void **state)
 {
-	struct fixture *f = *state;
+	struct place *f = *state;
 	_cleanup_close_ int file = open(f->path, O_CREAT | O_WRONLY | O_CLOEXEC, 0600), fd = -1;
 	struct ig_err err = {};
 
@@ -208,7 +131,7 @@ static void test_listen_spares_what_is_not_a_socket(void **state)
 
 static void test_listen_where_it_cannot(void **state)
 {
-	struct fixture *f = *state;
+	struct place *f = *state;
 	char path[400];
 	struct ig_err err = {};
 	int fd = -1;
@@ -226,8 +149,8 @@ static void test_listen_where_it_cannot(void **state)
 /* ---- client ---------------------------------------------------------------------------------- */
 
 /* Runs `serve` in a child that ends with this process at the latest. */
-static pid_t spawn(struct fixture *f, void (*serve)(struct fixture *f, int fd, const void *arg),
-	const void *arg)
+static pid_t spawn(
+	struct place *f, void (*serve)(struct place *f, int fd, const void *arg), const void *arg)
 {
 	int fd = -1;
 	pid_t pid;
@@ -251,7 +174,7 @@ static void reap(pid_t pid)
 	assert_int_equal(waitpid(pid, NULL, 0), pid);
 }
 
-static void serve_really(struct fixture *f, int fd, const void *arg)
+static void serve_really(struct place *f, int fd, const void *arg)
 {
 	struct event_base *base = event_base_new();
 	struct ig_ctl_server *server = NULL;
@@ -262,7 +185,7 @@ static void serve_really(struct fixture *f, int fd, const void *arg)
 }
 
 /* Says `arg` to whoever connects, after its request, and hangs up. */
-static void serve_canned(struct fixture *f, int fd, const void *arg)
+static void serve_canned(struct place *f, int fd, const void *arg)
 {
 	char bytes[1024];
 
@@ -279,7 +202,7 @@ static void serve_canned(struct fixture *f, int fd, const void *arg)
 
 static void test_call(void **state)
 {
-	struct fixture *f = *state;
+	struct place *f = *state;
 	pid_t pid = spawn(f, serve_really, NULL);
 	_cleanup_(json_decrefp) json_t *args = json_pack("{s:s,s:i}", "a", "\xc3\xbc", "b", 7);
 	_cleanup_(json_decrefp) json_t *echo = NULL, *null = NULL, *none = NULL, *large = NULL;
@@ -308,7 +231,7 @@ static void test_call(void **state)
 
 static void test_call_without_an_agent(void **state)
 {
-	struct fixture *f = *state;
+	struct place *f = *state;
 	_cleanup_close_ int stale = -1;
 	json_t *result = NULL;
 	struct ig_err err = {};
@@ -354,7 +277,7 @@ static void test_call_with_strange_answers(void **state)
 		{ERROR("EBUSY", "m"), -EBUSY, true},
 		{"{\"ok\":true,\"result\":1}\nmore\n", 0, true},
 	};
-	struct fixture *f = *state;
+	struct place *f = *state;
 
 	for (size_t i = 0; i < IG_ARRAY_SIZE(rows); i++) {
 		pid_t pid = spawn(f, serve_canned, rows[i].says);
@@ -388,7 +311,7 @@ static int on_line(const char *text, size_t len, void *userdata)
 
 static void test_stream_client(void **state)
 {
-	struct fixture *f = *state;
+	struct place *f = *state;
 	pid_t pid = spawn(f, serve_really, NULL);
 	struct heard heard = {.stop_after = 3};
 	struct ig_err err = {};
@@ -408,7 +331,7 @@ static void test_stream_client(void **state)
 
 static void test_stream_client_until_the_agent_hangs_up(void **state)
 {
-	struct fixture *f = *state;
+	struct place *f = *state;
 	pid_t pid = spawn(f, serve_canned, HEAD "a\nb\ncut off");
 	struct heard heard = {};
 	struct ig_err err = {};
@@ -423,7 +346,7 @@ static void test_stream_client_until_the_agent_hangs_up(void **state)
 
 static void test_stream_client_with_a_limit(void **state)
 {
-	struct fixture *f = *state;
+	struct place *f = *state;
 	pid_t pid = spawn(f, serve_really, NULL);
 	struct heard heard = {};
 	struct ig_err err = {};

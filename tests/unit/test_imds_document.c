@@ -16,65 +16,17 @@
 #include "base/cleanup.h"
 #include "imds/document.h"
 
+#define PARSED struct ig_imds_document
+#define PARSE  ig_imds_document_parse
+#include "unit/imds_fixture.h"
+
 #define I   "/metadata/instance"
 #define V   "api-version=2021-02-01"
 #define LOC I "/compute/location"
 
-static const struct ig_http_header metadata[] = {{"Metadata", "true"}};
-
-static int parse(enum ig_http_method method, const char *target,
-	const struct ig_http_header *headers, size_t n_headers, struct ig_imds_document *ret,
-	struct ig_imds_reply *reterr_reply)
-{
-	struct ig_http_request req = {.method = method,
-		.target = target,
-		.headers = headers,
-		.n_headers = n_headers,
-		.minor_version = 1};
-	struct ig_imds_target t = ig_imds_route(target);
-
-	return ig_imds_document_parse(&req, &t, ret, reterr_reply);
-}
-
-static void expect_error(int line, enum ig_http_method method, const char *target,
-	const struct ig_http_header *headers, size_t n_headers, enum ig_imds_error error)
-{
-	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply reply = {};
-	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply expected = {};
-	struct ig_imds_document document;
-	int r;
-
-	memset(&document, 0x5a, sizeof(document));
-	r = parse(method, target, headers, n_headers, &document, &reply);
-	if (r != -EBADMSG || reply.error != error)
-		fail_msg("line %d: '%.200s': %d %s", line, target, r,
-			ig_imds_error_name(reply.error));
-	assert_int_equal(ig_imds_reply_error(error, NULL, NULL, &expected), 0);
-	assert_int_equal(reply.status, expected.status);
-	assert_string_equal(reply.body.data, expected.body.data);
-	/* on failure the result is untouched */
-	assert_int_equal(((const unsigned char *)&document)[0], 0x5a);
-}
-
-#define EXPECT_ERROR(target, error)                                                                \
-	expect_error(__LINE__, IG_HTTP_GET, (target), metadata, 1, IG_IMDS_ERROR_##error)
-
-static struct ig_imds_document expect_ok(int line, const char *target)
-{
-	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply reply = {};
-	struct ig_imds_document document = {};
-
-	if (parse(IG_HTTP_GET, target, metadata, 1, &document, &reply) != 0)
-		fail_msg("line %d: '%.200s': %s", line, target, ig_imds_error_name(reply.error));
-	assert_null(reply.body.data);
-	return document;
-}
-
-#define EXPECT_OK(target) expect_ok(__LINE__, (target))
-
 static void expect_url(int line, const char *target, const char *url)
 {
-	struct ig_imds_document document = expect_ok(line, target);
+	struct ig_imds_document document = expect_ok(line, target, metadata, 1);
 	_cleanup_free_ char *got = NULL;
 
 	assert_int_equal(ig_imds_document_url("http://127.0.0.1:1", &document, &got), 0);
@@ -336,7 +288,7 @@ static void expect_relayed(int line, const char *target, unsigned int status, co
 	const char *content_type)
 {
 	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply reply = {};
-	struct ig_imds_document document = expect_ok(line, target);
+	struct ig_imds_document document = expect_ok(line, target, metadata, 1);
 
 	assert_int_equal(ig_imds_document_reply(&document, status, body, strlen(body), &reply), 0);
 	if (reply.error != IG_IMDS_ERROR_NONE || reply.status != status)
@@ -374,7 +326,7 @@ static void expect_replaced(int line, const char *query, unsigned int status, co
 	char target[128];
 
 	(void)snprintf(target, sizeof(target), I "/compute?" V "%s", query);
-	document = expect_ok(line, target);
+	document = expect_ok(line, target, metadata, 1);
 	assert_int_equal(ig_imds_document_reply(&document, status, body, len, &reply), 0);
 	if (reply.error != error)
 		fail_msg("line %d: %u %.40s: %s", line, status, body,

@@ -15,6 +15,10 @@
 #include "base/cleanup.h"
 #include "imds/request.h"
 
+#define PARSED struct ig_imds_token_request
+#define PARSE  ig_imds_token_request_parse
+#include "unit/imds_fixture.h"
+
 #define B    "/metadata/identity/oauth2/token"
 #define V    "api-version=2018-02-01"
 #define R    "resource=https%3A%2F%2Fvault.azure.net"
@@ -23,60 +27,6 @@
 #define ARM                                                                                        \
 	"/subscriptions/s/resourcegroups/g/providers/Microsoft.ManagedIdentity/userAssignedIdentities/i"
 #define SHA "0123456789ABCDEFabcdef0123456789ABCDEFabcdef0123456789ABCDEFabcd"
-
-static const struct ig_http_header metadata[] = {{"Metadata", "true"}};
-
-static int parse(enum ig_http_method method, const char *target,
-	const struct ig_http_header *headers, size_t n_headers, struct ig_imds_token_request *ret,
-	struct ig_imds_reply *reterr_reply)
-{
-	struct ig_http_request req = {.method = method,
-		.target = target,
-		.headers = headers,
-		.n_headers = n_headers,
-		.minor_version = 1};
-	struct ig_imds_target t = ig_imds_route(target);
-
-	return ig_imds_token_request_parse(&req, &t, ret, reterr_reply);
-}
-
-static void expect_error(int line, enum ig_http_method method, const char *target,
-	const struct ig_http_header *headers, size_t n_headers, enum ig_imds_error error)
-{
-	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply reply = {};
-	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply expected = {};
-	struct ig_imds_token_request request;
-	int r;
-
-	memset(&request, 0x5a, sizeof(request));
-	r = parse(method, target, headers, n_headers, &request, &reply);
-	if (r != -EBADMSG || reply.error != error)
-		fail_msg("line %d: '%.200s': %d %s", line, target, r,
-			ig_imds_error_name(reply.error));
-	assert_int_equal(ig_imds_reply_error(error, NULL, NULL, &expected), 0);
-	assert_int_equal(reply.status, expected.status);
-	assert_string_equal(reply.body.data, expected.body.data);
-	/* on failure the result is untouched */
-	assert_int_equal(((const unsigned char *)&request)[0], 0x5a);
-}
-
-#define EXPECT_ERROR(target, error)                                                                \
-	expect_error(__LINE__, IG_HTTP_GET, (target), metadata, 1, IG_IMDS_ERROR_##error)
-
-static struct ig_imds_token_request expect_ok_with(
-	int line, const char *target, const struct ig_http_header *headers, size_t n_headers)
-{
-	_cleanup_(ig_imds_reply_donep) struct ig_imds_reply reply = {};
-	struct ig_imds_token_request request = {};
-	int r = parse(IG_HTTP_GET, target, headers, n_headers, &request, &reply);
-
-	if (r != 0)
-		fail_msg("line %d: '%.200s': %s", line, target, ig_imds_error_name(reply.error));
-	assert_null(reply.body.data);
-	return request;
-}
-
-#define EXPECT_OK(target) expect_ok_with(__LINE__, (target), metadata, 1)
 
 static void test_probes(void **state)
 {
@@ -133,7 +83,7 @@ static void test_metadata_header(void **state)
 
 	(void)state;
 	for (size_t i = 0; i < IG_ARRAY_SIZE(good); i++)
-		(void)expect_ok_with(__LINE__, BVR, &good[i], 1);
+		(void)expect_ok(__LINE__, BVR, &good[i], 1);
 	for (size_t i = 0; i < IG_ARRAY_SIZE(bad); i++) {
 		struct ig_http_header header = {"Metadata", bad[i]};
 
@@ -161,7 +111,7 @@ static void test_forwarded(void **state)
 	expect_error(__LINE__, IG_HTTP_GET, BVR, empty, 2, IG_IMDS_ERROR_FORWARDED);
 	/* a probe is a probe */
 	expect_error(__LINE__, IG_HTTP_GET, BVR, &full[1], 1, IG_IMDS_ERROR_NO_METADATA_HEADER);
-	(void)expect_ok_with(__LINE__, BVR, others, 4);
+	(void)expect_ok(__LINE__, BVR, others, 4);
 }
 
 static void test_check_headers(void **state)

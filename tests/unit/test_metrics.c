@@ -14,9 +14,7 @@
 
 #include <imdsgate/limits.h>
 
-#include "base/buf.h"
-#include "base/cleanup.h"
-#include "metrics/metrics.h"
+#include "unit/metrics_fixture.h"
 
 enum { PLAIN, TWO_LABELS, ODD_TEXT, SECONDS, HISTOGRAM, N_ROWS };
 
@@ -56,48 +54,10 @@ static const struct ig_metric table[N_ROWS] = {
 		{&color_label}},
 };
 
-struct fixture {
-	struct ig_metrics *metrics;
-	struct ig_buf text;
-};
-
 static int set_up(void **state)
 {
-	struct fixture *f = calloc(1, sizeof(*f));
-
-	assert_non_null(f);
-	assert_int_equal(ig_metrics_new(table, N_ROWS, &f->metrics), 0);
-	*state = f;
+	*state = fixture_of(table, N_ROWS);
 	return 0;
-}
-
-static int tear_down(void **state)
-{
-	struct fixture *f = *state;
-
-	(void)ig_metrics_free(f->metrics);
-	ig_buf_done(&f->text);
-	free(f);
-	return 0;
-}
-
-static const char *text_of(struct fixture *f)
-{
-	ig_buf_done(&f->text);
-	ig_buf_init(&f->text, IG_METRICS_PAGE_BYTES);
-	ig_metrics_write(f->metrics, &f->text);
-	assert_int_equal(ig_buf_finish(&f->text), 0);
-	return f->text.data;
-}
-
-/* The text has this line, whole. */
-static void has(struct fixture *f, const char *line)
-{
-	_cleanup_free_ char *wanted = NULL;
-
-	assert_true(asprintf(&wanted, "\n%s\n", line) > 0);
-	if (!strstr(text_of(f), wanted))
-		fail_msg("no line \"%s\" in:\n%s", line, f->text.data);
 }
 
 static void has_no(struct fixture *f, const char *text)
