@@ -17,24 +17,25 @@ JOBS ?= $(shell nproc 2>/dev/null || echo 1)
 SUBMAKE = $(MAKE) --no-print-directory $(if $(findstring jobserver,$(MAKEFLAGS)),,-j$(JOBS))
 RUN = tests/run --build $(abspath $(O)) --jobs $(JOBS) $(RUN_FLAGS)
 
-# system calls that a unit test stands in front of
+# what a unit test stands in front of; ALLOCATIONS is for tests/unit/alloc_failure.h
+ALLOCATIONS := malloc calloc strdup strndup asprintf
 WRAP_test_ctl := -Wl,--wrap=getsockopt
 WRAP_test_peer := $(addprefix -Wl$(comma)--wrap=,getsockopt poll)
 WRAP_test_store := $(addprefix -Wl$(comma)--wrap=,malloc calloc reallocarray strdup)
-WRAP_test_token_oom := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
-WRAP_test_token_entra := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
-WRAP_test_token_assertion := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
+WRAP_test_token_oom := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS))
+WRAP_test_token_entra := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS))
+WRAP_test_token_assertion := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS))
 WRAP_test_json := $(addprefix -Wl$(comma)--wrap=,malloc free)
-WRAP_test_kube_token_request := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup free ig_kube_client_start)
+WRAP_test_kube_token_request := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS) free ig_kube_client_start)
 WRAP_test_kube_watch := $(addprefix -Wl$(comma)--wrap=,ig_kube_client_start ig_kube_call_cancel event_add)
-WRAP_test_kube_policy_status := $(addprefix -Wl$(comma)--wrap=,malloc calloc asprintf event_add ig_clock_mono_usec ig_clock_real_usec ig_kube_client_start ig_kube_call_cancel)
-WRAP_test_kube_feeder := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup event_add ig_kube_watch_new ig_kube_watch_free ig_kube_watch_stats ig_kube_policy_status_report ig_kube_policy_status_forget)
-WRAP_test_kube_node_taint := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup event_add ig_kube_client_start ig_kube_call_cancel)
+WRAP_test_kube_policy_status := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS) event_add ig_clock_mono_usec ig_clock_real_usec ig_kube_client_start ig_kube_call_cancel)
+WRAP_test_kube_feeder := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS) event_add ig_kube_watch_new ig_kube_watch_free ig_kube_watch_stats ig_kube_policy_status_report ig_kube_policy_status_forget)
+WRAP_test_kube_node_taint := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS) event_add ig_kube_client_start ig_kube_call_cancel)
 WRAP_test_callers := $(addprefix -Wl$(comma)--wrap=,ig_link_request ig_link_forget)
 WRAP_test_waiting := $(addprefix -Wl$(comma)--wrap=,ig_clock_mono_usec event_add calloc)
-WRAP_test_table := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup)
-WRAP_test_workloads := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup reallocarray ig_link_request ig_link_forget)
-WRAP_test_tally := $(addprefix -Wl$(comma)--wrap=,ig_clock_mono_usec malloc calloc strdup asprintf)
+WRAP_test_table := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS))
+WRAP_test_workloads := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS) reallocarray ig_link_request ig_link_forget)
+WRAP_test_tally := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS) ig_clock_mono_usec)
 WRAP_test_datapath := $(addprefix -Wl$(comma)--wrap=,bpf_object__load_skeleton libbpf_probe_bpf_map_type)
 WRAP_test_channel := -Wl,--wrap=sendmsg
 WRAP_test_audit_file := -Wl,--wrap=fdatasync
@@ -44,7 +45,7 @@ WRAP_test_fdutil := $(addprefix -Wl$(comma)--wrap=,read write sendmsg recvmsg)
 TLS_SERVER := $(shell $(PKG_CONFIG) --libs libevent_openssl libssl libcrypto 2>/dev/null)
 WRAP_test_http_stream := $(TLS_SERVER)
 WRAP_test_kube_client := $(addprefix -Wl$(comma)--wrap=,free ig_clock_mono_usec) $(TLS_SERVER)
-WRAP_test_kube_oom := $(addprefix -Wl$(comma)--wrap=,malloc calloc strdup strndup asprintf) $(TLS_SERVER)
+WRAP_test_kube_oom := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS)) $(TLS_SERVER)
 WRAP_test_kube_watch_http := $(TLS_SERVER)
 WRAP_test_kube_config := -Wl,--wrap=free
 

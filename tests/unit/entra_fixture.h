@@ -129,7 +129,7 @@ static inline struct asked ask_entra(
 	struct asked asked = {};
 
 	assert_int_equal(ask_key(f, key, flags, "", 1, &asked), 0);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	run_ready(f);
 	assert_int_equal(asked.n, 1);
 	return asked;

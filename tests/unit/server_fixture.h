@@ -23,11 +23,11 @@
 
 #include "base/parse.h"
 
+#include "loop_fixture.h"
 #include "pki_fixture.h"
 
 #define SERVER_CONNS	16
 #define SERVER_REQUESTS 16
-#define GUARD_SEC	8
 
 struct server {
 	struct event_base *base; /* the test's */
@@ -244,33 +244,4 @@ static inline void server_done(struct server *s)
 	event_free(s->dribbler);
 	evbuffer_free(s->rest);
 	SSL_CTX_free(s->tls);
-}
-
-/* ---- the loop -------------------------------------------------------------------------------- */
-
-static inline void on_guard(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	*(bool *)arg = true;
-}
-
-static inline void run_until(struct event_base *base, const int *counter, int value)
-{
-	const struct timeval guard = {.tv_sec = GUARD_SEC};
-	bool too_long = false;
-	struct event *timer = evtimer_new(base, on_guard, &too_long);
-
-	evtimer_add(timer, &guard);
-	while (*counter < value && !too_long)
-		event_base_loop(base, EVLOOP_ONCE);
-	event_free(timer);
-	assert_false(too_long);
-}
-
-/* Lets everything happen that is ready to happen. */
-static inline void run_ready(struct event_base *base)
-{
-	for (int i = 0; i < 20; i++)
-		event_base_loop(base, EVLOOP_NONBLOCK);
 }

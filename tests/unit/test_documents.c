@@ -30,6 +30,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "http/client.h"
+#include "unit/loop_fixture.h"
 
 #define CALLS_MAX 512
 
@@ -238,26 +239,6 @@ static void ask(struct fixture *f, int n, struct asked *asked)
 	assert_int_equal(ask_as(f, n, 1000 + (uint64_t)n, asked), 0);
 }
 
-static void on_too_long(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	*(bool *)arg = true;
-}
-
-static void run_until(struct fixture *f, const int *counter, int value)
-{
-	const struct timeval guard = {.tv_sec = 8};
-	bool too_long = false;
-	struct event *timer = evtimer_new(f->base, on_too_long, &too_long);
-
-	evtimer_add(timer, &guard);
-	while (*counter < value && !too_long)
-		event_base_loop(f->base, EVLOOP_ONCE);
-	event_free(timer);
-	assert_false(too_long);
-}
-
 /* Everything that needs no waiting happens; makes a look at the queue happen first, since its timer
  * does not know the clock of this test. */
 static void settle(struct fixture *f)
@@ -276,7 +257,7 @@ static struct asked ask_and_wait(struct fixture *f, int n)
 	struct asked asked = {};
 
 	ask(f, n, &asked);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	return asked;
 }
 
@@ -340,7 +321,7 @@ static void test_what_is_counted(void **state)
 	f->hold = true;
 	for (int i = 0; i < IG_DOCUMENT_CONCURRENCY + 1; i++)
 		ask(f, 2 + i, &asked[i]);
-	run_until(f, &f->n_held, IG_DOCUMENT_CONCURRENCY);
+	run_until(f->base, &f->n_held, IG_DOCUMENT_CONCURRENCY);
 	assert_int_equal(ig_documents_stats(f->documents).queued, 1);
 	/* the last one has no turn in time */
 	pass_msec(IG_DOCUMENT_TURN_SEC * 1000);
@@ -349,7 +330,7 @@ static void test_what_is_counted(void **state)
 	assert_int_equal(f->ended_with, IG_IMDS_ERROR_UNAVAILABLE);
 	assert_int_equal(f->ended_usec, 0);
 	release(f);
-	run_until(f, &f->n_ended, 2 + IG_DOCUMENT_CONCURRENCY);
+	run_until(f->base, &f->n_ended, 2 + IG_DOCUMENT_CONCURRENCY);
 	assert_int_equal(f->ended_with, IG_IMDS_ERROR_UNAVAILABLE);
 	assert_int_equal(f->ended_usec, IG_DOCUMENT_TURN_SEC * IG_USEC_PER_SEC);
 	assert_int_equal(ig_documents_stats(f->documents).queued, 0);
@@ -377,12 +358,12 @@ static void test_single_flight(void **state)
 	f->hold = true;
 	for (int i = 0; i < 10; i++)
 		assert_int_equal(ask_as(f, 1, (uint64_t)i, &asked[i]), 0);
-	run_until(f, &f->n_calls, 1);
+	run_until(f->base, &f->n_calls, 1);
 	for (int i = 10; i < 20; i++)
 		assert_int_equal(ask_as(f, 1, (uint64_t)i, &asked[i]), 0);
 	settle(f);
 	release(f);
-	run_until(f, &asked[19].n, 1);
+	run_until(f->base, &asked[19].n, 1);
 	for (int i = 0; i < 20; i++) {
 		assert_int_equal(asked[i].n, 1);
 		assert_int_equal(asked[i].status, 200);
@@ -398,11 +379,11 @@ static void test_concurrency(void **state)
 	f->hold = true;
 	for (int i = 0; i < 3; i++)
 		ask(f, i, &asked[i]);
-	run_until(f, &f->n_calls, IG_DOCUMENT_CONCURRENCY);
+	run_until(f->base, &f->n_calls, IG_DOCUMENT_CONCURRENCY);
 	settle(f);
 	assert_int_equal(f->n_calls, IG_DOCUMENT_CONCURRENCY);
 	release(f);
-	run_until(f, &asked[2].n, 1);
+	run_until(f->base, &asked[2].n, 1);
 	assert_int_equal(asked[2].status, 200);
 }
 
@@ -413,7 +394,7 @@ static void test_rate(void **state)
 
 	for (int i = 0; i < 7; i++)
 		ask(f, i, &asked[i]);
-	run_until(f, &asked[2].n, 1);
+	run_until(f->base, &asked[2].n, 1);
 	settle(f);
 	assert_int_equal(f->n_calls, IG_DOCUMENT_PER_SEC);
 	pass_msec(999);
@@ -421,12 +402,12 @@ static void test_rate(void **state)
 	assert_int_equal(f->n_calls, IG_DOCUMENT_PER_SEC);
 	pass_msec(1);
 	settle(f);
-	run_until(f, &asked[5].n, 1);
+	run_until(f->base, &asked[5].n, 1);
 	settle(f);
 	assert_int_equal(f->n_calls, 2 * IG_DOCUMENT_PER_SEC);
 	pass_msec(1000);
 	settle(f);
-	run_until(f, &asked[6].n, 1);
+	run_until(f->base, &asked[6].n, 1);
 	for (int i = 0; i < 7; i++)
 		assert_int_equal(asked[i].status, 200);
 }
@@ -439,11 +420,11 @@ static void test_turns(void **state)
 	for (int i = 0; i < 3; i++)
 		assert_int_equal(ask_as(f, i, 1, &asked[i]), 0);
 	assert_int_equal(ask_as(f, 3, 2, &asked[3]), 0);
-	run_until(f, &f->n_calls, 2);
+	run_until(f->base, &f->n_calls, 2);
 	/* the one of the other workload was not left behind the three */
 	assert_non_null(strstr(f->uris[0], "/0?"));
 	assert_non_null(strstr(f->uris[1], "/3?"));
-	run_until(f, &asked[1].n, 1);
+	run_until(f->base, &asked[1].n, 1);
 }
 
 static void test_share_of_a_workload(void **state)
@@ -480,7 +461,7 @@ static void test_deadline_in_queue(void **state)
 	f->hold = true;
 	for (int i = 0; i < 3; i++)
 		ask(f, i, &asked[i]);
-	run_until(f, &f->n_calls, 2);
+	run_until(f->base, &f->n_calls, 2);
 	pass_msec(1000);
 	ask(f, 3, &asked[3]);
 	pass_msec(IG_DOCUMENT_TURN_SEC * 1000 - 1001);
@@ -495,7 +476,7 @@ static void test_deadline_in_queue(void **state)
 	assert_int_equal(asked[3].n, 0);
 	assert_int_equal(f->n_calls, 2);
 	release(f);
-	run_until(f, &asked[3].n, 1);
+	run_until(f->base, &asked[3].n, 1);
 	assert_int_equal(asked[3].status, 200);
 	assert_int_equal(f->n_calls, 3);
 }
@@ -561,7 +542,7 @@ static void test_pause(void **state)
 	assert_int_equal(f->n_calls, 1);
 	pass_msec(1);
 	settle(f);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_int_equal(asked.status, 200);
 	/* no longer than anybody would wait */
 	f->status = 429;
@@ -581,13 +562,13 @@ static void test_cancel(void **state)
 	for (int i = 0; i < 3; i++)
 		ask(f, i, &asked[i]);
 	assert_int_equal(ask_as(f, 1, 1, &asked[3]), 0);
-	run_until(f, &f->n_calls, 2);
+	run_until(f->base, &f->n_calls, 2);
 	/* one that is waited for by others, one that is under way, one that is queued */
 	ig_documents_cancel(asked[3].waiter);
 	ig_documents_cancel(asked[0].waiter);
 	ig_documents_cancel(asked[2].waiter);
 	release(f);
-	run_until(f, &asked[1].n, 1);
+	run_until(f->base, &asked[1].n, 1);
 	settle(f);
 	assert_int_equal(asked[0].n + asked[2].n + asked[3].n, 0);
 	assert_int_equal(f->n_calls, 2);
@@ -606,13 +587,13 @@ static void test_asking_in_the_callback(void **state)
 	struct asked asked = {.again = true};
 
 	assert_int_equal(ask_as(f, 0, 1, &asked), 0);
-	run_until(f, &asked.n, 2);
+	run_until(f->base, &asked.n, 2);
 	assert_string_equal(asked.reason, "cached");
 	f->status = 500;
 	pass_msec(IG_DOCUMENT_CACHE_SEC * 1000);
 	asked = (struct asked){.again = true};
 	assert_int_equal(ask_as(f, 0, 1, &asked), 0);
-	run_until(f, &asked.n, 2);
+	run_until(f->base, &asked.n, 2);
 	assert_int_equal(f->n_calls, 3);
 }
 
@@ -683,15 +664,15 @@ static void test_attested(void **state)
 
 	ask_for(f, &d, &asked[0]);
 	ask_for(f, &d, &asked[1]);
-	run_until(f, &asked[0].n, 1);
-	run_until(f, &asked[1].n, 1);
+	run_until(f->base, &asked[0].n, 1);
+	run_until(f->base, &asked[1].n, 1);
 	assert_int_equal(f->n_calls, 2);
 	assert_string_equal(
 		f->uris[0], "/metadata/attested/document?api-version=2021-02-01&nonce=7");
 	assert_string_equal(asked[1].reason, "fetched");
 	d.nonce[0] = '\0';
 	ask_for(f, &d, &asked[2]);
-	run_until(f, &asked[2].n, 1);
+	run_until(f->base, &asked[2].n, 1);
 	assert_string_equal(asked[2].reason, "fetched");
 	assert_string_equal(f->uris[2], "/metadata/attested/document?api-version=2021-02-01");
 }
@@ -707,14 +688,14 @@ static void test_events(void **state)
 
 	ask_for(f, &d, &asked[0]);
 	ask_for(f, &d, &asked[1]);
-	run_until(f, &asked[1].n, 1);
+	run_until(f->base, &asked[1].n, 1);
 	assert_int_equal(f->n_calls, 1);
 	pass_msec(IG_DOCUMENT_EVENTS_CACHE_SEC * 1000 - 1);
 	ask_for(f, &d, &asked[2]);
 	assert_string_equal(asked[2].reason, "cached");
 	pass_msec(1);
 	ask_for(f, &d, &asked[3]);
-	run_until(f, &asked[3].n, 1);
+	run_until(f->base, &asked[3].n, 1);
 	assert_string_equal(asked[3].reason, "fetched");
 }
 
@@ -726,7 +707,7 @@ static void test_freed_while_waiting(void **state)
 	f->hold = true;
 	for (int i = 0; i < 4; i++)
 		ask(f, i, &asked[i]);
-	run_until(f, &f->n_calls, 2);
+	run_until(f->base, &f->n_calls, 2);
 	f->documents = ig_documents_free(f->documents);
 	for (int i = 0; i < 20; i++)
 		event_base_loop(f->base, EVLOOP_NONBLOCK);

@@ -31,6 +31,7 @@
 #include "base/cleanup.h"
 #include "base/parse.h"
 #include "http/client.h"
+#include "unit/loop_fixture.h"
 
 #define SEC	    1000000ULL
 #define LIMIT_BYTES 1000
@@ -290,39 +291,12 @@ static void start(
 	assert_int_equal(outcome->n, before);
 }
 
-static void on_too_long(evutil_socket_t fd, short what, void *arg)
-{
-	(void)fd;
-	(void)what;
-	*(bool *)arg = true;
-}
-
-static void run_until(struct fixture *f, const int *counter, int value)
-{
-	const struct timeval guard = {.tv_sec = 8};
-	bool too_long = false;
-	struct event *timer = evtimer_new(f->base, on_too_long, &too_long);
-
-	evtimer_add(timer, &guard);
-	while (*counter < value && !too_long)
-		event_base_loop(f->base, EVLOOP_ONCE);
-	event_free(timer);
-	assert_false(too_long);
-}
-
-/* Lets everything happen that is ready to happen. */
-static void run_ready(struct fixture *f)
-{
-	for (int i = 0; i < 20; i++)
-		event_base_loop(f->base, EVLOOP_NONBLOCK);
-}
-
 static struct outcome fetch(struct fixture *f, const struct ig_http_call_options *options)
 {
 	struct outcome outcome = {};
 
 	start(f, options, &outcome);
-	run_until(f, &outcome.n, 1);
+	run_until(f->base, &outcome.n, 1);
 	outcome.call = NULL;
 	return outcome;
 }
@@ -407,7 +381,7 @@ static void test_post_is_copied_and_untyped(void **state)
 	options.post_body_len = strlen(body);
 	start(f, &options, &got);
 	memset(body, 'z', sizeof(body));
-	run_until(f, &got.n, 1);
+	run_until(f->base, &got.n, 1);
 	assert_string_equal(f->seen_body, "secret");
 	assert_null(strcasestr(f->seen, "Content-Type"));
 }
@@ -504,7 +478,7 @@ static void test_redirect_is_not_followed(void **state)
 	f->answer_header = "Location\0/elsewhere";
 	got = fetch(f, &options);
 	assert_int_equal(got.status, 302);
-	run_ready(f);
+	run_turns(f->base);
 	assert_int_equal(f->n_requests, 1);
 }
 
@@ -607,9 +581,9 @@ static void test_closed_without_reply(void **state)
 	struct outcome got = {};
 
 	start(f, &options, &got);
-	run_until(f, &f->n_raw, 1);
+	run_until(f->base, &f->n_raw, 1);
 	(void)shutdown(bufferevent_getfd(f->raw_conns[0]), SHUT_WR);
-	run_until(f, &got.n, 1);
+	run_until(f->base, &got.n, 1);
 	assert_int_equal(got.error, -ECONNRESET);
 }
 
@@ -635,7 +609,7 @@ static void test_bad_arguments(void **state)
 	options = get(url(f->port, "/"));
 	options.response_limit_bytes = 0;
 	assert_int_equal(ig_http_client_start(f->client, &options, on_done, &got, NULL), -EINVAL);
-	run_ready(f);
+	run_turns(f->base);
 	assert_int_equal(got.n, 0);
 	assert_int_equal(f->n_requests, 0);
 }
@@ -667,10 +641,10 @@ static void test_cancel(void **state)
 	start(f, &options, &early);
 	ig_http_call_cancel(early.call);
 	start(f, &options, &late);
-	run_until(f, &f->n_raw, 1);
+	run_until(f->base, &f->n_raw, 1);
 	ig_http_call_cancel(late.call);
 	ig_http_call_cancel(NULL);
-	run_ready(f);
+	run_turns(f->base);
 	assert_int_equal(early.n + late.n, 0);
 }
 
@@ -688,7 +662,7 @@ static void test_cancel_from_callback(void **state)
 	start(f, &options, &b);
 	while (a.n + b.n == 0)
 		event_base_loop(f->base, EVLOOP_ONCE);
-	run_ready(f);
+	run_turns(f->base);
 	total = a.n + b.n;
 	assert_int_equal(total, 1);
 }
@@ -700,7 +674,7 @@ static void test_start_from_callback(void **state)
 	struct outcome got = {.starts_another = true};
 
 	start(f, &options, &got);
-	run_until(f, &got.n, 2);
+	run_until(f->base, &got.n, 2);
 	assert_int_equal(got.status, 200);
 	assert_ptr_equal(strstr(f->seen, "/again"), f->seen);
 }
@@ -715,9 +689,9 @@ static void test_free_from_callback(void **state)
 	start(f, &hanging, &never);
 	options = get(url(f->port, "/"));
 	start(f, &options, &got);
-	run_until(f, &got.n, 1);
+	run_until(f->base, &got.n, 1);
 	assert_null(f->client);
-	run_ready(f);
+	run_turns(f->base);
 	assert_int_equal(never.n, 0);
 }
 
@@ -728,10 +702,10 @@ static void test_free_with_calls(void **state)
 	struct outcome never = {};
 
 	start(f, &options, &never);
-	run_until(f, &f->n_raw, 1);
+	run_until(f->base, &f->n_raw, 1);
 	start(f, &options, &never);
 	f->client = ig_http_client_free(f->client);
-	run_ready(f);
+	run_turns(f->base);
 	assert_int_equal(never.n, 0);
 	assert_null(ig_http_client_free(NULL));
 }

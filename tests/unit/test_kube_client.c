@@ -365,7 +365,7 @@ static void test_bad_requests(void **state)
 	bad[7].response_limit_bytes = 0;
 	for (size_t i = 0; i < IG_ARRAY_SIZE(bad); i++)
 		assert_int_equal(try_start(f, &bad[i]), -EINVAL);
-	run_ready(f->base);
+	run_turns(f->base);
 	assert_int_equal(f->server.n_conns, 0);
 }
 
@@ -403,7 +403,7 @@ static void test_redirection(void **state)
 	use_token_file(f, SECRET);
 	f->server.answers[0] = f->server.answers[1] = REDIRECTION;
 	assert_int_equal(fetch_path(f, "/x").status, 307);
-	run_ready(f->base);
+	run_turns(f->base);
 	assert_int_equal(f->server.n_requests, 1);
 }
 
@@ -532,7 +532,7 @@ static void test_cancel_in_every_phase(void **state)
 		ig_kube_call_cancel(never.call);
 		if (f->server.n_conns > 0)
 			run_until(f->base, &f->server.n_closed, 1);
-		run_ready(f->base);
+		run_turns(f->base);
 		assert_int_equal(never.n_done, 0);
 		forget(&f->server);
 	}
@@ -548,7 +548,7 @@ static void test_free_in_every_phase(void **state)
 
 		reach(f, phase, &never);
 		f->client = ig_kube_client_free(f->client);
-		run_ready(f->base);
+		run_turns(f->base);
 		assert_int_equal(never.n_done, 0);
 		forget(&f->server);
 	}
@@ -579,7 +579,7 @@ static void test_from_inside_data(void **state)
 		run_until(f->base, &got.n_pieces, 1);
 		if (starts)
 			run_until(f->base, &other.n_done, 1);
-		run_ready(f->base);
+		run_turns(f->base);
 		assert_int_equal(got.n_done, 0);
 		assert_int_equal(other.n_done, starts);
 		forget(&f->server);
@@ -609,7 +609,7 @@ static void test_from_inside_done(void **state)
 		run_until(f->base, &got.n_done, 1);
 		if (starts)
 			run_until(f->base, &other.n_done, 1);
-		run_ready(f->base);
+		run_turns(f->base);
 		assert_int_equal(got.n_done, 1);
 		assert_int_equal(other.n_done, starts);
 		forget(&f->server);

@@ -28,6 +28,7 @@
 #include "kube/policy_status.h"
 #include "kube/resources.h"
 #include "objects/manifest.h"
+#include "unit/alloc_failure.h"
 
 #define UID	"0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 #define UID2	"1a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
@@ -75,20 +76,6 @@ static struct fixture {
 
 /* ---- what the feeder believes to be the world ------------------------------------------------ */
 
-static bool armed;
-static unsigned int allocations, failing;
-
-static bool fails(void)
-{
-	return armed && ++allocations == failing;
-}
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-char *__real_strdup(const char *s);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-char *__wrap_strdup(const char *s);
 int __real_event_add(struct event *event, const struct timeval *after);
 int __wrap_event_add(struct event *event, const struct timeval *after);
 int __wrap_ig_kube_watch_new(struct event_base *base, struct ig_kube_client *client,
@@ -100,21 +87,6 @@ int __wrap_ig_kube_policy_status_report(
 	struct ig_kube_policy_status *status, const json_t *policy, const char *refusal);
 void __wrap_ig_kube_policy_status_forget(
 	struct ig_kube_policy_status *status, const char *ns, const char *name);
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-char *__wrap_strdup(const char *s)
-{
-	return fails() ? NULL : __real_strdup(s);
-}
 
 int __wrap_event_add(struct event *event, const struct timeval *after)
 {

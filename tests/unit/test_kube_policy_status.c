@@ -26,6 +26,7 @@
 #include "http/client.h"
 #include "kube/client.h"
 #include "kube/policy_status.h"
+#include "unit/alloc_failure.h"
 
 #define PATH	"/apis/imdsgate.dev/v1alpha1/namespaces/shop/metadatapolicies/pay/status"
 #define SPREAD	(IG_KUBE_STATUS_SPREAD_MSEC * IG_USEC_PER_MSEC)
@@ -61,19 +62,6 @@ static uint64_t mono_usec, real_usec;
 
 /* ---- what the code under test believes to be the world --------------------------------------- */
 
-static bool armed;
-static unsigned int allocations, failing;
-
-static bool fails(void)
-{
-	return armed && ++allocations == failing;
-}
-
-void *__real_calloc(size_t n, size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-void *__real_malloc(size_t size);
-void *__wrap_malloc(size_t size);
-int __wrap_asprintf(char **ret, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 int __real_event_add(struct event *event, const struct timeval *after);
 int __wrap_event_add(struct event *event, const struct timeval *after);
 uint64_t __wrap_ig_clock_mono_usec(void);
@@ -82,31 +70,6 @@ int __wrap_ig_kube_client_start(struct ig_kube_client *client,
 	const struct ig_kube_request *request, ig_http_done *done, void *userdata,
 	struct ig_kube_call **ret_call);
 void __wrap_ig_kube_call_cancel(struct ig_kube_call *call);
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-int __wrap_asprintf(char **ret, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	if (fails()) {
-		*ret = (char *)1; /* which nobody may use */
-		return -1;
-	}
-	va_start(ap, fmt);
-	n = vasprintf(ret, fmt, ap);
-	va_end(ap);
-	return n;
-}
 
 int __wrap_event_add(struct event *event, const struct timeval *after)
 {

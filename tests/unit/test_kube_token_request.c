@@ -204,7 +204,7 @@ static void ask_one(struct fixture *f, uint64_t timeout_usec)
 	assert_int_equal(start_one(POD, timeout_usec, &call), 0);
 	assert_non_null(call);
 	assert_int_equal(got.n, 0);
-	run_until(f, &got.n, 1);
+	run_until(f->base, &got.n, 1);
 	for (int i = 0; i < 5; i++)
 		event_base_loop(f->base, EVLOOP_NONBLOCK);
 	assert_int_equal(got.n, 1);
@@ -280,7 +280,7 @@ static void test_bad_credentials(void **state)
 	assert_int_equal(start_one("demo/builder/builder-0/0a1b2c3d4e5f60718293a4b5c6d7e8f9",
 				 LONG_USEC, &call),
 		0);
-	run_until(f, &got.n, 1);
+	run_until(f->base, &got.n, 1);
 	assert_int_equal(got.error, 0);
 }
 
@@ -445,7 +445,7 @@ static void test_cancelled(void **state)
 	/* while the server thinks */
 	api.hold = true;
 	assert_int_equal(start_one(POD, LONG_USEC, &call), 0);
-	run_until(f, &api.n_requests, 1);
+	run_until(f->base, &api.n_requests, 1);
 	api.provider.cancel(api.provider.userdata, call);
 	answer(TAKE_PTR(api.held));
 	run_ready(f);
@@ -511,9 +511,9 @@ static void test_purged(void **state)
 
 	api.hold = true;
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &api.n_requests, 1);
+	run_until(f->base, &api.n_requests, 1);
 	(void)ig_token_service_purge(f->service, keep_none, NULL);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	answer(TAKE_PTR(api.held));
 	run_ready(f);
 	assert_int_equal(asked.n, 1);
@@ -532,7 +532,7 @@ static void test_wiped(void **state)
 	n_freed = n_leaks = 0;
 	watching = true;
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	run_ready(f);
 	watching = false;
 	assert_true(asked.ok);

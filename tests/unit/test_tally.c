@@ -16,6 +16,7 @@
 #include "agent/tally.h"
 #include "base/clock.h"
 #include "objects/manifest.h"
+#include "unit/alloc_failure.h"
 
 #define UID  "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 #define UID2 "1a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
@@ -27,52 +28,7 @@
 static struct ig_store *store;
 static struct ig_tally *tally;
 static uint64_t now_usec;
-static bool armed;
-static unsigned int allocations, failing;
-
-void *__real_malloc(size_t size);
-void *__real_calloc(size_t n, size_t size);
-char *__real_strdup(const char *s);
-void *__wrap_malloc(size_t size);
-void *__wrap_calloc(size_t n, size_t size);
-char *__wrap_strdup(const char *s);
-int __wrap_asprintf(char **ret, const char *fmt, ...) __attribute__((format(printf, 2, 3)));
 uint64_t __wrap_ig_clock_mono_usec(void);
-
-static bool fails(void)
-{
-	return armed && ++allocations == failing;
-}
-
-void *__wrap_malloc(size_t size)
-{
-	return fails() ? NULL : __real_malloc(size);
-}
-
-void *__wrap_calloc(size_t n, size_t size)
-{
-	return fails() ? NULL : __real_calloc(n, size);
-}
-
-char *__wrap_strdup(const char *s)
-{
-	return fails() ? NULL : __real_strdup(s);
-}
-
-int __wrap_asprintf(char **ret, const char *fmt, ...)
-{
-	va_list ap;
-	int n;
-
-	if (fails()) {
-		*ret = (char *)1; /* which nobody may use */
-		return -1;
-	}
-	va_start(ap, fmt);
-	n = vasprintf(ret, fmt, ap);
-	va_end(ap);
-	return n;
-}
 
 uint64_t __wrap_ig_clock_mono_usec(void)
 {

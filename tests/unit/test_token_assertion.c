@@ -363,7 +363,7 @@ static void test_hanging_entra(void **state)
 	f->service->timeout_usec = 30000;
 	entra.hold = true;
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_int_equal(asked.kind, IG_TOKEN_UNAVAILABLE);
 	assert_int_equal(provider.timeout_usec, 30000);
 	assert_nothing_runs(f);
@@ -396,7 +396,7 @@ static void test_queued_first(void **state)
 	answer_assertion(&provider.waiting[0]);
 	assert_int_equal(provider.n_asked, IG_ENTRA_CONCURRENCY + 1);
 	assert_int_equal(provider.timeout_usec, (IG_UPSTREAM_TIMEOUT_SEC - 5) * IG_USEC_PER_SEC);
-	run_until(f, &asked[0].n, 1);
+	run_until(f->base, &asked[0].n, 1);
 	/* the others are cancelled with the service */
 	f->service = ig_token_service_free(f->service);
 	assert_int_equal(provider.n_cancelled, IG_ENTRA_CONCURRENCY);
@@ -418,10 +418,10 @@ static void test_own_lane(void **state)
 	assert_int_equal(provider.n_asked, 1);
 	key = entra_key(f, "r");
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_true(asked.ok);
 	ask(f, "r", &asked);
-	run_until(f, &asked.n, 2);
+	run_until(f->base, &asked.n, 2);
 	assert_true(asked.ok);
 	assert_int_equal(n_running(f->service), 1);
 }
@@ -440,7 +440,7 @@ static void test_cancelled_while_asked(void **state)
 	ig_token_cancel(asked.waiter);
 	assert_int_equal(provider.n_cancelled, 0);
 	answer_assertion(&provider.waiting[0]);
-	run_until(f, &entra.n_posts, 1);
+	run_until(f->base, &entra.n_posts, 1);
 	run_ready(f);
 	assert_int_equal(asked.n, 0);
 	assert_int_equal(ask_entra(f, &key, 0).cache, IG_TOKEN_HIT);
@@ -458,7 +458,7 @@ static void test_purged_while_asked(void **state)
 	assert_int_equal(n_running(f->service), 1);
 	(void)ig_token_service_purge(f->service, keep_other_pod, NULL);
 	assert_int_equal(provider.n_cancelled, 1);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_int_equal(asked.kind, IG_TOKEN_UNAVAILABLE);
 	assert_nothing_runs(f);
 	assert_int_equal(entra.n_posts, 0);
@@ -474,9 +474,9 @@ static void test_purged_while_exchanged(void **state)
 
 	entra.hold = true;
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &entra.n_posts, 1);
+	run_until(f->base, &entra.n_posts, 1);
 	(void)ig_token_service_purge(f->service, keep_none, NULL);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_int_equal(asked.kind, IG_TOKEN_UNAVAILABLE);
 	assert_int_equal(provider.n_cancelled, 0);
 	assert_nothing_runs(f);
@@ -525,11 +525,11 @@ static void test_again_fails(void **state)
 	entra.errors[0] = entra.errors[1] = "AADSTS700024";
 	entra.hold = true;
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &entra.n_posts, 1);
+	run_until(f->base, &entra.n_posts, 1);
 	provider.error = -ENOENT;
 	entra.hold = false;
 	answer_post(TAKE_PTR(entra.held), 0);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_int_equal(asked.kind, IG_TOKEN_NOT_FOUND);
 	assert_int_equal(provider.n_asked, 2);
 	assert_nothing_runs(f);
@@ -544,14 +544,14 @@ static void test_again_purged(void **state)
 	entra.errors[0] = "AADSTS700024";
 	entra.hold = true;
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &entra.n_posts, 1);
+	run_until(f->base, &entra.n_posts, 1);
 	provider.hold = true;
 	answer_post(TAKE_PTR(entra.held), 0);
-	run_until(f, &provider.n_asked, 2);
+	run_until(f->base, &provider.n_asked, 2);
 	assert_int_equal(n_running(f->service), 1);
 	(void)ig_token_service_purge(f->service, keep_none, NULL);
 	assert_int_equal(provider.n_cancelled, 1);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_int_equal(asked.kind, IG_TOKEN_UNAVAILABLE);
 	assert_nothing_runs(f);
 }

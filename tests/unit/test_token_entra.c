@@ -167,11 +167,11 @@ static void test_old_assertion(void **state)
 	entra.errors[0] = "AADSTS700024";
 	entra.hold = true;
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &entra.n_posts, 1);
+	run_until(f->base, &entra.n_posts, 1);
 	put_text("demo/app/token", "new.new.new");
 	entra.hold = false;
 	answer_post(TAKE_PTR(entra.held), 0);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_true(asked.ok);
 	assert_string_equal(asked.token, "entra-2");
 	assert_non_null(strstr(entra.posts[0], "client_assertion=old.old.old"));
@@ -217,13 +217,13 @@ static void test_cancelled_in_between(void **state)
 	entra.errors[0] = "AADSTS700024";
 	entra.hold = true;
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &entra.n_posts, 1);
+	run_until(f->base, &entra.n_posts, 1);
 	answer_post(TAKE_PTR(entra.held), 0);
-	run_until(f, &entra.n_posts, 2);
+	run_until(f->base, &entra.n_posts, 2);
 	/* the second call is under way */
 	assert_int_equal(n_running(f->service), 1);
 	assert_int_equal(ig_token_service_purge(f->service, keep_none, NULL), 0);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_int_equal(asked.kind, IG_TOKEN_UNAVAILABLE);
 	assert_int_equal(n_running(f->service), 0);
 }
@@ -286,7 +286,7 @@ static void test_entra_beside_stuck_imds(void **state)
 		(void)snprintf(resource, sizeof(resource), "r%zu", i);
 		ask(f, resource, &asked[i]);
 	}
-	run_until(f, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
+	run_until(f->base, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
 	assert_int_equal(ig_token_service_stats(f->service).queued, IG_UPSTREAM_CONCURRENCY);
 	assert_true(ask_entra(f, &key, 0).ok);
 	assert_int_equal(n_running(f->service), IG_UPSTREAM_CONCURRENCY);
@@ -304,14 +304,14 @@ static void test_imds_beside_stuck_entra(void **state)
 	entra.hold = true;
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
 	f->service->lanes[IG_SOURCE_LANE_ENTRA].paused_until_usec = UINT64_MAX;
-	run_until(f, &entra.n_posts, 1);
+	run_until(f->base, &entra.n_posts, 1);
 	for (int i = 0; i < 2 * IG_UPSTREAM_CONCURRENCY; i++) {
 		char resource[16];
 		struct asked imds = {};
 
 		(void)snprintf(resource, sizeof(resource), "r%d", i);
 		ask(f, resource, &imds);
-		run_until(f, &imds.n, 1);
+		run_until(f->base, &imds.n, 1);
 		assert_true(imds.ok);
 	}
 	assert_int_equal(asked.n, 0);

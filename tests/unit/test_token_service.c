@@ -46,7 +46,7 @@ static void test_500_at_once_are_one_call(void **state)
 	for (int i = 0; i < 500; i++)
 		ask(f, "r", &asked[i]);
 	assert_int_equal(ig_token_service_stats(f->service).waiters, 500);
-	run_until(f, &asked[499].n, 1);
+	run_until(f->base, &asked[499].n, 1);
 	for (int i = 0; i < 500; i++) {
 		assert_int_equal(asked[i].n, 1);
 		assert_string_equal(asked[i].token, "1-r");
@@ -75,13 +75,13 @@ static void test_keys(void **state)
 	/* the same value as another kind of id */
 	key.upstream.kind = IG_SELECTOR_OBJECT_ID;
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &asked.n, 2);
+	run_until(f->base, &asked.n, 2);
 	assert_int_equal(f->n_calls, 4);
 	/* another identity is expected: not the same token, though asked for in the same way */
 	key = key_for("r");
 	key.expect_client_id = "";
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &asked.n, 3);
+	run_until(f->base, &asked.n, 3);
 	assert_int_equal(f->n_calls, 5);
 	assert_int_equal(ig_token_service_stats(f->service).cached, 5);
 }
@@ -107,7 +107,7 @@ static void test_bad_arguments(void **state)
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), -E2BIG);
 	huge[IG_RESOURCE_BYTES] = '\0';
 	assert_int_equal(ask_key(f, &key, 0, "", 1, &asked), 0);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_true(asked.ok);
 	assert_int_equal(f->service->cache.len, 1);
 	free(huge);
@@ -126,7 +126,7 @@ static void test_refresh_on_access(void **state)
 	/* half of the life and all of the jitter */
 	pass_sec(DAY_SEC / 10 + 2);
 	assert_int_equal(get_token(f, "r").cache, IG_TOKEN_HIT);
-	run_until(f, &f->n_calls, 2);
+	run_until(f->base, &f->n_calls, 2);
 	run_ready(f);
 	assert_string_equal(get_token(f, "r").token, "2-r");
 	assert_int_equal(f->n_calls, 2);
@@ -142,7 +142,7 @@ static void test_refresh_by_timer_if_used(void **state)
 	assert_true(event_pending(f->service->sweep_timer, EV_TIMEOUT, NULL));
 	pass_sec(DAY_SEC * 6 / 10 + 1);
 	ig_token_refresh_sweep(f->service);
-	run_until(f, &f->n_calls, 3);
+	run_until(f->base, &f->n_calls, 3);
 	run_ready(f);
 	assert_string_equal(f->resources[2], "used");
 	/* nobody used the new one: both expire, and then there is nothing to wake up for */
@@ -166,7 +166,7 @@ static void test_failed_refresh_keeps_the_token(void **state)
 	f->status = 500;
 	pass_sec(DAY_SEC * 6 / 10 + 1);
 	assert_int_equal(get_token(f, "r").cache, IG_TOKEN_HIT);
-	run_until(f, &f->n_calls, 2);
+	run_until(f->base, &f->n_calls, 2);
 	run_ready(f);
 	/* no second attempt at once, however often it is used */
 	pass_sec(IG_TOKEN_NEGATIVE_SEC + 1);
@@ -176,7 +176,7 @@ static void test_failed_refresh_keeps_the_token(void **state)
 	f->status = 200;
 	pass_sec(600);
 	assert_string_equal(get_token(f, "r").token, "1-r");
-	run_until(f, &f->n_calls, 3);
+	run_until(f->base, &f->n_calls, 3);
 	run_ready(f);
 	assert_string_equal(get_token(f, "r").token, "3-r");
 	assert_int_equal(ig_token_service_stats(f->service).upstream_errors, 1);
@@ -252,7 +252,7 @@ static void test_bypass(void **state)
 	/* two at once are one call */
 	assert_int_equal(ask_key(f, &key, IG_TOKEN_BYPASS_CACHE, "", 1, &a), 0);
 	assert_int_equal(ask_key(f, &key, IG_TOKEN_BYPASS_CACHE, "", 1, &b), 0);
-	run_until(f, &b.n, 1);
+	run_until(f->base, &b.n, 1);
 	assert_string_equal(a.token, "3-r");
 	assert_string_equal(b.token, "3-r");
 }
@@ -329,7 +329,7 @@ static void test_failure_is_remembered(void **state)
 	assert_int_equal(get_token(f, "r").kind, IG_TOKEN_NOT_FOUND);
 	ask(f, "r", &later);
 	assert_int_equal(later.n, 0); /* a failure never comes from inside ig_token_get() */
-	run_until(f, &later.n, 1);
+	run_until(f->base, &later.n, 1);
 	assert_int_equal(later.kind, IG_TOKEN_NOT_FOUND);
 	assert_string_equal(later.text, "Identity not found");
 	assert_int_equal(f->n_calls, 1);
@@ -419,7 +419,7 @@ static void test_cancel_one_of_two(void **state)
 	ask(f, "r", &b);
 	ig_token_cancel(a.waiter);
 	ig_token_cancel(NULL);
-	run_until(f, &b.n, 1);
+	run_until(f->base, &b.n, 1);
 	run_ready(f);
 	assert_int_equal(a.n, 0);
 	assert_true(b.ok);
@@ -436,7 +436,7 @@ static void test_cancel_the_last(void **state)
 		(void)snprintf(resource, sizeof(resource), "r%d", i);
 		ask(f, resource, &running[i]);
 	}
-	run_until(f, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
+	run_until(f->base, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
 	ask(f, "queued", &queued);
 	assert_int_equal(ig_token_service_stats(f->service).queued, 1);
 	/* nobody else waits: it is not asked for at all */
@@ -446,7 +446,7 @@ static void test_cancel_the_last(void **state)
 	/* one that is under way goes on, and its token is kept */
 	ig_token_cancel(running[0].waiter);
 	release(f);
-	run_until(f, &running[IG_UPSTREAM_CONCURRENCY - 1].n, 1);
+	run_until(f->base, &running[IG_UPSTREAM_CONCURRENCY - 1].n, 1);
 	run_ready(f);
 	assert_int_equal(f->n_calls, IG_UPSTREAM_CONCURRENCY);
 	assert_int_equal(running[0].n + queued.n, 0);
@@ -506,7 +506,7 @@ static void test_cancel_from_callback(void **state)
 	ask(f, "r", &a);
 	ask(f, "r", &b);
 	ask(f, "r", &c);
-	run_until(f, &c.n, 1);
+	run_until(f->base, &c.n, 1);
 	run_ready(f);
 	assert_int_equal(a.n, 1);
 	assert_int_equal(b.n, 0);
@@ -521,7 +521,7 @@ static void test_get_from_callback(void **state)
 	a.other = &inner;
 	ask(f, "r", &a);
 	ask(f, "r", &b);
-	run_until(f, &a.n, 2);
+	run_until(f->base, &a.n, 2);
 	assert_int_equal(inner.n, 1);
 	assert_int_equal(inner.cache, IG_TOKEN_HIT);
 	assert_int_equal(b.n, 1);
@@ -536,7 +536,7 @@ static void test_purge_from_callback(void **state)
 	ask(f, "r", &a);
 	ask(f, "r", &b);
 	ask(f, "s", &other);
-	run_until(f, &other.n, 1);
+	run_until(f->base, &other.n, 1);
 	run_ready(f);
 	assert_true(a.ok); /* had it already */
 	/* these had not, though upstream had answered */
@@ -566,7 +566,7 @@ static void test_free_from_callback(void **state)
 	ask(f, "r", &a);
 	ask(f, "r", &b);
 	ask(f, "s", &c);
-	run_until(f, &a.n, 1);
+	run_until(f->base, &a.n, 1);
 	run_ready(f);
 	assert_null(f->service);
 	assert_int_equal(b.n, 0);
@@ -626,16 +626,16 @@ static void test_purge_under_way(void **state)
 	ask(f, "r", &a);
 	ask(f, "r", &b);
 	ask(f, "s", &kept);
-	run_until(f, &f->n_calls, 2);
+	run_until(f->base, &f->n_calls, 2);
 	assert_int_equal(ig_token_service_purge(f->service, keep_all_but, resource), 0);
 	assert_int_equal(a.n, 0); /* later, not from inside */
-	run_until(f, &b.n, 1);
+	run_until(f->base, &b.n, 1);
 	assert_int_equal(a.n, 1);
 	assert_false(a.ok);
 	assert_int_equal(a.kind, IG_TOKEN_UNAVAILABLE);
 	assert_int_equal(n_running(f->service), 1);
 	release(f);
-	run_until(f, &kept.n, 1);
+	run_until(f->base, &kept.n, 1);
 	run_ready(f);
 	assert_true(kept.ok);
 	assert_int_equal(a.n + b.n, 2);
@@ -655,7 +655,7 @@ static void test_free_under_way(void **state)
 		(void)snprintf(resource, sizeof(resource), "r%d", i);
 		ask(f, resource, &asked[i]);
 	}
-	run_until(f, &f->n_calls, 1 + IG_UPSTREAM_CONCURRENCY);
+	run_until(f->base, &f->n_calls, 1 + IG_UPSTREAM_CONCURRENCY);
 	ask(f, "r", &ready);
 	f->service = ig_token_service_free(f->service);
 	release(f);

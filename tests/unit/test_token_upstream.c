@@ -115,7 +115,7 @@ static void test_ended_calls_are_told(void **state)
 	/* one that nobody waits for */
 	pass_sec(DAY_SEC * 6 / 10 + 1);
 	assert_int_equal(get_token(f, "r").cache, IG_TOKEN_HIT);
-	run_until(f, &ended.n, 3);
+	run_until(f->base, &ended.n, 3);
 	assert_true(ended.last.failed);
 	assert_true(ended.last.is_refresh);
 	assert_true(ended.last.was_sent);
@@ -135,7 +135,7 @@ static void test_calls_without_a_turn_are_told(void **state)
 
 		ask(f, resource, &asked[i]);
 	}
-	run_until(f, &f->n_held, IG_UPSTREAM_CONCURRENCY);
+	run_until(f->base, &f->n_held, IG_UPSTREAM_CONCURRENCY);
 	assert_int_equal(ig_token_service_stats(f->service).queued_in[IG_SOURCE_LANE_IMDS], 1);
 	assert_int_equal(ig_token_service_stats(f->service).queued_in[IG_SOURCE_LANE_ENTRA], 0);
 	pass_sec(IG_UPSTREAM_TIMEOUT_SEC);
@@ -243,12 +243,12 @@ static void test_concurrency(void **state)
 
 	f->hold = true;
 	ask_many(f, "r", 10, 1, asked);
-	run_until(f, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
+	run_until(f->base, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
 	run_ready(f);
 	assert_int_equal(f->n_calls, IG_UPSTREAM_CONCURRENCY);
 	assert_int_equal(ig_token_service_stats(f->service).queued, 10 - IG_UPSTREAM_CONCURRENCY);
 	release(f);
-	run_until(f, &asked[9].n, 1);
+	run_until(f->base, &asked[9].n, 1);
 	run_ready(f);
 	assert_int_equal(count_ok(asked, 10), 10);
 	assert_int_equal(f->n_calls, 10);
@@ -260,7 +260,7 @@ static void test_rate(void **state)
 	struct asked *asked = calloc(MANY, sizeof(*asked));
 
 	ask_many(f, "r", MANY, 1, asked);
-	run_until(f, &f->n_calls, IG_UPSTREAM_PER_SEC);
+	run_until(f->base, &f->n_calls, IG_UPSTREAM_PER_SEC);
 	run_ready(f);
 	assert_int_equal(f->n_calls, IG_UPSTREAM_PER_SEC);
 	assert_int_equal(count_ok(asked, MANY), IG_UPSTREAM_PER_SEC);
@@ -273,7 +273,7 @@ static void test_rate(void **state)
 	assert_int_equal(f->n_calls, IG_UPSTREAM_PER_SEC);
 	fake_mono_usec += 1;
 	ig_token_upstream_pump(f->service);
-	run_until(f, &f->n_calls, 2 * IG_UPSTREAM_PER_SEC);
+	run_until(f->base, &f->n_calls, 2 * IG_UPSTREAM_PER_SEC);
 	run_ready(f);
 	assert_int_equal(f->n_calls, 2 * IG_UPSTREAM_PER_SEC);
 	for (int i = 0; i < 2; i++) {
@@ -295,12 +295,12 @@ static void test_rate_timer(void **state)
 
 	/* the window is almost over when the timer is armed */
 	ask_many(f, "r", IG_UPSTREAM_PER_SEC, 1, asked);
-	run_until(f, &asked[IG_UPSTREAM_PER_SEC - 1].n, 1);
+	run_until(f->base, &asked[IG_UPSTREAM_PER_SEC - 1].n, 1);
 	fake_mono_usec += IG_USEC_PER_SEC - 10000;
 	ask(f, "last", &asked[IG_UPSTREAM_PER_SEC]);
 	assert_int_equal(ig_token_service_stats(f->service).queued, 1);
 	fake_mono_usec += 10000;
-	run_until(f, &asked[IG_UPSTREAM_PER_SEC].n, 1);
+	run_until(f->base, &asked[IG_UPSTREAM_PER_SEC].n, 1);
 	assert_true(asked[IG_UPSTREAM_PER_SEC].ok);
 }
 
@@ -314,9 +314,9 @@ static void test_fairness(void **state)
 	f->hold = true;
 	ask_many(f, "greedy", MANY, 1, greedy);
 	assert_int_equal(ask_key(f, &key, 0, "", 2, &modest), 0);
-	run_until(f, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
+	run_until(f->base, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
 	release(f);
-	run_until(f, &modest.n, 1);
+	run_until(f->base, &modest.n, 1);
 	assert_true(modest.ok);
 	/* four were under way, one of the first workload was next, then it was the second's turn */
 	assert_string_equal(f->resources[IG_UPSTREAM_CONCURRENCY + 1], "modest");
@@ -331,19 +331,19 @@ static void test_queue_timeout(void **state)
 
 	f->hold = true;
 	ask_many(f, "r", IG_UPSTREAM_CONCURRENCY, 1, running);
-	run_until(f, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
+	run_until(f->base, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
 	ask(f, "early", &early);
 	pass_sec(1);
 	ask(f, "late", &late);
 	pass_sec(IG_UPSTREAM_TIMEOUT_SEC - 1);
 	ig_token_upstream_pump(f->service);
-	run_until(f, &early.n, 1);
+	run_until(f->base, &early.n, 1);
 	assert_int_equal(early.kind, IG_TOKEN_UNAVAILABLE);
 	assert_non_null(strstr(early.text, "timed out"));
 	assert_int_equal(late.n, 0);
 	assert_int_equal(f->n_calls, IG_UPSTREAM_CONCURRENCY);
 	release(f);
-	run_until(f, &late.n, 1);
+	run_until(f->base, &late.n, 1);
 	assert_true(late.ok);
 }
 
@@ -369,7 +369,7 @@ static void assert_paused(struct fixture *f, const char *retry_after, uint64_t e
 		pass_sec(1);
 		ig_token_upstream_pump(f->service);
 	}
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	assert_true(asked.ok);
 	(void)ig_token_service_purge(f->service, keep_none, NULL);
 }
@@ -430,7 +430,7 @@ static void test_full_queue(void **state)
 	ask_many(f, "r", full, 1, asked);
 	ask(f, "one too many", &refused);
 	assert_int_equal(refused.n, 0);
-	run_until(f, &refused.n, 1);
+	run_until(f->base, &refused.n, 1);
 	assert_int_equal(refused.kind, IG_TOKEN_UNAVAILABLE);
 	assert_non_null(strstr(refused.text, "too many"));
 	/* that is this workload's share: others have theirs */

@@ -27,6 +27,7 @@
 #include "http/client.h"
 #include "token/service_internal.h"
 #include "token/source.h"
+#include "unit/loop_fixture.h"
 
 #define CLIENT	  "0d46c104-1111-2222-3333-444444444444"
 #define OTHER	  "99999999-1111-2222-3333-444444444444"
@@ -297,42 +298,20 @@ static inline void ask(struct fixture *f, const char *resource, struct asked *as
 	assert_int_equal(ask_key(f, &key, 0, "", 1, asked), 0);
 }
 
-static inline void on_too_long(evutil_socket_t fd, short what, void *arg)
+static inline bool has_work(const void *userdata)
 {
-	(void)fd;
-	(void)what;
-	*(bool *)arg = true;
-}
+	const struct fixture *f = userdata;
 
-static inline void run_until(struct fixture *f, const int *counter, int value)
-{
-	const struct timeval guard = {.tv_sec = 8};
-	bool too_long = false;
-	struct event *timer = evtimer_new(f->base, on_too_long, &too_long);
-
-	evtimer_add(timer, &guard);
-	while (*counter < value && !too_long)
-		event_base_loop(f->base, EVLOOP_ONCE);
-	event_free(timer);
-	assert_false(too_long);
+	return f->service &&
+	       (n_running(f->service) > (size_t)f->n_held || !TAILQ_EMPTY(&f->service->ready));
 }
 
 /* Lets everything happen that can happen: calls that upstream does not hold come to their end,
  * answers are delivered. */
 static inline void run_ready(struct fixture *f)
 {
-	const struct timeval guard = {.tv_sec = 8};
-	bool too_long = false;
-	struct event *timer = evtimer_new(f->base, on_too_long, &too_long);
-
-	evtimer_add(timer, &guard);
-	while (f->service && !too_long &&
-		(n_running(f->service) > (size_t)f->n_held || !TAILQ_EMPTY(&f->service->ready)))
-		event_base_loop(f->base, EVLOOP_ONCE);
-	event_free(timer);
-	assert_false(too_long);
-	for (int i = 0; i < 20; i++)
-		event_base_loop(f->base, EVLOOP_NONBLOCK);
+	run_while(f->base, has_work, f);
+	run_turns(f->base);
 }
 
 static inline struct asked ask_and_wait(
@@ -342,7 +321,7 @@ static inline struct asked ask_and_wait(
 	struct asked asked = {};
 
 	assert_int_equal(ask_key(f, &key, flags, refresh_sha256, 1, &asked), 0);
-	run_until(f, &asked.n, 1);
+	run_until(f->base, &asked.n, 1);
 	run_ready(f);
 	assert_int_equal(asked.n, 1);
 	return asked;
