@@ -3,9 +3,10 @@ once: what the first request needs is there. Used by the tests of this folder.""
 
 import contextlib
 
-from inject import Client, Injection, TOKEN_PATH
+from inject import Client, Injection
 from harness import manifests, standard_world
 from metadata_upstream import Upstream
+from places import TOKEN_PATH
 
 A = manifests.ID_A.client_id
 WARM = f"{TOKEN_PATH}&resource=https://warm.example"

@@ -8,7 +8,6 @@ one and is refused with its own number. Assertions are made by assertions.py.
 import contextlib
 import hmac
 import json
-import os
 import sys
 import tempfile
 import time
@@ -17,8 +16,8 @@ import uuid
 
 sys.dont_write_bytecode = True
 from assertions import base64url, encode, jwt, key  # noqa: E402
-from labtest import (ALPHA, APP, BETA, SECRET, TENANT, TOKEN, UNKNOWN, VAULT, V, entra_lab, from_file,  # noqa: E402
-                     read_all, run_tests, verify)
+from labtest import (ALPHA, APP, BETA, SECRET, TENANT, UNKNOWN, VAULT, entra_lab, from_file,  # noqa: E402
+                     run_tests, verify)
 
 JWT_BEARER = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer"
 ISSUER = "https://issuer.example/cluster"

@@ -1,11 +1,9 @@
 """Somebody who writes down what the agent posts, to have its assertions checked by an implementation
 that shares nothing with it (tests/entra/verify.mjs). Used by test_entra.py."""
 
-import hashlib
 import http.server
 import json
 import os
-import shutil
 import subprocess
 import sys
 import urllib.parse

@@ -5,12 +5,12 @@ driver makes. Used by test_kubernetes.py."""
 import json
 import os
 import secrets
-import socket
 import subprocess
 import sys
 import time
 import uuid
 
+from admin import tell
 from harness import manifests
 from places import HERE, Place, Pod
 from watch import Lines
@@ -70,11 +70,7 @@ class Cluster:
             f.write(KUBECONFIG % (int(port), self.bearer))
 
     def admin(self, **command):
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(10)
-            s.connect(self._admin_path)
-            s.sendall(json.dumps(command).encode() + b"\n")
-            assert s.makefile().readline() == "{}\n", command
+        assert tell(self._admin_path, **command) == {}, command
 
     def put(self, path, thing):
         self.admin(put=path, object=thing)

@@ -4,10 +4,10 @@ takes all of it down. Used by test_entra.py."""
 
 import json
 import os
-import socket
 import subprocess
 import sys
 
+from admin import tell_lab
 from harness import AGENT_UID, BUILD, manifests
 from places import REPO, Place
 from watch import Lines, wait_ready
@@ -108,12 +108,7 @@ class Entra:
         assert self.process.wait(10) == 0
 
     def admin(self, **command):
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(10)
-            s.connect(self.admin_path)
-            s.sendall(json.dumps(command).encode() + b"\n")
-            reply = json.loads(s.makefile().readline())
-        assert reply["ok"], reply
+        tell_lab(self.admin_path, **command)
 
     def token_requests(self, since=0):
         return [e["token_request"] for e in self.log.since(since)

@@ -15,16 +15,16 @@ import json
 import os
 import secrets
 import signal
-import socket
 import subprocess
 import tempfile
 import uuid
 
+import admin
+import audit_schema
 import kernel
 import manifests
 import sanitizers
-from places import BUILD, REPO, TOKEN_TEXT, Place, Pod
-from tap import Skip
+from places import BUILD, TOKEN_TEXT, Place, Pod
 from watch import PATIENCE, Lines, event, wait_gone, wait_ready
 
 IMDS, WIRESERVER = "169.254.169.254", "168.63.129.16"
@@ -47,12 +47,7 @@ class Lab:
 
     def admin(self, **command):
         """Faults, see tests/lab/README.md."""
-        with socket.socket(socket.AF_UNIX) as s:
-            s.connect(self.admin_path)
-            s.sendall(json.dumps(command).encode() + b"\n")
-            reply = json.loads(s.makefile("rb").readline())
-        assert reply["ok"], reply
-        return reply
+        return admin.tell_lab(self.admin_path, **command)
 
     def start(self):
         reader, writer = os.pipe()
@@ -389,23 +384,23 @@ class World:
         self.write(name, text)
         return self.agent.audit.wait_for(event(kind), mark, what=kind)
 
+    @contextlib.contextmanager
+    def policies(self, *texts):
+        """In force as long as the block runs."""
+        self.apply("policies.yaml", manifests.join(*texts))
+        try:
+            yield
+        finally:
+            self.apply("policies.yaml", None)
+
     def apply_pods(self):
         self.apply("pods.yaml", manifests.join(*(pod.manifest for pod in self.pods.values())))
 
     # -- what holds for every run
 
     def check_schema(self):
-        try:
-            import jsonschema  # pylint: disable=import-outside-toplevel
-        except ImportError as error:
-            raise Skip("python3-jsonschema is not installed") from error
-        records = self.agent.audit.all()
-        assert records, "the agent wrote no audit record"
-        with open(f"{REPO}/deploy/schema/audit-v1.schema.json", encoding="utf-8") as f:
-            validator = jsonschema.Draft202012Validator(json.load(f))
-        for record in records:
-            problems = [f"{list(e.path)}: {e.message}" for e in validator.iter_errors(record)]
-            assert not problems, f"{record}\n" + "\n".join(problems)
+        count = audit_schema.check(("audit", record) for record in self.agent.audit.all())
+        assert count, "the agent wrote no audit record"
 
     def check_no_token(self):
         texts = {"output of imdsgate": "".join(self.outputs)}

@@ -4,8 +4,8 @@ arrives at the metadata address itself came around the gate. Used by the tests o
 import contextlib
 import json
 import os
-import socket
 
+from admin import tell_lab
 from harness import manifests, standard_world
 from places import BUILD, Place
 from watch import Lines, wait_ready
@@ -14,13 +14,13 @@ from watch import Lines, wait_ready
 class Upstream:
     """The service behind the gate, which can be told to fail."""
 
-    def __init__(self, world):
+    def __init__(self, world, identities=manifests.IDENTITIES):
         self._admin = os.path.join(world.tmp, "upstream.sock")
         self.log = Lines(os.path.join(world.tmp, "upstream.jsonl"), json.loads)
         reader, writer = os.pipe()
         argv = [f"{BUILD}/tests/lab/imdsgate-lab", "--log", self.log.path, "--admin", self._admin,
                 "--ready-fd", str(writer), "--listen", "127.0.0.1:0"]
-        for ident in manifests.IDENTITIES:
+        for ident in identities:
             argv += ["--identity", ident.lab_option]
         place = Place(world, world.host_netns, world.cgroup.child("upstream"))
         place.spawn(argv, pass_fds=[writer])
@@ -30,12 +30,7 @@ class Upstream:
         self.url = f"http://{address}"
 
     def tell(self, **command):
-        with socket.socket(socket.AF_UNIX) as s:
-            s.settimeout(10)
-            s.connect(self._admin)
-            s.sendall(json.dumps(command).encode() + b"\n")
-            reply = json.loads(s.makefile().readline())
-        assert reply["ok"], f"the lab refuses {command}: {reply}"
+        tell_lab(self._admin, **command)
 
     @contextlib.contextmanager
     def broken(self, **command):

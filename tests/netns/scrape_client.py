@@ -4,38 +4,17 @@ Runs in namespaces of the tests only."""
 
 import http.client
 import json
-import os
-import socket
 import sys
 import time
 
-
-class Connection(http.client.HTTPConnection):
-    def __init__(self, where):
-        super().__init__("localhost", timeout=10)
-        self._where = where
-
-    def connect(self):
-        if ":" in self._where:
-            address, port = self._where.rsplit(":", 1)
-            self.sock = socket.create_connection((address, int(port)), 10)
-            return
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(10)
-        self.sock.connect(self._where)
+from inside import Connection, become, stay_inside
 
 
 def main():
-    # like every client of the tests: never where there is a way out
-    forbidden = os.environ["IG_FORBIDDEN_NETNS"].split(",")
-    if str(os.stat("/proc/self/ns/net").st_ino) in forbidden:
-        sys.exit(99)
+    stay_inside()
     where, method, target = sys.argv[1:4]
-    if len(sys.argv) > 4:  # only now: that user may not be allowed to run this program
-        uid, gid = map(int, sys.argv[4].split(":"))
-        os.setgroups([])
-        os.setgid(gid)
-        os.setuid(uid)
+    if len(sys.argv) > 4:
+        become(*map(int, sys.argv[4].split(":")))
     said, started = {}, time.monotonic()
     try:
         connection = Connection(where)

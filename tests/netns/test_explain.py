@@ -43,15 +43,6 @@ def build():
 suite = Suite(build, TRACES)
 
 
-@contextlib.contextmanager
-def policies(w, *texts):
-    w.apply("policies.yaml", manifests.join(*texts))
-    try:
-        yield
-    finally:
-        w.apply("policies.yaml", None)
-
-
 def explain(w, *args, allowed):
     """What is said; the exit status says whether it is allowed."""
     status, out, err = w.agent.cli_run("explain", *args)
@@ -166,7 +157,7 @@ def excepted(w):
 
 @suite.test("denied by a cluster policy, which a namespace's cannot change")
 def cluster(w):
-    with policies(w, manifests.policy("cluster", CLUSTER, allow={"resources": [STORAGE]}),
+    with w.policies(manifests.policy("cluster", CLUSTER, allow={"resources": [STORAGE]}),
                   manifests.policy("own", allow={"resources": ["*"]}, rate={"perSecond": 2})):
         answer = explain(w, "demo/a", "--resource", VAULT, allowed=False)
         happens(w.pods["a"], False, token())
@@ -184,14 +175,14 @@ def cluster(w):
 
 @suite.test("mode Audit: allowed, and what would be denied; mode Disabled: nothing")
 def modes(w):
-    with policies(w, manifests.policy("watch", mode="Audit", allow={"resources": [STORAGE]})):
+    with w.policies(manifests.policy("watch", mode="Audit", allow={"resources": [STORAGE]})):
         answer = explain(w, "demo/a", "--resource", VAULT, allowed=True)
         happens(w.pods["a"], True, token())
         assert answer["would_deny"] == "resource_not_allowed", answer
         assert answer["policy"]["name"] == "watch", answer
         status, out, _ = text_of(w, "demo/a", "--resource", VAULT)
         assert status == 0 and "would be denied in mode Enforce: policy demo/watch" in out, out
-    with policies(w, manifests.policy("none", mode="Disabled", allow={"resources": []})):
+    with w.policies(manifests.policy("none", mode="Disabled", allow={"resources": []})):
         answer = explain(w, "demo/a", allowed=True)
         assert steps(answer, "namespace_policy") == {"none": "disabled"}, answer
         assert answer["would_deny"] is None, answer
@@ -207,7 +198,7 @@ def documents(w):
     happens(w.pods["a"], True, f"{compute}?{VERSION}")
     answer = explain(w, "demo/a", "--path", attested, allowed=False)
     assert answer["reason"] == "path_not_allowed" and answer["policy"] is None, answer
-    with policies(w, manifests.policy("p", CLUSTER, allow={"metadataPaths": [attested]})):
+    with w.policies(manifests.policy("p", CLUSTER, allow={"metadataPaths": [attested]})):
         explain(w, "demo/a", "--path", attested, allowed=True)
         happens(w.pods["a"], True, f"{attested}?{VERSION}")
         answer = explain(w, "demo/a", "--path", compute, allowed=False)
@@ -231,7 +222,7 @@ def lists(w):
         f"  - name: server\n    containerID: containerd://{container_id(pod)}\n")
     w.apply_pods()
     allow = {"containers": ["server"], "executables": [DIAL]}
-    with policies(w, manifests.policy("p", allow=allow)):
+    with w.policies(manifests.policy("p", allow=allow)):
         answer = explain(w, "demo/a", "--container", "server", "--exe", DIAL, allowed=True)
         happens(pod, True, token())
         assert answer["caller"]["containers"] == [
@@ -243,7 +234,7 @@ def lists(w):
                               "executable_not_allowed")):
             answer = explain(w, "demo/a", *args, allowed=False)
             assert (answer["reason"], answer["policy"]["name"]) == (reason, "p"), (args, answer)
-    with policies(w, manifests.policy("p", allow={"containers": ["sidecar"]})):
+    with w.policies(manifests.policy("p", allow={"containers": ["sidecar"]})):
         answer = explain(w, "demo/a", "--container", "server", allowed=False)
         happens(pod, False, token())
         assert answer["reason"] == "container_not_allowed", answer
@@ -259,7 +250,7 @@ def host(w):
     happens(w.host, False, token(selector=f"&client_id={A}"))
     assert answer["reason"] == "host_not_allowed" and answer["caller"] == {
         "kind": "host", "exe": None}, answer
-    with policies(w, manifests.policy("host", CLUSTER, subject="Host", allow={
+    with w.policies(manifests.policy("host", CLUSTER, subject="Host", allow={
             "executables": [DIAL], "resources": [VAULT]})):
         answer = explain(w, "--host", "--exe", DIAL, "--resource", VAULT, allowed=True)
         happens(w.host, True, token(selector=f"&client_id={A}"))

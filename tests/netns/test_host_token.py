@@ -45,8 +45,10 @@ suite = Suite(host_world, TRACES)
 
 
 def ask(w, where, pod="a", place=None, target=TARGET, count=1, uid=None):
+    """where: the path of the socket, or a port."""
+    where = f"127.0.0.1:{where}" if isinstance(where, int) else where
     status, out, err = (place or w.csi).run(
-        [sys.executable, "-S", f"{HERE}/host_client.py", str(where), str(count), pod, target,
+        [sys.executable, "-S", f"{HERE}/host_client.py", where, str(count), pod, target,
          *([str(uid)] if uid else [])])
     assert status == 0, err
     return json.loads(out)

@@ -37,16 +37,6 @@ def build():
 suite = Suite(build, TRACES)
 
 
-@contextlib.contextmanager
-def policies(w, *texts):
-    """In force as long as the block runs."""
-    w.apply("policies.yaml", manifests.join(*texts))
-    try:
-        yield
-    finally:
-        w.apply("policies.yaml", None)
-
-
 def token(resource=VAULT, selector=""):
     return f"{TOKEN_PATH}&resource={resource}{selector}"
 
@@ -92,7 +82,7 @@ def nothing(w):
 @suite.test("resources: those that are listed, in any spelling of theirs, and no others")
 def resources(w):
     pod, policy = w.pods["a"], ("demo", "audiences")
-    with policies(w, manifests.policy("audiences", allow={"resources": [VAULT + "/"]})):
+    with w.policies(manifests.policy("audiences", allow={"resources": [VAULT + "/"]})):
         for resource in (VAULT, VAULT + "/", VAULT + "//", "HTTPS://Vault.Azure.Net"):
             assert_allowed(ask(w, pod, token(resource)), policy)
         for resource in (STORAGE, VAULT + "/x", VAULT + ".example", "https://vault.azure.ne",
@@ -104,16 +94,16 @@ def resources(w):
 
 @suite.test("resources: an empty list allows none, a star any")
 def resources_ends(w):
-    with policies(w, manifests.policy("none", allow={"resources": []})):
+    with w.policies(manifests.policy("none", allow={"resources": []})):
         assert_denied(ask(w, w.pods["a"]), "resource_not_allowed", ("demo", "none"))
         assert_allowed(ask(w, w.pods["a"], INSTANCE), ("demo", "none"))
-    with policies(w, manifests.policy("any", allow={"resources": ["*"]})):
+    with w.policies(manifests.policy("any", allow={"resources": ["*"]})):
         assert_allowed(ask(w, w.pods["a"], token("urn:anything")), ("demo", "any"))
 
 
 @suite.test("a denied token says no more than that, and costs no call upstream")
 def denied_reply(w):
-    with policies(w, manifests.policy("none", allow={"resources": []})):
+    with w.policies(manifests.policy("none", allow={"resources": []})):
         mark = w.lab.log.mark()
         reply, record = ask(w, w.pods["a"], token("https://never.asked.example"))
         assert "demo" not in reply.body and "none" not in reply.body, reply
@@ -125,7 +115,7 @@ def denied_reply(w):
 @suite.test("identities: requests for tokens of these, not for others and not for documents")
 def identities(w):
     pod, policy = w.pods["both"], ("demo", "for-a")
-    with policies(w, manifests.policy("for-a", identities=["id-a"], allow={"resources": []})):
+    with w.policies(manifests.policy("for-a", identities=["id-a"], allow={"resources": []})):
         assert_denied(ask(w, pod, token(selector=f"&client_id={A}")), "resource_not_allowed",
                       policy)
         assert_allowed(ask(w, pod, token(selector=f"&client_id={B}")))
@@ -137,7 +127,7 @@ def identities(w):
 def labels(w):
     spec = {"podSelector": {"matchLabels": {"aadpodidbinding": "sel-a"}},
             "allow": {"resources": []}}
-    with policies(w, manifests.policy("of-a", **spec)):
+    with w.policies(manifests.policy("of-a", **spec)):
         assert_denied(ask(w, w.pods["a"]), "resource_not_allowed", ("demo", "of-a"))
         assert_allowed(ask(w, w.pods["b"]))
 
@@ -146,13 +136,13 @@ def labels(w):
 def paths(w):
     pod, policy = w.pods["a"], ("demo", "location")
     allow = {"metadataPaths": ["/metadata/instance/compute/location"]}
-    with policies(w, manifests.policy("location", allow=allow)):
+    with w.policies(manifests.policy("location", allow=allow)):
         assert_allowed(ask(w, pod, LOCATION), policy)
         for path in (INSTANCE, INFO, f"/metadata/instance/compute/locationx?{VERSION}",
                      f"/metadata/instance/compute?{VERSION}", f"/metadata/instance/network?{VERSION}"):
             assert_denied(ask(w, pod, path), "path_not_allowed", policy)
         assert_allowed(ask(w, pod), policy)  # says nothing of tokens
-    with policies(w, manifests.policy("none", allow={"metadataPaths": []})):
+    with w.policies(manifests.policy("none", allow={"metadataPaths": []})):
         reply, record = ask(w, pod, LOCATION)
         assert_denied((reply, record), "path_not_allowed", ("demo", "none"))
         assert reply.body == "", "some clients would take it for a region"
@@ -162,7 +152,7 @@ def paths(w):
 def paths_open_nothing(w):
     allow = {"metadataPaths": ["/metadata/attested", "/metadata/scheduledevents"]}
     mark = w.lab.log.mark()
-    with policies(w, manifests.policy("greedy", allow=allow)):
+    with w.policies(manifests.policy("greedy", allow=allow)):
         for path in ("/metadata/attested/document", "/metadata/scheduledevents"):
             assert_denied(ask(w, w.pods["a"], f"{path}?{VERSION}"), "route_denied", (None, None))
     assert not w.lab.requests(mark), w.lab.requests(mark)
@@ -183,7 +173,7 @@ def with_containers(pod, *containers):
 def containers(w):
     pod, policy, plain = w.pods["a"], ("demo", "containers"), w.pods["a"].manifest
     spec = {"allow": {"containers": ["server", "other"]}}
-    with policies(w, manifests.policy("containers", **spec)):
+    with w.policies(manifests.policy("containers", **spec)):
         assert_denied(ask(w, pod), "container_not_known", policy)
         assert_denied(ask(w, pod, INSTANCE), "container_not_known", policy)
         assert_denied(ask(w, pod, INFO), "container_not_known", policy)
@@ -204,10 +194,10 @@ def containers(w):
 
 @suite.test("containers: a declared cgroup has none, and an empty list allows none")
 def no_container(w):
-    with policies(w, manifests.policy("containers", allow={"containers": ["server"]})):
+    with w.policies(manifests.policy("containers", allow={"containers": ["server"]})):
         assert_denied(ask(w, w.pods["c"], INSTANCE), "container_not_known",
                       ("demo", "containers"))
-    with policies(w, manifests.policy("none", allow={"containers": []})):
+    with w.policies(manifests.policy("none", allow={"containers": []})):
         assert_denied(ask(w, w.pods["a"]), "container_not_allowed", ("demo", "none"))
 
 
@@ -239,7 +229,7 @@ def executables(w):
         mark = w.agent.audit.mark()
         return pod.dial_by([*prefix, *argv]), recorded(w, mark)
 
-    with policies(w, manifests.policy("programs", allow={"executables": [good]})):
+    with w.policies(manifests.policy("programs", allow={"executables": [good]})):
         for prefix in ([good], [link], ["/bin/sh", "-c", f'exec -a /bin/x {good} "$@"', "x"]
                        if os.path.realpath("/bin/sh").endswith("bash") else [good]):
             assert_allowed(run(*prefix), policy)
@@ -260,7 +250,7 @@ def executables(w):
 
 @suite.test("hostNetwork: false keeps out the pods in the node's network namespace")
 def host_network(w):
-    with policies(w, manifests.policy("nets", CLUSTER, allow={"hostNetwork": False})):
+    with w.policies(manifests.policy("nets", CLUSTER, allow={"hostNetwork": False})):
         for path in (token(), INSTANCE, INFO):
             assert_denied(ask(w, w.pods["hostnet"], path), "host_network_not_allowed",
                           (CLUSTER, "nets"))
@@ -269,7 +259,7 @@ def host_network(w):
 
 @suite.test("rate: one workload's tokens, the smaller of both layers; documents do not count")
 def rate(w):
-    with policies(w, manifests.policy("slow", rate={"perSecond": 1, "burst": 2}),
+    with w.policies(manifests.policy("slow", rate={"perSecond": 1, "burst": 2}),
                   manifests.policy("slow", CLUSTER, rate={"perSecond": 50, "burst": 50})):
         for _ in range(5):
             assert_allowed(ask(w, w.pods["a"], INSTANCE), ("demo", "slow"))
@@ -288,7 +278,7 @@ def rate(w):
 
 @suite.test("rate: of each identity's policy its own")
 def rate_of_identities(w):
-    with policies(w, manifests.policy("for-a", identities=["id-a"],
+    with w.policies(manifests.policy("for-a", identities=["id-a"],
                                       rate={"perSecond": 1, "burst": 3}),
                   manifests.policy("for-b", identities=["id-b"],
                                    rate={"perSecond": 1000, "burst": 1})):
@@ -303,7 +293,7 @@ def rate_of_identities(w):
 def audit_mode(w):
     policy = ("demo", "watch")
     allow = {"resources": [VAULT], "metadataPaths": [], "containers": ["x"], "hostNetwork": False}
-    with policies(w, manifests.policy("watch", mode="Audit", allow=allow,
+    with w.policies(manifests.policy("watch", mode="Audit", allow=allow,
                                       rate={"perSecond": 1, "burst": 1})):
         for _ in range(3):
             assert_allowed(ask(w, w.pods["a"], token(STORAGE)), policy, "resource_not_allowed")
@@ -318,7 +308,7 @@ def audit_mode(w):
 
 @suite.test("mode Disabled: as if there were none, for what it is the most specific of")
 def disabled(w):
-    with policies(w, manifests.policy("none", CLUSTER, allow={"resources": []}),
+    with w.policies(manifests.policy("none", CLUSTER, allow={"resources": []}),
                   manifests.policy("free", CLUSTER, mode="Disabled", namespaces=["demo"],
                                    allow={"resources": [], "metadataPaths": []})):
         for path in (token(), INSTANCE):
@@ -329,20 +319,20 @@ def disabled(w):
 @suite.test("both layers must allow it; the cluster's reason comes first")
 def layers(w):
     pod = w.pods["a"]
-    with policies(w, manifests.policy("cluster", CLUSTER, allow={"resources": [VAULT]}),
+    with w.policies(manifests.policy("cluster", CLUSTER, allow={"resources": [VAULT]}),
                   manifests.policy("own", allow={"resources": [VAULT, STORAGE]})):
         assert_allowed(ask(w, pod), ("demo", "own"))
         assert_denied(ask(w, pod, token(STORAGE)), "resource_not_allowed", (CLUSTER, "cluster"))
-    with policies(w, manifests.policy("cluster", CLUSTER, allow={"resources": [VAULT, STORAGE]}),
+    with w.policies(manifests.policy("cluster", CLUSTER, allow={"resources": [VAULT, STORAGE]}),
                   manifests.policy("own", allow={"resources": [VAULT]})):
         assert_denied(ask(w, pod, token(STORAGE)), "resource_not_allowed", ("demo", "own"))
 
 
 @suite.test("a policy of another namespace covers nobody here, a more specific one decides alone")
 def specific(w):
-    with policies(w, manifests.policy("none", "elsewhere", allow={"resources": []})):
+    with w.policies(manifests.policy("none", "elsewhere", allow={"resources": []})):
         assert_allowed(ask(w, w.pods["a"]))
-    with policies(w, manifests.policy("all", CLUSTER, allow={"resources": []}),
+    with w.policies(manifests.policy("all", CLUSTER, allow={"resources": []}),
                   manifests.policy("demo", CLUSTER, namespaces=["demo"],
                                    allow={"resources": [VAULT]})):
         assert_allowed(ask(w, w.pods["a"]), (CLUSTER, "demo"))
@@ -353,7 +343,7 @@ def specific(w):
 @suite.test("a policy that is not understood is refused whole; what was in force stays")
 def refused(w):
     good = manifests.policy("p", allow={"resources": [STORAGE]})
-    with policies(w, good):
+    with w.policies(good):
         for bad in (manifests.policy("p", alow={}), manifests.policy("p", subject="Host"),
                     manifests.policy("p", mode="audit"), manifests.policy("p", mode=False)):
             record = w.apply("policies.yaml", bad, kind="policy.rejected")
@@ -375,7 +365,7 @@ def keep_alive(w):
     dialer.close()
     dialer = w.pods["a"].dialer(path=INSTANCE, requests=2)
     assert dialer.read().status == 200
-    with policies(w, manifests.policy("p", allow={"metadataPaths": []})):
+    with w.policies(manifests.policy("p", allow={"metadataPaths": []})):
         assert dialer.next().status == 403
     dialer.close()
 
@@ -402,7 +392,7 @@ def host_closed(w):
     shut()
     for text in (manifests.policy("pods", CLUSTER, allow={"resources": ["*"]}),
                  host_policy(mode="Disabled")):
-        with policies(w, text):
+        with w.policies(text):
             shut()
     assert not w.lab.requests(mark), w.lab.requests(mark)
 
@@ -411,7 +401,7 @@ def host_closed(w):
 def host_open(w):
     node, policy = token(selector=f"&client_id={B}"), (CLUSTER, "host")
     dial = f"{BUILD}/tests/netns/dial"
-    with policies(w, host_policy(allow={"resources": [VAULT], "executables": [dial],
+    with w.policies(host_policy(allow={"resources": [VAULT], "executables": [dial],
                                         "metadataPaths": ["/metadata/instance/compute"]})):
         reply, record = ask(w, w.host, node)
         assert_allowed((reply, record), policy)
@@ -425,9 +415,9 @@ def host_open(w):
         assert_allowed(ask(w, w.pods["hostnet"]))
         reply = w.dial_as_stranger(path=node)
         assert (reply.status, reply.body) == (400, NOT_FOUND), reply
-    with policies(w, host_policy(allow={"executables": ["/usr/bin/true"]})):
+    with w.policies(host_policy(allow={"executables": ["/usr/bin/true"]})):
         assert_denied(ask(w, w.host, node), "executable_not_allowed", policy)
-    with policies(w, host_policy()):
+    with w.policies(host_policy()):
         # it may ask; which of the node's two identities is meant nobody can say
         reply, record = ask(w, w.host, INFO)
         assert (reply.status, record["reason"]) == (404, "tenant_unknown"), (reply, record)
@@ -439,7 +429,7 @@ def host_open(w):
 @suite.test("processes of the host in mode Audit: admitted, and on record what would be denied")
 def host_audit(w):
     policy = (CLUSTER, "host")
-    with policies(w, host_policy(mode="Audit", allow={"resources": []})):
+    with w.policies(host_policy(mode="Audit", allow={"resources": []})):
         reply, record = ask(w, w.host, token(selector=f"&client_id={A}"))
         assert_allowed((reply, record), policy, "resource_not_allowed")
         assert reply.appid == A
@@ -450,7 +440,7 @@ def host_audit(w):
 def undeclared(w):
     pod = w.pods.pop("hostnet")
     w.apply_pods()
-    with policies(w, host_policy()):
+    with w.policies(host_policy()):
         for path in (token(selector=f"&client_id={A}"), INSTANCE, INFO):
             reply = pod.dial(path=path)
             assert reply.status in (400, 403) and reply.appid is None, reply

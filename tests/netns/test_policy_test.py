@@ -40,7 +40,7 @@ def agree(w, args):
 def agreement(w):
     seen = set()
     for texts in POLICIES:
-        with test_explain.policies(w, *texts):
+        with w.policies(*texts):
             for caller in CALLERS:
                 for request in REQUESTS:
                     seen.add(agree(w, (*caller, *request)))

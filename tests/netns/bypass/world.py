@@ -15,7 +15,6 @@ from fabric import FabricWorld
 from bypass.way import HERE
 from harness import IMDS, UNRELATED
 from places import TOKEN_PATH, Reply
-from watch import Lines
 
 A = manifests.ID_A.client_id
 # one datagram to an unguarded address for each line: what was sent before it has arrived when it has
