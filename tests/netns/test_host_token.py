@@ -306,6 +306,39 @@ def same_source_port(w):
     assert issued["process"]["pid"] == held[1].pid, issued
 
 
+# A request from that port whose connection is reset before anybody has accepted it.
+ABANDON = """
+import socket, struct, sys
+s = socket.socket()
+s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+s.bind(("127.0.0.1", 40999))
+s.connect(("127.0.0.1", int(sys.argv[1])))
+s.sendall(b"GET " + sys.argv[2].encode() + b" HTTP/1.1\\r\\nHost: x\\r\\npodns: demo\\r\\npodname: b\\r\\n"
+          b"Metadata: true\\r\\n\\r\\n")
+s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+s.close()
+print("reset", flush=True)
+"""
+
+
+@suite.test("a connection that was reset before it was accepted does not take the next one's place")
+def reset_before_accept(w):
+    _, server = w.agent.pids()
+    mark = w.agent.audit.mark()
+    os.kill(server, 19)  # so that both wait to be accepted
+    try:
+        gone = w.other.spawn([sys.executable, "-S", "-c", ABANDON, str(PORT), TARGET], stdout=-1)
+        assert gone.stdout.readline() == "reset\n" and gone.wait() == 0
+        held = w.csi.spawn([sys.executable, "-S", "-c", HOLD, str(PORT), TARGET], stdout=-1)
+        assert held.stdout.readline() == "connected\n"
+    finally:
+        os.kill(server, 18)
+    assert held.stdout.readline() == "HTTP/1.1 200 OK\n"
+    w.agent.audit.wait_for(event("connect.unattributed", reason="closed_before_accept"), mark)
+    (issued,) = w.agent.audit.find(event("token.issued"), mark)
+    assert (issued["process"]["pid"], issued["on_behalf_of"]["name"]) == (held.pid, "a"), issued
+
+
 @suite.test("a caller that asks without end is limited, whichever pods it names")
 def limited(w):
     mark = w.agent.audit.mark()

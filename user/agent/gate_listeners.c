@@ -123,6 +123,16 @@ static bool peer_is_gone(int fd)
 	       info.tcpi_state != TCP_ESTABLISHED;
 }
 
+/* One that was reset while it waited to be accepted frees its port, and the kernel may have
+ * recorded the flow of a later connection from there: that is not its flow. */
+static bool was_reset(int fd)
+{
+	struct sockaddr_in peer;
+	socklen_t len = sizeof(peer);
+
+	return getpeername(fd, (struct sockaddr *)&peer, &len) < 0;
+}
+
 static void not_attributed(
 	struct ig_gate *gate, int fd, const struct sockaddr_in *peer, uint64_t netns_cookie)
 {
@@ -139,7 +149,7 @@ static void on_flow_taken(const struct ig_monitor_message *reply, void *userdata
 	int fd = TAKE_FD(w->fd);
 
 	w->arrival.flow = reply->flow;
-	if (reply->result == 0)
+	if (reply->result == 0 && !was_reset(fd))
 		ig_gate_arrived(gate, fd, &w->arrival, NULL);
 	else
 		not_attributed(gate, fd, &w->arrival.peer, w->netns_cookie);
@@ -174,6 +184,21 @@ static void ask_monitor(struct ig_gate_listener *l, int fd, const struct ig_arri
 	}
 }
 
+/* Looks before, so that nobody loses a flow to a connection that is no more, and afterwards: one
+ * that is still there was the only one from its port all the time. */
+static int take_flow(
+	const struct ig_gate *gate, int fd, const struct ig_flow_key *key, struct ig_flow *ret)
+{
+	int r;
+
+	if (was_reset(fd))
+		return -ENOENT;
+	if (gate->listeners.ask_monitor)
+		return -EPERM;
+	r = ig_flow_take(gate->agent->flows_fd, key, ret);
+	return r == 0 && was_reset(fd) ? -ENOENT : r;
+}
+
 /* Takes fd. */
 static void accepted(struct ig_gate_listener *l, int fd, const struct sockaddr_in *peer)
 {
@@ -185,9 +210,7 @@ static void accepted(struct ig_gate_listener *l, int fd, const struct sockaddr_i
 		.gate_port_be = htons(l->port),
 	};
 	struct ig_arrival arrival = {.entrance = l->entrance, .is_host = l->is_host, .peer = *peer};
-	int r = gate->listeners.ask_monitor
-			? -EPERM
-			: ig_flow_take(gate->agent->flows_fd, &key, &arrival.flow);
+	int r = take_flow(gate, fd, &key, &arrival.flow);
 
 	if (r == -EPERM) {
 		gate->listeners.ask_monitor = true;
