@@ -11,9 +11,8 @@ static __always_inline void ig_event_emit(enum ig_event_reason reason, const str
 {
 	struct ig_share *share = ig_share_of(&flow->caller);
 	struct ig_event *event;
-	__u64 suppressed = 0;
 
-	if (share && !ig_share_take_turn(&share->events, IG_EVENTS_WORKLOAD_PER_SEC, &suppressed)) {
+	if (share && !ig_share_take_turn(&share->events, IG_EVENTS_WORKLOAD_PER_SEC)) {
 		count(IG_COUNTER_EVENTS_SUPPRESSED);
 		return;
 	}
@@ -26,7 +25,9 @@ static __always_inline void ig_event_emit(enum ig_event_reason reason, const str
 	event->pad = 0;
 	event->flow = *flow;
 	__builtin_memset(&event->packet, 0, sizeof(event->packet));
-	event->packet.suppressed = suppressed;
+	if (share)
+		event->packet.suppressed =
+			ig_share_tell(&share->events, ig_share_key(&flow->caller));
 	bpf_ringbuf_submit(event, 0);
 }
 
@@ -34,10 +35,8 @@ static __always_inline void ig_wakeup_emit(const struct ig_caller *caller)
 {
 	struct ig_share *share = ig_share_of(caller);
 	struct ig_wakeup *wakeup;
-	__u64 suppressed = 0;
 
-	if (share &&
-		!ig_share_take_turn(&share->wakeups, IG_WAKEUPS_WORKLOAD_PER_SEC, &suppressed)) {
+	if (share && !ig_share_take_turn(&share->wakeups, IG_WAKEUPS_WORKLOAD_PER_SEC)) {
 		count(IG_COUNTER_WAKEUPS_SUPPRESSED);
 		return;
 	}

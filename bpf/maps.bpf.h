@@ -53,6 +53,15 @@ struct {
 	__type(value, struct ig_share);
 } shares SEC(".maps");
 
+/* Workloads of which a record is being written just now that says how many had none: a lock, which
+ * the kernel has not for maps that are LRUs. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, IG_TELLING_MAX);
+	__type(key, __u64);
+	__type(value, __u8);
+} telling SEC(".maps");
+
 /* connect4/6 → sockops and getpeername: what is known about the redirected socket */
 struct {
 	__uint(type, BPF_MAP_TYPE_SK_STORAGE);

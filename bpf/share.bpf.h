@@ -14,10 +14,15 @@
 
 #define IG_NSEC_PER_SEC 1000000000ULL
 
+static __always_inline __u64 ig_share_key(const struct ig_caller *caller)
+{
+	return caller->workload_cgroup_id ? caller->workload_cgroup_id : caller->cgroup_id;
+}
+
 /* The caller's share, made if need be; NULL: no memory. */
 static __always_inline struct ig_share *ig_share_of(const struct ig_caller *caller)
 {
-	__u64 id = caller->workload_cgroup_id ? caller->workload_cgroup_id : caller->cgroup_id;
+	__u64 id = ig_share_key(caller);
 	struct ig_share *share = bpf_map_lookup_elem(&shares, &id);
 	struct ig_share fresh = {};
 
@@ -53,23 +58,39 @@ static __always_inline bool ig_turn_take(struct ig_turn *turn, __u64 now_ns, __u
 	return turn->records++ < per_sec;
 }
 
-/* For the record that is about to be written: how many had none since the one before. */
+/* For the record that is about to be written: how many had none since the one before. One at a time
+ * for each turn. */
 static __always_inline __u64 ig_turn_tell(struct ig_turn *turn)
 {
-	__u64 suppressed = turn->suppressed, untold = suppressed - turn->told;
+	__u64 suppressed = turn->suppressed, told = turn->told;
 
 	turn->told = suppressed;
-	return untold;
+	/* less than was told: the turn was pushed out meanwhile, and begins anew for somebody else
+	 */
+	return suppressed > told ? suppressed - told : 0;
 }
 
-/* The two together; what has no turn is counted. */
-static __always_inline bool ig_share_take_turn(
-	struct ig_turn *turn, __u64 per_sec, __u64 *ret_suppressed)
+/* What has no turn is counted. */
+static __always_inline bool ig_share_take_turn(struct ig_turn *turn, __u64 per_sec)
 {
-	if (!ig_turn_take(turn, bpf_ktime_get_ns(), per_sec)) {
-		__sync_fetch_and_add(&turn->suppressed, 1);
-		return false;
-	}
-	*ret_suppressed = ig_turn_tell(turn);
-	return true;
+	if (ig_turn_take(turn, bpf_ktime_get_ns(), per_sec))
+		return true;
+	__sync_fetch_and_add(&turn->suppressed, 1);
+	return false;
+}
+
+/* As ig_turn_tell(), for a turn that all processors share: the same number must not be told twice.
+ * Kernels before 5.12 have no atomic exchange, but only one of several can add a key to a table.
+ * For the others there is nothing to tell now; what they suppressed is told with a later record. */
+static __always_inline __u64 ig_share_tell(struct ig_turn *turn, __u64 workload)
+{
+	__u8 one = 1;
+	__u64 untold;
+
+	if (turn->suppressed == turn->told ||
+		bpf_map_update_elem(&telling, &workload, &one, BPF_NOEXIST))
+		return 0;
+	untold = ig_turn_tell(turn);
+	(void)bpf_map_delete_elem(&telling, &workload);
+	return untold;
 }

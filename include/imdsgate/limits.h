@@ -217,6 +217,7 @@
  * namespace share */
 #define IG_FLOWS_WORKLOAD_MAX	  1024
 #define IG_SHARES_MAX		  8192 /* workloads that are counted at once; the idlest goes */
+#define IG_TELLING_MAX		  64 /* workloads whose suppressed records are told at this moment */
 #define IG_WORKLOADS_MAX	  16384
 #define IG_WORKLOADS_AGAIN_SEC	  1 /* until they are looked at anew, after memory ran out */
 #define IG_LISTENERS_MAX	  16384

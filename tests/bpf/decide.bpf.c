@@ -7,6 +7,7 @@
 
 #include "decide.bpf.h"
 #include "decide_case.h"
+#include "share.bpf.h"
 
 static __always_inline void read_conn(const struct decide_case *c, struct ig_conn *conn)
 {
@@ -58,6 +59,16 @@ int run_endpoint(struct endpoint_case *c)
 	c->is_v4_mapped = ig_is_v4_mapped(ip6);
 	c->endpoint = ig_endpoint_find(ip6[3], (__u16)c->port_be);
 	c->is_host_token = ig_is_host_token_port(ip6[3], (__u16)c->port_be);
+	return 0;
+}
+
+SEC("syscall")
+int run_tell(struct tell_case *c)
+{
+	struct ig_turn turn = c->turn;
+
+	c->untold = ig_share_tell(&turn, c->workload);
+	c->turn = turn;
 	return 0;
 }
 

@@ -5,6 +5,7 @@
 
 #include <linux/types.h>
 
+#include <imdsgate/abi.h>
 #include <imdsgate/limits.h>
 
 struct decide_case {
@@ -32,4 +33,13 @@ struct endpoint_case {
 	__u32 is_v4_mapped;
 	__u32 endpoint;
 	__u32 is_host_token;
+};
+
+struct tell_case {
+	/* in and out */
+	struct ig_turn turn;
+	/* in */
+	__u64 workload;
+	/* out */
+	__u64 untold;
 };

@@ -390,6 +390,52 @@ static void only_the_hosts_streams_reach_the_host_token_port(void **state)
 	assert_int_equal(decide(c).verdict, IG_VERDICT_DENY);
 }
 
+static struct tell_case tell(uint64_t suppressed, uint64_t told)
+{
+	struct tell_case c = {
+		.turn = {.suppressed = suppressed, .told = told}, .workload = 7, .untold = 99};
+
+	run(skel->progs.run_tell, &c, sizeof(c));
+	return c;
+}
+
+/* Two processors that write records of one workload at the same moment. */
+static void what_was_suppressed_is_told_once(void **state)
+{
+	const int telling = bpf_map__fd(skel->maps.telling);
+	const __u64 workload = 7, other = 8;
+	struct tell_case c = tell(5, 2);
+	__u8 one = 1;
+
+	(void)state;
+	assert_int_equal(c.untold, 3);
+	assert_int_equal(c.turn.told, 5);
+	assert_int_equal(tell(5, 5).untold, 0);
+	/* another processor is at it */
+	assert_int_equal(bpf_map_update_elem(telling, &workload, &one, BPF_NOEXIST), 0);
+	c = tell(9, 5);
+	assert_int_equal(c.untold, 0);
+	assert_int_equal(c.turn.told, 5);
+	assert_int_equal(bpf_map_delete_elem(telling, &workload), 0);
+	assert_int_equal(tell(9, 5).untold, 4);
+	/* somebody else's is in nobody's way, and nothing is left behind */
+	assert_int_equal(bpf_map_update_elem(telling, &other, &one, BPF_NOEXIST), 0);
+	assert_int_equal(tell(9, 5).untold, 4);
+	assert_int_equal(bpf_map_delete_elem(telling, &other), 0);
+	assert_int_not_equal(bpf_map_delete_elem(telling, &workload), 0);
+}
+
+/* The turn was pushed out, and given to another workload, while a processor told from it. */
+static void less_suppressed_than_told_is_nothing(void **state)
+{
+	struct tell_case c = tell(1, 1000);
+
+	(void)state;
+	assert_int_equal(c.untold, 0);
+	assert_int_equal(c.turn.told, 1);
+	assert_int_equal(tell(3, 1).untold, 2);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -409,6 +455,8 @@ int main(void)
 		cmocka_unit_test(only_mapped_addresses_are_mapped),
 		cmocka_unit_test(the_host_token_port_is_exact),
 		cmocka_unit_test(only_the_hosts_streams_reach_the_host_token_port),
+		cmocka_unit_test(what_was_suppressed_is_told_once),
+		cmocka_unit_test(less_suppressed_than_told_is_nothing),
 	};
 
 	if (libbpf_probe_bpf_prog_type(BPF_PROG_TYPE_SYSCALL, NULL) == 0) {
