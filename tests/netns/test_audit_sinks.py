@@ -3,6 +3,7 @@ either process, a disk that is full, an output that nobody reads. Requests are a
 what is missing is accounted for."""
 
 import contextlib
+import fcntl
 import json
 import os
 import signal
@@ -89,6 +90,20 @@ def sighup(w):
     records = files(f"{path}.1", f"{path}.2", path)
     assert numbers(records) == list(range(1, len(records) + 1)), numbers(records)
     assert records[-1]["kind"] == "agent.stopped", records[-1]
+
+
+@suite.test("a reader that locks the file keeps no record from it")
+def locked(w):
+    path = os.path.join(directory(w, "locked"), "audit.jsonl")
+    with agent(w, path):
+        reject(w, 1)
+        with open(path, encoding="utf-8") as reader:
+            fcntl.flock(reader, fcntl.LOCK_SH)
+            mark = w.agent.audit.mark()
+            reject(w, 2)
+            w.agent.audit.wait_for(lambda r: r["kind"] == "request.rejected", mark)
+    records = files(path)
+    assert numbers(records) == list(range(1, len(records) + 1)), numbers(records)
 
 
 @suite.test("rotation by size keeps the newest files, one unbroken sequence")

@@ -18,10 +18,12 @@
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "audit/file.h"
 #include "audit/sink_file.h"
 #include "audit/sink_stdout.h"
 #include "base/cleanup.h"
@@ -511,6 +513,60 @@ static void test_a_file_that_was_truncated(void **state)
 	expect_absent(f, NAME ".1");
 }
 
+/* ---- a lock of somebody else's ----------------------------------------------------------------
+ */
+
+static int lock_as_a_reader(const struct fixture *f)
+{
+	int fd = openat(f->dir_fd, NAME, O_RDONLY | O_CLOEXEC);
+
+	assert_true(fd >= 0);
+	assert_int_equal(flock(fd, LOCK_SH), 0);
+	return fd;
+}
+
+/* Who may read the file, a collector of logs perhaps, can lock it as well. */
+static void test_a_reader_that_locks_the_file(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	start(f, (struct ig_audit_file_options){.rotate_bytes = 4 * LINE_SIZE});
+	push_and_wait(f, 2);
+	fd = lock_as_a_reader(f);
+	push_and_wait(f, 1); /* waits for it, and not for ever */
+	push_and_wait(f, 2);
+	finish(f);
+	assert_int_equal(close(fd), 0);
+	expect_file(f, NAME ".1", 1, 4);
+	expect_file(f, NAME, 5, 5);
+}
+
+/* Another agent's, which has to be completed first. */
+static void test_half_a_line_of_another_writer(void **state)
+{
+	struct ig_audit_line *line = make_line(1);
+	struct ig_audit_file file = {};
+	struct fixture *f = *state;
+	uint64_t cut = 0;
+	int other = open_file(f), dir_fd = fcntl(f->dir_fd, F_DUPFD_CLOEXEC, 3);
+
+	assert_int_equal(flock(other, LOCK_EX), 0);
+	assert_int_equal(ig_audit_file_init(&file, dir_fd, open_file(f), NAME, &cut), 0);
+	assert_true(ig_audit_file_is_whole(&file));
+	assert_int_equal(write(other, line->text, 100), 100);
+	assert_false(ig_audit_file_is_whole(&file));
+	assert_int_equal(write(other, line->text + 100, LINE_SIZE - 100), LINE_SIZE - 100);
+	assert_true(ig_audit_file_is_whole(&file));
+	/* what has another name by now is written by nobody */
+	assert_int_equal(write(other, line->text, 100), 100);
+	assert_int_equal(renameat(f->dir_fd, NAME, f->dir_fd, "moved"), 0);
+	assert_true(ig_audit_file_is_whole(&file));
+	ig_audit_file_done(&file);
+	(void)close(other);
+	(void)ig_audit_line_unref(line);
+}
+
 /* ---- what an earlier run left -----------------------------------------------------------------
  */
 
@@ -670,6 +726,8 @@ int main(void)
 		T(test_reopen_with_a_cut_line),
 		T(test_a_file_that_was_deleted),
 		T(test_a_file_that_was_truncated),
+		T(test_a_reader_that_locks_the_file),
+		T(test_half_a_line_of_another_writer),
 		T(test_a_torn_end_is_cut),
 		T(test_a_foreign_end_is_kept),
 		T(test_what_cannot_be_rotated),

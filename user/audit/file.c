@@ -243,6 +243,22 @@ bool ig_audit_file_is_current(const struct ig_audit_file *file)
 	       named.st_dev == open.st_dev;
 }
 
+/* The descriptor is for writing only, so by name. */
+bool ig_audit_file_is_whole(const struct ig_audit_file *file)
+{
+	_cleanup_close_ int fd = -1;
+	struct stat st;
+	char last;
+
+	if (file->dir_fd < 0)
+		return false;
+	/* nobody writes to one that was replaced */
+	if (!ig_audit_file_is_current(file) || fstat(file->fd, &st) < 0 || st.st_size == 0)
+		return true;
+	fd = openat(file->dir_fd, file->name, O_RDONLY | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK);
+	return fd < 0 || pread(fd, &last, 1, st.st_size - 1) != 1 || last == '\n';
+}
+
 /* The next file is made first, under another name: if that fails, nothing has changed. */
 static int replace(struct ig_audit_file *file, const char *new_name, unsigned int keep)
 {

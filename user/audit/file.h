@@ -26,6 +26,8 @@ void ig_audit_file_done(struct ig_audit_file *file);
 
 /* Is it the file that stands under its name? */
 bool ig_audit_file_is_current(const struct ig_audit_file *file);
+/* false: it ends in the middle of a line, or (without its directory) nobody can tell. */
+bool ig_audit_file_is_whole(const struct ig_audit_file *file);
 
 /* Size as it is now; somebody else may have truncated it. -ESTALE: the file has been deleted. */
 int ig_audit_file_look(struct ig_audit_file *file);

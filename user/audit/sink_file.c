@@ -9,6 +9,7 @@
 #include "audit/sink_file.h"
 
 #include <errno.h>
+#include <poll.h>
 #include <sys/file.h>
 #include <sys/uio.h>
 #include <unistd.h>
@@ -23,6 +24,8 @@
 
 #define SYNC_USEC	 IG_USEC_PER_SEC
 #define RETRY_USEC	 IG_USEC_PER_SEC
+#define LOCK_USEC	 (IG_USEC_PER_SEC / 2)
+#define LOCK_LOOK_MSEC	 10
 #define ROTATE_WAIT_USEC (60 * IG_USEC_PER_SEC) /* after a rotation that failed */
 
 struct file_sink {
@@ -34,6 +37,7 @@ struct file_sink {
 	uint64_t rotate_not_before_usec; /* monotonic */
 	int error;			 /* of the last write; 0: it works */
 	bool locked;
+	bool lock_refused; /* somebody else has had it for too long */
 };
 
 /* ---- the thread ------------------------------------------------------------------------------ */
@@ -41,16 +45,40 @@ struct file_sink {
 /* Two agents write to one file while one takes over from the other: whole lines under the lock of
  * the file, and one of them rotates. A file system without locks has one writer, or mixes lines of
  * which the disk took only a part. */
-static void lock(struct file_sink *sink)
+static bool try_lock(const struct file_sink *sink)
 {
 	int r;
 
+	do
+		r = flock(sink->file.fd, LOCK_EX | LOCK_NB);
+	while (r < 0 && errno == EINTR);
+	return r == 0 || errno != EWOULDBLOCK;
+}
+
+/* Another agent has the lock for as long as a write takes, or until its half line is complete. But
+ * whoever may read the file can lock it, too, and must not keep the audit from being written. */
+static void wait_for_lock(struct file_sink *sink)
+{
+	uint64_t until = sink->lock_refused ? 0 : ig_clock_mono_usec() + LOCK_USEC;
+
+	while (!sink->locked && (ig_clock_mono_usec() < until ||
+					(!sink->torn && !ig_audit_file_is_whole(&sink->file)))) {
+		(void)poll(NULL, 0, LOCK_LOOK_MSEC);
+		sink->locked = try_lock(sink);
+	}
+	if (!sink->locked && !sink->lock_refused)
+		ig_log_warning("somebody keeps the audit file locked, writing to it all the same",
+			IG_KV_STR(FILE, sink->file.name));
+}
+
+static void lock(struct file_sink *sink)
+{
 	if (sink->locked || !sink->file.is_regular)
 		return;
-	do
-		r = flock(sink->file.fd, LOCK_EX);
-	while (r < 0 && errno == EINTR);
-	sink->locked = true;
+	sink->locked = try_lock(sink);
+	if (!sink->locked)
+		wait_for_lock(sink);
+	sink->lock_refused = !sink->locked;
 }
 
 /* Nobody may write behind half a line. */
