@@ -10,6 +10,7 @@ import time
 
 import kernel
 from harness import TRACES, manifests, standard_world
+from places import Place
 from tap import Suite
 from watch import event
 
@@ -102,6 +103,20 @@ def file_stays(w):
     assert again != netns
     names.remove("stays")
     names.closed(again, mark)
+
+
+@suite.test("the namespace has addresses, but none on its loopback yet")
+def loopback_last(w):
+    names, mark = Names(w), w.agent.audit.mark()
+    place = Place(w, names.path("lo-last"), w.pods["a"].cgroup)
+    with monitor_asleep(w):  # or it looks before there are any addresses, which is no different
+        kernel.make_netns(place.netns)
+        place.ip("addr add 192.0.2.7/32 dev lo")
+    netns = names.opened("lo-last", mark)
+    place.ip("link set lo up")
+    assert place.dial().appid == A
+    names.remove("lo-last")
+    names.closed(netns, mark)
 
 
 @suite.test("another namespace is mounted over the one that was there, and taken off again")

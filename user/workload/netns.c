@@ -73,6 +73,8 @@ int ig_netns_enter(int netns_fd)
 	return setns(netns_fd, CLONE_NEWNET) < 0 ? -errno : 0;
 }
 
+/* IP_FREEBIND: whoever sets the namespace up may not have come to its loopback, whose address then
+ * is not there yet (while the namespace has no address at all, bind() does not ask for one). */
 static int bind_loopback(int sock, uint16_t port)
 {
 	struct sockaddr_in addr = {
@@ -80,7 +82,10 @@ static int bind_loopback(int sock, uint16_t port)
 		.sin_port = htons(port),
 		.sin_addr.s_addr = htonl(INADDR_LOOPBACK),
 	};
+	int one = 1;
 
+	if (setsockopt(sock, IPPROTO_IP, IP_FREEBIND, &one, sizeof(one)) < 0)
+		return -errno;
 	return bind(sock, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 }
 
