@@ -53,12 +53,14 @@ LAB_IF_ANY := $(if $(wildcard tests/lab/*.c),$(LAB))
 
 # what runs in the tests' containers, which have no library: static, and never instrumented
 KUBE_TOOLS := $(O)/tests/kube/stay $(O)/tests/kube/dial
+BENCH_CONTAINER := $(O)/tests/bench/first
 $(O)/tests/kube/stay: tests/kube/stay.c user/base/parse.c
 $(O)/tests/kube/dial: tests/netns/dial.c user/base/parse.c user/base/err.c
-$(KUBE_TOOLS): $(O)/.flags $(wildcard user/base/*.h tests/netns/*.h)
+$(BENCH_CONTAINER): tests/bench/first.c user/base/parse.c
+$(KUBE_TOOLS) $(BENCH_CONTAINER): $(O)/.flags $(wildcard user/base/*.h tests/netns/*.h)
 	@mkdir -p $(@D)
 	$(call say,LD,$@)
-	$(Q)$(CC) $(CPPFLAGS_ALL) -std=gnu17 $(WARN) $(CFLAGS) -static -o $@ $(filter %.c,$^) $(if $(findstring dial,$@),-ljansson -luring)
+	$(Q)$(CC) $(CPPFLAGS_ALL) -Itests -std=gnu17 $(WARN) $(CFLAGS) -static -o $@ $(filter %.c,$^) $(if $(findstring dial,$@),-ljansson -luring)
 
 # what makes imdsgated's allocations and system calls fail: preloaded, so never instrumented
 INJECT := $(O)/tests/fault/inject.so

@@ -1,17 +1,21 @@
 /*
  * Containers whose first instruction is the token request: is the gate faster than they are?
  *
+ *	first runc COUNT PARALLEL NETNS_DIR BUNDLES
  *	first named|bare COUNT PARALLEL NETNS_DIR CGROUP_DIR
  *
- * named: as containerd makes them. A file, a new network namespace mounted on it, lo up, the
- * network plugin (a program, which adds a veth pair), then the container: a program in that
- * namespace and in the pod's control group. The files NETNS_DIR/p0, p1, … stay.
+ * runc: as containerd makes them. A file, a new network namespace mounted on it, lo up, the
+ * network plugin (a program, which adds a veth pair), then a container of runc's from BUNDLES/0,
+ * 1, … (whose network namespace is NETNS_DIR/r0, r1, …); when it has ended the namespace goes.
+ * named: the same, but instead of runc just a program in that namespace and in a control group of
+ * the pod CGROUP_DIR/p0, p1, …; so it asks much earlier than any container could. The files
+ * NETNS_DIR/p0, p1, … stay.
  * bare: a process of the pod makes itself a namespace without telling anybody (`unshare -n`) and
- * starts the program in it. What is refused there is tried again after 20 ms.
+ * starts the program in it.
  *
- * The i-th runs in CGROUP_DIR/pi. A line for each: the status of the answer (0: none), and how many
- * connects were refused. The program is this one with the argument "ask"; it refuses to run in a
- * namespace that leads out of the machine, as dial.c does.
+ * What is refused is tried again after 20 ms. A line for each: the status of the answer (0: none),
+ * and how many connects were refused. The program is this one with the argument "ask", and linked
+ * statically; it refuses to run in a namespace that leads out of the machine, as dial.c does.
  */
 #include <arpa/inet.h>
 #include <errno.h>
@@ -25,6 +29,7 @@
 #include <sys/ioctl.h>
 #include <sys/mount.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -71,7 +76,7 @@ static unsigned int ask_once(bool *ret_refused)
 	return status;
 }
 
-static int ask(bool again)
+static int ask(void)
 {
 	const struct timespec pause = {.tv_nsec = RETRY_MSEC * 1000000L};
 	unsigned int status, refusals = 0;
@@ -82,7 +87,7 @@ static int ask(bool again)
 	for (;;) {
 		status = ask_once(&refused);
 		refusals += refused;
-		if (!refused || !again || refusals >= ATTEMPTS_MAX)
+		if (!refused || refusals >= ATTEMPTS_MAX)
 			break;
 		(void)nanosleep(&pause, NULL);
 	}
@@ -92,12 +97,16 @@ static int ask(bool again)
 
 /* ---- what makes the container ---- */
 
+/* Below the pod's, as every container is: with controllers a group has processes or groups. */
 static void join_cgroup(const char *dir, uint32_t number)
 {
 	_cleanup_close_ int fd = -1;
 	char path[PATH_BYTES];
 
-	(void)snprintf(path, sizeof(path), "%s/p%" PRIu32 "/cgroup.procs", dir, number);
+	(void)snprintf(path, sizeof(path), "%s/p%" PRIu32 "/app", dir, number);
+	if (mkdir(path, 0755) < 0 && errno != EEXIST)
+		die(path);
+	(void)snprintf(path, sizeof(path), "%s/p%" PRIu32 "/app/cgroup.procs", dir, number);
 	fd = open(path, O_WRONLY | O_CLOEXEC);
 	if (fd < 0 || write(fd, "0", 1) != 1)
 		die(path);
@@ -114,51 +123,81 @@ static void set_lo_up(void)
 
 static void start(const char *const argv[])
 {
-	(void)execv(argv[0], (char *const *)argv);
+	(void)execvp(argv[0], (char *const *)argv);
 	die(argv[0]);
 }
 
-/* Both ends in the namespace: nothing leads out of it. */
-static void run_network_plugin(void)
+static void run_to_end(const char *const argv[], void (*prepare)(void))
 {
-	static const char *const argv[] = {
-		"/sbin/ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other0", NULL};
 	pid_t pid = fork();
 	int status;
 
 	if (pid < 0)
 		die("fork");
-	if (pid == 0)
+	if (pid == 0) {
+		if (prepare)
+			prepare();
 		start(argv);
+	}
 	if (waitpid(pid, &status, 0) != pid || status != 0)
-		die("ip link add");
+		die(argv[0]);
 }
 
-static void make_named(const char *dir, uint32_t number)
+/* Enters it. Both ends of its pair are in it: nothing leads out. */
+static void make_namespace(const char *path)
 {
-	char path[PATH_BYTES];
-	int fd;
+	static const char *const plugin[] = {
+		"/sbin/ip", "link", "add", "eth0", "type", "veth", "peer", "name", "other0", NULL};
+	int fd = open(path, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0444);
 
-	(void)snprintf(path, sizeof(path), "%s/p%" PRIu32, dir, number);
-	fd = open(path, O_CREAT | O_EXCL | O_RDONLY | O_CLOEXEC, 0444);
 	if (fd < 0 || unshare(CLONE_NEWNET) < 0)
 		die(path);
 	(void)close(fd);
 	if (mount("/proc/self/ns/net", path, "none", MS_BIND, NULL) < 0)
 		die(path);
 	set_lo_up();
-	run_network_plugin();
+	run_to_end(plugin, NULL);
 }
 
-static void container(bool named, uint32_t number, const char *netns_dir, const char *cgroup_dir)
+/* Where runc expects them, control groups of one kind, on whatever machine. */
+static void with_cgroup2(void)
 {
-	const char *const argv[] = {"/proc/self/exe", "ask", named ? "once" : "again", NULL};
+	if (unshare(CLONE_NEWNS) < 0 || mount("cgroup2", "/sys/fs/cgroup", "cgroup2", 0, NULL) < 0)
+		die("cgroup2");
+}
 
-	if (named) {
-		make_named(netns_dir, number);
-		join_cgroup(cgroup_dir, number);
+static void container_of_runc(uint32_t number, const char *netns_dir, const char *bundles)
+{
+	_cleanup_close_ int home = open("/proc/self/ns/net", O_RDONLY | O_CLOEXEC);
+	char netns[PATH_BYTES], state[PATH_BYTES], bundle[PATH_BYTES], name[32];
+	const char *const argv[] = {"runc", "--root", state, "run", "--bundle", bundle, name, NULL};
+
+	(void)snprintf(netns, sizeof(netns), "%s/r%" PRIu32, netns_dir, number);
+	(void)snprintf(state, sizeof(state), "%s/state", bundles);
+	(void)snprintf(bundle, sizeof(bundle), "%s/%" PRIu32, bundles, number);
+	(void)snprintf(name, sizeof(name), "first-%" PRIu32, number);
+	make_namespace(netns);
+	if (home < 0 || setns(home, CLONE_NEWNET) < 0)
+		die("setns");
+	run_to_end(argv, with_cgroup2);
+	if (umount2(netns, MNT_DETACH) < 0 || unlink(netns) < 0)
+		die(netns);
+	_exit(0);
+}
+
+static void container(const char *kind, uint32_t number, const char *netns_dir, const char *where)
+{
+	static const char *const argv[] = {"/proc/self/exe", "ask", NULL};
+	char path[PATH_BYTES];
+
+	if (strcmp(kind, "runc") == 0)
+		container_of_runc(number, netns_dir, where);
+	if (strcmp(kind, "named") == 0) {
+		(void)snprintf(path, sizeof(path), "%s/p%" PRIu32, netns_dir, number);
+		make_namespace(path);
+		join_cgroup(where, number);
 	} else {
-		join_cgroup(cgroup_dir, number);
+		join_cgroup(where, number);
 		if (unshare(CLONE_NEWNET) < 0)
 			die("unshare");
 		set_lo_up();
@@ -180,7 +219,6 @@ static void wait_one(uint32_t *running)
 static int make_all(char *const *argv)
 {
 	uint32_t count, parallel, running = 0;
-	bool named = strcmp(argv[1], "named") == 0;
 
 	if (ig_parse_u32(argv[2], &count) < 0 || ig_parse_u32(argv[3], &parallel) < 0)
 		return 2;
@@ -195,7 +233,7 @@ static int make_all(char *const *argv)
 		if (pid < 0)
 			die("fork");
 		if (pid == 0)
-			container(named, i, argv[4], argv[5]);
+			container(argv[1], i, argv[4], argv[5]);
 		running++;
 	}
 	while (running)
@@ -205,10 +243,11 @@ static int make_all(char *const *argv)
 
 int main(int argc, char **argv)
 {
-	if (argc == 3 && strcmp(argv[1], "ask") == 0)
-		return ask(strcmp(argv[2], "again") == 0);
+	if (argc == 2 && strcmp(argv[1], "ask") == 0)
+		return ask();
 	if (argc == 6)
 		return make_all(argv);
-	(void)fprintf(stderr, "usage: first named|bare COUNT PARALLEL NETNS_DIR CGROUP_DIR\n");
+	(void)fprintf(stderr,
+		"usage: first runc|named|bare COUNT PARALLEL NETNS_DIR BUNDLES|CGROUP_DIR\n");
 	return 2;
 }
