@@ -57,7 +57,8 @@ struct harness {
 	size_t body_len;
 
 	unsigned int n_requests, n_malformed, n_added, n_closed;
-	unsigned int closed[CONNS]; /* per connection number */
+	unsigned int n_requests_at_mark; /* for a test that looks in between */
+	unsigned int closed[CONNS];	 /* per connection number */
 	unsigned int malformed_status;
 	const char *answer;
 	size_t answer_len;

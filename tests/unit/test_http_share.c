@@ -7,6 +7,8 @@
 #include <setjmp.h>
 #include <cmocka.h>
 
+#include <sys/eventfd.h>
+
 #include "http/share.h"
 #include "unit/http_harness.h"
 
@@ -64,6 +66,46 @@ static void who_is_over_goes_last(void **state)
 	assert_string_equal(h->target, "/greedy"); /* the last one */
 	assert_true(greedy.busy_usec > 0);
 	(void)ig_close(greedy_client);
+	end(h);
+}
+
+static void on_mark(evutil_socket_t fd, short what, void *arg)
+{
+	struct harness *h = arg;
+
+	(void)fd;
+	(void)what;
+	h->n_requests_at_mark = h->n_requests;
+}
+
+/* A new connection of one that is over has its turn behind the others', and not one turn later. */
+static void who_is_over_begins_last(void **state)
+{
+	static const char request[] = "GET / HTTP/1.1\r\nHost: a\r\n\r\n";
+	struct ig_http_share greedy = {};
+	struct harness *h = calloc(1, sizeof(*h));
+	struct event *mark;
+	int fd;
+
+	(void)state;
+	assert_non_null(h);
+	start(h, &roomy);
+	assert_int_equal(event_base_priority_init(h->base, 3), 0);
+	h->share = &greedy;
+	ig_http_share_spend(&greedy, 5 * IG_BUSY_OWNER_USEC, ig_clock_mono_usec());
+	h->client = add_pair(h);
+	client_send(h, request, sizeof(request) - 1);
+	/* of the same rank, and readable after it */
+	fd = eventfd(1, EFD_CLOEXEC);
+	mark = event_new(h->base, fd, EV_READ, on_mark, h);
+	assert_non_null(mark);
+	assert_int_equal(event_priority_set(mark, 2), 0);
+	assert_int_equal(event_add(mark, NULL), 0);
+	pump(h);
+	assert_int_equal(h->n_requests, 1);
+	assert_int_equal(h->n_requests_at_mark, 1);
+	event_free(mark);
+	(void)ig_close(fd);
 	end(h);
 }
 
@@ -138,6 +180,7 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(time_wears_off),
 		cmocka_unit_test(who_is_over_goes_last),
+		cmocka_unit_test(who_is_over_begins_last),
 		cmocka_unit_test(an_owner_has_so_many_bytes),
 		cmocka_unit_test(all_together_have_so_many_bytes),
 	};

@@ -192,6 +192,8 @@ int ig_http_server_add(struct ig_http_server *server, int fd, struct ig_http_sha
 		    EV_READ | EV_WRITE | EV_CLOSED | EV_ET | EV_PERSIST, ig_http_conn_on_event,
 		    conn) < 0)
 		return -EINVAL;
+	/* already now: its first event need not come twice then */
+	(void)ig_http_conn_rank(conn);
 	if (server->n_conns == 0 && start_tick(server) < 0)
 		return -ENOMEM;
 	if (event_add(&conn->event, NULL) < 0) {

@@ -420,8 +420,8 @@ static void conn_step(struct ig_http_conn *conn)
 }
 
 /* Whose owner has had too much of the loop's time goes on after everybody else, whose has not (any
- * more) as usual. true: not now, but its turn will come. */
-static bool conn_is_put_off(struct ig_http_conn *conn)
+ * more) as usual. true: that has changed. */
+bool ig_http_conn_rank(struct ig_http_conn *conn)
 {
 	struct event_base *base = conn->server->base;
 	int last = event_base_get_npriorities(base) - 1;
@@ -432,9 +432,16 @@ static bool conn_is_put_off(struct ig_http_conn *conn)
 		event_priority_set(&conn->event, late ? last : (last + 1) / 2) < 0)
 		return false;
 	conn->late = late;
-	if (late)
-		conn_kick(conn);
-	return late;
+	return true;
+}
+
+/* true: not now, but its turn will come. */
+static bool conn_is_put_off(struct ig_http_conn *conn)
+{
+	if (!ig_http_conn_rank(conn) || !conn->late)
+		return false;
+	conn_kick(conn);
+	return true;
 }
 
 void ig_http_conn_on_event(evutil_socket_t fd, short what, void *arg)

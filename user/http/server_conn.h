@@ -95,6 +95,8 @@ struct ig_http_server {
 void ig_http_server_enter(struct ig_http_server *server);
 void ig_http_server_leave(struct ig_http_server *server);
 
+/* Gives its event the priority that its owner has earned. true: it is another one than before. */
+bool ig_http_conn_rank(struct ig_http_conn *conn);
 /* The callback of the connection's event. */
 void ig_http_conn_on_event(evutil_socket_t fd, short what, void *arg);
 /* Its deadline passed: 408 for half a request, else the end. */
