@@ -10,7 +10,7 @@ FUZZ_TARGETS := $(patsubst %.c,$(O)/%,$(sort $(wildcard tests/fuzz/fuzz_*.c)))
 
 # what a target stands in front of
 WRAP_fuzz_kube_watch := $(addprefix -Wl$(comma)--wrap=,ig_kube_client_start ig_kube_call_cancel event_add)
-WRAP_fuzz_monitor := $(addprefix -Wl$(comma)--wrap=,open_by_handle_at ig_flow_take ig_sources_find $(addprefix ig_datapath_,cgroup_fd flows_fd upstream_mark workload_set workload_delete workloads_sweep counters))
+WRAP_fuzz_monitor := $(addprefix -Wl$(comma)--wrap=,open_by_handle_at ig_flow_take ig_sources_find $(addprefix ig_datapath_,cgroup_fd flows_fd upstream_mark workload_get workload_set workload_delete workloads_sweep counters))
 WRAP_fuzz_proc := $(addprefix -Wl$(comma)--wrap=,open openat)
 WRAP_fuzz_control := -Wl,--wrap=connect
 

@@ -330,12 +330,13 @@ def own(w):
     w.lab.admin(clear=True)
     other = w.pods["e"].dialer(requests=2, timeout=3000)
     assert other.read()["result"] == "ok"
-    # who no longer may loses its connection: so the search is known to be over
-    del w.pods["e"]
-    w.apply_pods()
-    mark = w.agent.audit.mark()
     w.add_uplink("up1", "fab1", SECOND_NODE, SECOND_FABRIC)
     w.host.ip(f"route add {IMDS}/32 via {SECOND_FABRIC} table 77")
+    w.wait_pins(2)
+    # who no longer may loses its connection: so the search is known to be over
+    mark = w.agent.audit.mark()
+    del w.pods["e"]
+    w.apply_pods()
     w.agent.audit.wait_for(event("guard.drop", reason="older_connection"), mark)
     assert connected(w) == kept
     w.host.ip("link del up1")

@@ -115,6 +115,28 @@ def direct(w):
     w.lab.never_reached(lab)
 
 
+@suite.test("an exception that is taken back ends what the pod has open at the real endpoint, and no other's")
+def direct_is_over(w):
+    other = w.add_pod("other-direct", "sel-none")
+    other.manifest = other.manifest.replace("  labels:\n", "  labels:\n    trusted: also\n")
+    w.apply_pods()
+    w.apply("trust.yaml", manifests.exception("trust", {"trusted": "very"}, mode="direct"))
+    w.apply("also.yaml", manifests.exception("also", {"trusted": "also"}, mode="direct"))
+    held = {pod.name: pod.dialer(requests=2) for pod in (w.pods["trusted"], other)}
+    for dialer in held.values():
+        assert dialer.read().status > 0
+    mark = w.agent.audit.mark()
+    w.apply("trust.yaml", None)
+    record = w.agent.audit.wait_for(event("guard.drop", pod__name="trusted"), mark)
+    assert record["reason"] == "older_connection", record
+    reply = held["trusted"].next()
+    assert reply["result"] == "error" and reply["stage"] != "connect", reply
+    assert held[other.name].next().status > 0
+    for dialer in held.values():
+        dialer.close()
+    w.apply("also.yaml", None)
+
+
 @suite.test("a pod that is no longer declared gets nothing")
 def forgotten(w):
     pod = w.pods.pop("kept")

@@ -75,6 +75,7 @@ int ig_datapath_workloads_sweep(
 
 /* Did a connect hook note this connection as one that may go past the gate? */
 bool ig_datapath_is_direct(struct ig_datapath *dp, const struct ig_direct_key *key);
+void ig_datapath_direct_delete(struct ig_datapath *dp, const struct ig_direct_key *key);
 
 int ig_datapath_listener_set(struct ig_datapath *dp, uint64_t netns_cookie, uint16_t port_be);
 int ig_datapath_listener_delete(struct ig_datapath *dp, uint64_t netns_cookie); /* 0 if absent */

@@ -102,6 +102,11 @@ bool ig_datapath_is_direct(struct ig_datapath *dp, const struct ig_direct_key *k
 	return bpf_map_lookup_elem(bpf_map__fd(dp->skel->maps.direct), key, &entry) == 0;
 }
 
+void ig_datapath_direct_delete(struct ig_datapath *dp, const struct ig_direct_key *key)
+{
+	(void)bpf_map_delete_elem(bpf_map__fd(dp->skel->maps.direct), key);
+}
+
 int ig_datapath_listener_set(struct ig_datapath *dp, uint64_t netns_cookie, uint16_t port_be)
 {
 	struct ig_listener_entry entry = {.port_be = port_be};

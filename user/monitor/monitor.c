@@ -166,7 +166,13 @@ static int on_request(const struct ig_monitor_request *request, struct ig_monito
 	case IG_MONITOR_DRAINING: ig_upgrade_quiet(m); return 0;
 	default: break;
 	}
-	return ig_requests_serve(m->requests, request, reply, ret_fd);
+	r = ig_requests_serve(m->requests, request, reply, ret_fd);
+	if (ig_requests_take_revoked(m->requests) && m->packets) {
+		/* a namespace that only connected past the gate has no listener yet */
+		ig_monitor_look_for_running(m);
+		ig_packets_end_connections(m->packets);
+	}
+	return r;
 }
 
 static int on_server_started(struct ig_channel *channel, void *userdata)

@@ -89,14 +89,28 @@ static bool is_host(const struct search *s)
 	return s->netns_cookie == s->older->settings->host_netns_cookie;
 }
 
-static bool is_noted(const struct search *s, const struct inet_diag_msg *socket, uint32_t daddr_be)
+static struct ig_direct_key key_of(const struct inet_diag_msg *socket, uint32_t daddr_be)
 {
-	struct ig_direct_key key = {.saddr_be = ipv4_of(socket->idiag_family, socket->id.idiag_src),
+	return (struct ig_direct_key){
+		.saddr_be = ipv4_of(socket->idiag_family, socket->id.idiag_src),
 		.daddr_be = daddr_be,
 		.sport_be = socket->id.idiag_sport,
 		.dport_be = socket->id.idiag_dport};
+}
+
+static bool is_noted(const struct search *s, const struct inet_diag_msg *socket, uint32_t daddr_be)
+{
+	struct ig_direct_key key = key_of(socket, daddr_be);
 
 	return ig_datapath_is_direct(s->older->dp, &key);
+}
+
+/* The guard drops what is not noted. */
+static void forget(const struct search *s, const struct inet_diag_msg *socket, uint32_t daddr_be)
+{
+	struct ig_direct_key key = key_of(socket, daddr_be);
+
+	ig_datapath_direct_delete(s->older->dp, &key);
 }
 
 static bool may_have(const struct search *s, uint64_t cgroup_id, enum ig_endpoint endpoint)
@@ -212,6 +226,7 @@ static void look_at(struct search *s, const struct nlmsghdr *message)
 		report(s, socket, daddr_be, told.cgroup_id, endpoint);
 	} else if (r != -ENOENT) { /* it ended by itself */
 		s->error = r;
+		forget(s, socket, daddr_be);
 	}
 }
 

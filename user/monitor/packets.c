@@ -56,11 +56,12 @@ static void end_older_of(struct ig_packets *p, const struct ig_listener *listene
 static void report_ended(const struct ig_packets *p)
 {
 	if (p->ended)
-		ig_log_warning("ended connections to an endpoint that were older than the gate",
+		ig_log_warning(
+			"ended connections to an endpoint that were older than the gate, or than a rule",
 			IG_KV_U64(COUNT, p->ended));
 	if (p->error)
 		(void)ig_log_errno(p->error,
-			"cannot end connections that are older than the gate; the guard drops their packets");
+			"cannot end connections that are older than the gate, or than a rule; the guard drops their packets");
 }
 
 /* Those that the guard would let through (their owner may) stay; others would only hang. One
@@ -89,8 +90,10 @@ static void end_older_soon(struct ig_packets *p)
 
 	p->looked_at = 0;
 	p->last = ig_listeners_last_seq(p->options.listeners);
-	p->ended = 0;
-	p->error = 0;
+	if (!evtimer_pending(p->end_older, NULL)) {
+		p->ended = 0;
+		p->error = 0;
+	}
 	(void)evtimer_add(p->end_older, &now);
 }
 
@@ -102,6 +105,11 @@ static void on_guarded(const char *name, void *userdata)
 	(void)name;
 	if (!p->options.adopting)
 		end_older_soon(userdata);
+}
+
+void ig_packets_end_connections(struct ig_packets *p)
+{
+	end_older_soon(p);
 }
 
 /* ---- life ---- */

@@ -1,7 +1,7 @@
 /*
  * What the monitor does about packets that no connect hook sees: the guard on the uplinks
- * (uplinks.h), and the end of connections that are older than the gate (older.h). Private to
- * monitor.
+ * (uplinks.h), and the end of connections that are older than the gate, or than a rule (older.h).
+ * Private to monitor.
  */
 #pragma once
 
@@ -38,6 +38,9 @@ struct ig_packets *ig_packets_free(struct ig_packets *packets);
 /* After the connect hooks are attached: the guard asks for what they note. Connections are ended
  * from the event loop, once here and again whenever an uplink is added. */
 int ig_packets_start(struct ig_packets *packets, struct ig_err *reterr_err);
+
+/* Ends connections once more: somebody may not have any more what is open. */
+void ig_packets_end_connections(struct ig_packets *packets);
 
 /* Somebody else may have attached something in place of ours: the next ig_packets_start() attaches
  * everywhere again. Loads nothing. */

@@ -30,6 +30,7 @@ struct ig_requests {
 	struct session_workload *workloads; /* what it has set */
 	bool held;			    /* the maps are another agent's */
 	bool synced;			    /* it has said that this is all */
+	bool revoked;			    /* somebody may not pass any more */
 };
 
 typedef int request_fn(struct ig_requests *requests, const struct ig_monitor_request *request,
@@ -127,6 +128,28 @@ static int upstream_socket(struct ig_requests *requests, const struct ig_monitor
 	return 0;
 }
 
+/* Before the map changes. now NULL: the entry goes. */
+static void note_revoked(
+	struct ig_requests *requests, uint64_t cgroup_id, const struct ig_workload_entry *now)
+{
+	struct ig_workload_entry old;
+
+	if (ig_datapath_workload_get(requests->dp, cgroup_id, &old) < 0)
+		return;
+	for (int i = 0; i < _IG_ENDPOINT_MAX; i++)
+		if (old.verdict[i] == IG_VERDICT_PASS &&
+			(!now || now->verdict[i] != IG_VERDICT_PASS))
+			requests->revoked = true;
+}
+
+bool ig_requests_take_revoked(struct ig_requests *requests)
+{
+	bool revoked = requests->revoked;
+
+	requests->revoked = false;
+	return revoked;
+}
+
 static struct session_workload *find(struct ig_requests *requests, uint64_t cgroup_id)
 {
 	struct session_workload *w;
@@ -167,7 +190,10 @@ static int workload_set(struct ig_requests *requests, const struct ig_monitor_re
 		}
 	}
 	w->entry = entry;
-	return requests->held ? 0 : ig_datapath_workload_set(requests->dp, cgroup_id, &entry);
+	if (requests->held)
+		return 0;
+	note_revoked(requests, cgroup_id, &entry);
+	return ig_datapath_workload_set(requests->dp, cgroup_id, &entry);
 }
 
 static int workload_delete(struct ig_requests *requests, const struct ig_monitor_request *request,
@@ -181,12 +207,21 @@ static int workload_delete(struct ig_requests *requests, const struct ig_monitor
 		HASH_DEL(requests->workloads, w);
 		free(w);
 	}
-	return requests->held ? 0 : ig_datapath_workload_delete(requests->dp, request->cgroup_id);
+	if (requests->held)
+		return 0;
+	/* a workload that ended has nothing open */
+	if (ig_cgroup_id_exists(ig_datapath_cgroup_fd(requests->dp), request->cgroup_id))
+		note_revoked(requests, request->cgroup_id, NULL);
+	return ig_datapath_workload_delete(requests->dp, request->cgroup_id);
 }
 
+/* For sweeps: what is not goes. */
 static bool is_in_session(uint64_t cgroup_id, void *userdata)
 {
-	return find(userdata, cgroup_id) != NULL;
+	if (find(userdata, cgroup_id))
+		return true;
+	note_revoked(userdata, cgroup_id, NULL);
+	return false;
 }
 
 static int workloads_synced(struct ig_requests *requests, const struct ig_monitor_request *request,

@@ -4,6 +4,7 @@
  */
 #pragma once
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "monitor/proto.h"
@@ -31,6 +32,10 @@ void ig_requests_drain(struct ig_requests *requests);
 /* Puts all that was said into the map, and takes out what was not if that was all; also to put back
  * what another agent may have changed. */
 int ig_requests_apply(struct ig_requests *requests);
+
+/* Was a workload's right to pass the gate taken back since the last call? What it has connected is
+ * still open. */
+bool ig_requests_take_revoked(struct ig_requests *requests);
 
 /* Serves every kind but those that are the monitor's own affair (-EINVAL). Returns the reply's
  * result. */
