@@ -129,9 +129,12 @@ def _(w):
 
 @suite.test("removed: what the administrator wrote stays, and the programs in the kernel are told of")
 def _(w):
+    with open(f"{w.root}/etc/default/imdsgated", "w", encoding="ascii") as file:
+        file.write('IMDSGATED_FLAGS="--node n1 --audit-file /var/log/imdsgate/other.jsonl"\n')
     status, out = w.inside("dpkg", "--remove", "imdsgate")
     assert status == 0, out
     assert "programs taken off; nothing is guarded any more" in out, out
+    assert w.has("var/log/imdsgate/other.jsonl"), "its flags were not asked"
     assert not w.has("usr/sbin/imdsgated") and w.has("etc/imdsgate/manifests/own.yaml")
 
 
