@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import signal
+import stat
 import sys
 
 import kernel
@@ -125,6 +126,24 @@ def cannot_rotate(w):
     path = os.path.join(directory(w, "rootowned", 0), "audit.jsonl")
     status, text = w.agent.fail_to_start(audit_file=path, audit_rotate_size="1M")
     assert status == 1 and f"cannot rotate {path}" in text and f"chown {AGENT_UID}" in text, text
+
+
+@suite.test("what is somebody else's under that name is not given to the server's user")
+def not_ours(w):
+    path = os.path.join(directory(w, "linked"), "audit.jsonl")
+    secret = os.path.join(w.tmp, "secret")
+    with open(secret, "w", encoding="ascii") as file:
+        file.write("root's\n")
+    os.link(secret, path)
+    status, text = w.agent.fail_to_start(audit_file=path)
+    assert status == 1 and "hard link" in text, text
+    assert os.stat(secret).st_uid == 0
+    os.unlink(path)
+    null = os.path.join(directory(w, "device"), "null")
+    os.mknod(null, stat.S_IFCHR | 0o666, os.makedev(1, 3))
+    w.agent.start(audit_file=null)
+    assert w.agent.stop() == 0
+    assert os.stat(null).st_uid == 0
 
 
 @suite.test("a full disk: requests go on, other sinks too, and the file says what it misses")

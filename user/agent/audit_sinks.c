@@ -2,7 +2,8 @@
  * The sinks of the audit; see audit_sinks.h.
  *
  * It must never give away a directory that it did not make: rotating needs one that belongs to the
- * server's user, and if the administrator's does not, that is said at the start.
+ * server's user, and if the administrator's does not, that is said at the start. Nor a file that
+ * may be another's.
  */
 #include "agent/audit_sinks.h"
 
@@ -57,6 +58,27 @@ static int open_directory(const struct ig_options *o, int *ret_fd, struct ig_err
 	return 0;
 }
 
+/* Whoever may write to the directory, and that is the unprivileged server, can give any file of
+ * this file system that name, too. */
+static int give_file(int fd, const struct ig_options *o, struct ig_err *err)
+{
+	struct stat st;
+
+	if (fstat(fd, &st) < 0)
+		return ig_err_set(err, -errno, "cannot look at the audit file %s: %s",
+			o->audit.file, strerror(errno));
+	if (!S_ISREG(st.st_mode))
+		return 0;
+	if (st.st_nlink > 1 && st.st_uid != o->uid)
+		return ig_err_set(err, -EMLINK,
+			"the audit file %s has another name as well (a hard link) and does not belong to uid %u",
+			o->audit.file, o->uid);
+	if (fchown(fd, o->uid, o->gid) < 0)
+		return ig_err_set(err, -errno, "cannot give the audit file %s to uid %u: %s",
+			o->audit.file, o->uid, strerror(errno));
+	return 0;
+}
+
 int ig_audit_open(const struct ig_options *o, struct ig_audit_opened *ret, struct ig_err *err)
 {
 	_cleanup_close_ int dir_fd = -1, fd = -1;
@@ -74,9 +96,9 @@ int ig_audit_open(const struct ig_options *o, struct ig_audit_opened *ret, struc
 		return ig_err_set(err, -errno,
 			"cannot open the audit file %s: %s; name another with --audit-file",
 			o->audit.file, strerror(errno));
-	if (fchown(fd, o->uid, o->gid) < 0)
-		return ig_err_set(err, -errno, "cannot give the audit file %s to uid %u: %s",
-			o->audit.file, o->uid, strerror(errno));
+	r = give_file(fd, o, err);
+	if (r < 0)
+		return r;
 	ret->dir_fd = TAKE_FD(dir_fd);
 	ret->file_fd = TAKE_FD(fd);
 	ret->file_name = name;
