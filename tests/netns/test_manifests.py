@@ -137,6 +137,30 @@ def direct_is_over(w):
     w.apply("also.yaml", None)
 
 
+@suite.test("an identity that became another one while its object id was asked for is not known by the old one")
+def replaced(w):
+    def learned(ident):
+        return manifests.identity(ident).replace(f"name: {ident.name}\n", "name: learned\n", 1)
+    pod = w.add_pod("learner", "sel-learner")
+    w.apply_pods()
+    w.apply("learner.yaml", manifests.binding("bind-learner", manifests.ID_A, "sel-learner")
+            .replace("azureIdentity: id-a", "azureIdentity: learned"))
+    w.apply("learned.yaml", learned(manifests.ID_A))
+    w.lab.admin(delay_ms=1000)
+    mark = w.lab.log.mark()
+    dialer = pod.dialer(path=f"{TOKEN_PATH}&resource=learning&object_id={manifests.ID_A.object_id}")
+    w.lab.log.wait_for(lambda e: e["event"] == "request", mark)
+    w.apply("learned.yaml", learned(manifests.ID_B))
+    w.lab.admin(clear=True)
+    reply = dialer.read()
+    dialer.close()
+    assert not_found(reply), reply
+    reply = pod.dial(path=f"{TOKEN_PATH}&resource=learning&object_id={manifests.ID_B.object_id}")
+    assert reply.appid == B, reply
+    w.apply("learner.yaml", None)
+    w.apply("learned.yaml", None)
+
+
 @suite.test("a pod that is no longer declared gets nothing")
 def forgotten(w):
     pod = w.pods.pop("kept")

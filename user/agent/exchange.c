@@ -330,13 +330,15 @@ static void on_token(const struct ig_token_result *result, void *userdata)
 	struct ig_exchange *x = part->exchange;
 
 	part->waiter = NULL;
-	if (x->learning) {
-		learned(x, result);
+	/* The policy may have changed while upstream was asked: what counts is what holds now. An
+	 * identity of that name may be another one, so nothing is learned from it either. */
+	if (x->epoch != ig_store_epoch(x->conn->agent->store)) {
+		x->learning = false;
+		ig_exchange_decide(x);
 		return;
 	}
-	/* The policy may have changed while upstream was asked: what counts is what holds now. */
-	if (x->epoch != ig_store_epoch(x->conn->agent->store)) {
-		ig_exchange_decide(x);
+	if (x->learning) {
+		learned(x, result);
 		return;
 	}
 	/* one that cannot be had is enough: half an answer would be taken for a whole one */
