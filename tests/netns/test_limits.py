@@ -242,6 +242,21 @@ def records(w):
         assert time.monotonic() < deadline, (suppressed(), before, sent, len(recorded()))
 
 
+@suite.test("a pod whose name was chosen to look like another's uses up none of what that one may ask for")
+def chosen_name(w):
+    # FNV-1a of "demo" and this name, each with its NUL, is that of "demo" and "a"
+    pod = w.add_pod("s3qpuo06gn3k4vuux549or2r", "sel-b")
+    w.declare()
+    w.agent.stop()
+    w.agent.start(metrics_socket=w.metrics, metrics_group=0, requests_per_second=1)
+    path = f"{TOKEN_PATH}&resource=https://vault.azure.net"
+    status, out, err = pod.run([sys.executable, "-S", "-c", REPEAT, IMDS, path, "20"])
+    assert status == 0 and out.strip() == "[200, 429]", (out, err)
+    assert w.pods["a"].dial().appid == A
+    del w.pods[pod.name]
+    w.apply_pods()
+
+
 @suite.test("fewer descriptors than the limits need: said in the log and by doctor, and divided, "
             "so that no workload takes the others'")
 def descriptors(w):

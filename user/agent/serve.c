@@ -108,6 +108,8 @@ const struct ig_pod *ig_serve_pod_of(const struct ig_gate_conn *conn)
 		       : NULL;
 }
 
+#define FNV_BASIS 0xcbf29ce484222325ULL
+
 static uint64_t hash_text(uint64_t hash, const char *s)
 {
 	/* FNV-1a; the NUL ends the text */
@@ -121,7 +123,12 @@ uint64_t ig_serve_workload_number(const struct ig_gate_conn *conn, const struct 
 {
 	if (!pod)
 		return conn->flow.caller.cgroup_id;
-	return hash_text(hash_text(0xcbf29ce484222325ULL, pod->namespace), pod->name);
+	/* Who creates a pod chooses its name, and finds one with the number of somebody else's in
+	 * seconds; the uid is drawn by the API server. Without one a manifest of the node's
+	 * declares it. */
+	if (pod->uid[0])
+		return hash_text(FNV_BASIS, pod->uid);
+	return hash_text(hash_text(FNV_BASIS, pod->namespace), pod->name);
 }
 
 uint64_t ig_serve_fairness(const struct ig_gate_conn *conn)
