@@ -2,6 +2,7 @@
 broken file changes nothing."""
 
 import os
+import sys
 
 from harness import NOT_FOUND, TRACES, manifests, standard_world
 from places import TOKEN_PATH
@@ -115,6 +116,19 @@ def direct(w):
     w.lab.never_reached(lab)
 
 
+# "That was the last socket", to the netlink socket that the kernel gives this number, without end
+LIE = """
+import socket, struct, sys
+s = socket.socket(socket.AF_NETLINK, socket.SOCK_DGRAM, 4)
+print("lying", flush=True)
+while True:
+    try:
+        s.sendto(struct.pack("IHHII", 16, 3, 0, 0, 0), (int(sys.argv[1]), 0))
+    except OSError:
+        pass
+"""
+
+
 @suite.test("an exception that is taken back ends what the pod has open at the real endpoint, and no other's")
 def direct_is_over(w):
     other = w.add_pod("other-direct", "sel-none")
@@ -126,8 +140,13 @@ def direct_is_over(w):
     for dialer in held.values():
         assert dialer.read().status > 0
     mark = w.agent.audit.mark()
+    # an administrator of the pod's network, who would like the search to be over
+    liar = w.pods["trusted"].spawn([sys.executable, "-S", "-c", LIE, str(w.agent.pids()[0])], stdout=-1)
+    assert liar.stdout.readline() == "lying\n"
     w.apply("trust.yaml", None)
     record = w.agent.audit.wait_for(event("guard.drop", pod__name="trusted"), mark)
+    liar.kill()
+    liar.wait()
     assert record["reason"] == "older_connection", record
     reply = held["trusted"].next()
     assert reply["result"] == "error" and reply["stage"] != "connect", reply

@@ -14,6 +14,8 @@
 #include <linux/net_namespace.h>
 #include <linux/rtnetlink.h>
 #include <string.h>
+#include <sys/socket.h>
+#include <unistd.h>
 
 #include "monitor/rtnl.h"
 
@@ -261,6 +263,33 @@ static void numbers_of_namespaces(void **state)
 	assert_int_equal(ig_rtnl_nsid_read(header(&m), &found), -ENOENT);
 }
 
+/* Only an administrator of the namespace may send to others at all. */
+static void only_the_kernel_is_heard(void **state)
+{
+	struct nlmsghdr done = {.nlmsg_len = sizeof(done), .nlmsg_type = NLMSG_DONE};
+	int heard = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	int other = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
+	struct sockaddr_nl address = {.nl_family = AF_NETLINK};
+	socklen_t len = sizeof(address);
+
+	(void)state;
+	assert_true(heard >= 0 && other >= 0);
+	assert_int_equal(ig_rtnl_hear_kernel_only(heard), 0);
+	assert_int_equal(getsockname(heard, (struct sockaddr *)&address, &len), 0);
+	assert_int_equal(
+		sendto(other, &done, sizeof(done), 0, (struct sockaddr *)&address, len), -1);
+	assert_true(errno == ECONNREFUSED || errno == EPERM);
+	/* and it answers */
+	done = (struct nlmsghdr){.nlmsg_len = sizeof(done),
+		.nlmsg_type = NLMSG_NOOP,
+		.nlmsg_flags = NLM_F_REQUEST | NLM_F_ACK};
+	assert_int_equal(send(heard, &done, sizeof(done), 0), sizeof(done));
+	assert_true(recv(heard, &done, sizeof(done), MSG_DONTWAIT) > 0);
+	assert_int_equal(done.nlmsg_type, NLMSG_ERROR);
+	assert_int_equal(close(heard), 0);
+	assert_int_equal(close(other), 0);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -271,6 +300,7 @@ int main(void)
 		cmocka_unit_test(links),
 		cmocka_unit_test(peers),
 		cmocka_unit_test(numbers_of_namespaces),
+		cmocka_unit_test(only_the_kernel_is_heard),
 	};
 
 	return cmocka_run_group_tests(tests, NULL, NULL);

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "datapath/datapath.h"
+#include "monitor/rtnl.h"
 #include "workload/netns.h"
 #include "workload/process.h"
 
@@ -282,16 +283,27 @@ static int list(struct search *s, int fd, uint8_t family)
 	return r < 0 ? r : 0;
 }
 
+/* In the workload's namespace, where the workload may be an administrator. */
+static int open_diag(int netns_fd, int home_fd, int *ret_fd)
+{
+	_cleanup_close_ int fd = -1;
+	int r = ig_netns_socket(netns_fd, home_fd, AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG, &fd);
+
+	if (r == 0)
+		r = ig_rtnl_hear_kernel_only(fd);
+	if (r == 0)
+		*ret_fd = TAKE_FD(fd);
+	return r;
+}
+
 int ig_older_end(const struct ig_older *older, int netns_fd, int home_fd, uint64_t netns_cookie)
 {
 	struct search s = {.older = older, .netns_cookie = netns_cookie, .destroy_fd = -1};
 	_cleanup_close_ int list_fd = -1, destroy_fd = -1;
-	int r = ig_netns_socket(
-		netns_fd, home_fd, AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG, &list_fd);
+	int r = open_diag(netns_fd, home_fd, &list_fd);
 
 	if (r == 0)
-		r = ig_netns_socket(
-			netns_fd, home_fd, AF_NETLINK, SOCK_DGRAM, NETLINK_SOCK_DIAG, &destroy_fd);
+		r = open_diag(netns_fd, home_fd, &destroy_fd);
 	s.destroy_fd = destroy_fd;
 	if (r == 0)
 		r = list(&s, list_fd, AF_INET);

@@ -1,5 +1,5 @@
 /*
- * rtnetlink messages; see rtnl.h. Takes no memory and changes nothing.
+ * Netlink; see rtnl.h. Takes no memory.
  */
 #include "monitor/rtnl.h"
 
@@ -9,6 +9,7 @@
 #include <linux/rtnetlink.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/socket.h>
 
 #include <imdsgate/abi.h>
 
@@ -24,6 +25,15 @@ static const char *const pair_kinds[] = {"veth", "netkit"};
 
 static const char *const inner_kinds[] = {
 	"veth", "netkit", "bridge", "dummy", "ifb", "nlmon", "vcan", "vrf"};
+
+int ig_rtnl_hear_kernel_only(int netlink_fd)
+{
+	/* a connected netlink socket refuses what others send */
+	const struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
+
+	return connect(netlink_fd, (const struct sockaddr *)&kernel, sizeof(kernel)) < 0 ? -errno
+											 : 0;
+}
 
 static void add_interface(struct ig_rtnl_route *route, int ifindex)
 {

@@ -1,7 +1,7 @@
 /*
- * Reading rtnetlink messages of the kernel: which interfaces does this route lead to an endpoint
- * by, and what is this link. Pure functions; a message that is cut short says nothing. Private to
- * monitor.
+ * Netlink: sockets that hear the kernel, and reading rtnetlink messages: which interfaces does this
+ * route lead to an endpoint by, and what is this link. The readers are pure functions; a message
+ * that is cut short says nothing. Private to monitor.
  */
 #pragma once
 
@@ -10,6 +10,10 @@
 #include <stdint.h>
 
 struct nlmsghdr;
+
+/* From here on nobody but the kernel can send to this netlink socket: otherwise everybody with
+ * CAP_NET_ADMIN in its network namespace can, a pod for instance. */
+int ig_rtnl_hear_kernel_only(int netlink_fd);
 
 #define IG_RTNL_NEXTHOPS_MAX 64
 

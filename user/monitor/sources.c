@@ -61,6 +61,7 @@ int ig_sources_new(
 	struct ig_datapath *dp, const struct ig_listeners *listeners, struct ig_sources **ret)
 {
 	_cleanup_(ig_sources_freep) struct ig_sources *s = calloc(1, sizeof(*s));
+	int r;
 
 	if (!s)
 		return -ENOMEM;
@@ -69,6 +70,9 @@ int ig_sources_new(
 	s->netlink_fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
 	if (s->netlink_fd < 0)
 		return -errno;
+	r = ig_rtnl_hear_kernel_only(s->netlink_fd);
+	if (r < 0)
+		return r;
 	*ret = TAKE_PTR(s);
 	return 0;
 }
