@@ -290,7 +290,7 @@ static void test_lookup(void **state)
 {
 	struct fixture *f = *state;
 	const struct ig_pod *pod;
-	size_t accounts = 0, policies = 0;
+	size_t policies = 0;
 
 	put(f, "a", one_of_each());
 	assert_int_equal(ig_store_epoch(f->store), 1);
@@ -307,8 +307,6 @@ static void test_lookup(void **state)
 	assert_non_null(ig_store_service_account_by_name(f->store, "default", "sa"));
 	assert_null(ig_store_service_account_by_name(f->store, "default", "id"));
 	assert_null(ig_store_service_account_by_name(f->store, "other", "sa"));
-	assert_string_equal(ig_store_next_service_account(f->store, &accounts)->name, "sa");
-	assert_null(ig_store_next_service_account(f->store, &accounts));
 	assert_string_equal(ig_store_next_metadata_policy(f->store, &policies)->name, "m");
 	assert_null(ig_store_next_metadata_policy(f->store, &policies));
 	assert_null(ig_store_pod_by_uid(f->store, ""));
@@ -601,7 +599,6 @@ static void test_iteration(void **state)
 	assert_null(ig_store_next_binding(f->store, &iter));
 	assert_null(ig_store_next_exception(f->store, &iter));
 	assert_null(ig_store_next_identity(f->store, &iter));
-	assert_null(ig_store_next_service_account(f->store, &iter));
 	assert_null(ig_store_next_metadata_policy(f->store, &iter));
 }
 

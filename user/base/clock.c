@@ -26,11 +26,6 @@ uint64_t ig_clock_real_usec(void)
 	return now_usec(CLOCK_REALTIME);
 }
 
-uint64_t ig_clock_boot_usec(void)
-{
-	return now_usec(CLOCK_BOOTTIME);
-}
-
 static void put_digits(char *buf, unsigned int n, size_t digits)
 {
 	for (; digits-- > 0; n /= 10)

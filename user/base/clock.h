@@ -12,10 +12,6 @@
 uint64_t ig_clock_mono_usec(void);
 uint64_t ig_clock_real_usec(void); /* microseconds since 1970-01-01T00:00:00Z */
 
-/* Since boot including suspend: the clock of /proc/PID/stat start times and of
- * task->start_boottime. */
-uint64_t ig_clock_boot_usec(void);
-
 #define IG_RFC3339_BYTES 28
 /* "2026-01-02T03:04:05.678901Z"; buf holds IG_RFC3339_BYTES. Times behind the year 9999 become
  * its last microsecond. Returns buf. */

@@ -25,13 +25,6 @@ int ig_fd_set_nonblock(int fd)
 	return 0;
 }
 
-int ig_fd_set_cloexec(int fd, int on)
-{
-	if (fcntl(fd, F_SETFD, on ? FD_CLOEXEC : 0) < 0)
-		return -errno;
-	return 0;
-}
-
 int ig_fd_write_all(int fd, const void *data, size_t len)
 {
 	const char *p = data;

@@ -7,7 +7,6 @@
 #include <sys/types.h>
 
 int ig_fd_set_nonblock(int fd);
-int ig_fd_set_cloexec(int fd, int on);
 
 /* Writes everything, going on after EINTR and short writes. 0 or a negative errno. For blocking
  * fds. */

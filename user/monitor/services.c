@@ -43,15 +43,6 @@ struct ig_services *ig_services_free(struct ig_services *s)
 	return NULL;
 }
 
-size_t ig_services_count(const struct ig_services *s)
-{
-	size_t n = 0;
-
-	for (size_t i = 0; i < s->n; i++)
-		n += s->fds[i] >= 0;
-	return n;
-}
-
 int ig_services_get(
 	const struct ig_services *s, unsigned int index, const char **ret_key, int *ret_fd)
 {

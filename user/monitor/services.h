@@ -16,7 +16,6 @@ struct ig_services;
 int ig_services_new(const struct ig_monitor_service *table, size_t n, struct ig_services **ret);
 struct ig_services *ig_services_free(struct ig_services *services);
 
-size_t ig_services_count(const struct ig_services *services);
 /* Its key ("": not asked for) and its socket (-1: none); -ENOENT beyond the end. Borrowed. */
 int ig_services_get(
 	const struct ig_services *services, unsigned int index, const char **ret_key, int *ret_fd);

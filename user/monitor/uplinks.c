@@ -390,8 +390,3 @@ int ig_uplinks_start(struct ig_uplinks *u, struct ig_err *reterr_err)
 		ig_log_warning("no interface leads to an endpoint, the guard waits for one");
 	return 0;
 }
-
-size_t ig_uplinks_count(const struct ig_uplinks *u)
-{
-	return u->n_guarded;
-}

@@ -35,6 +35,3 @@ struct ig_uplinks *ig_uplinks_free(struct ig_uplinks *uplinks);
 
 /* Puts the guard on all there are and follows them from then on. Fails when one cannot get it. */
 int ig_uplinks_start(struct ig_uplinks *uplinks, struct ig_err *reterr_err);
-
-/* How many have the guard. */
-size_t ig_uplinks_count(const struct ig_uplinks *uplinks);

@@ -464,12 +464,6 @@ const struct ig_identity *ig_store_next_identity(const struct ig_store *store, s
 	return next_item(store, IG_OBJECT_IDENTITY, iter);
 }
 
-const struct ig_service_account *ig_store_next_service_account(
-	const struct ig_store *store, size_t *iter)
-{
-	return next_item(store, IG_OBJECT_SERVICE_ACCOUNT, iter);
-}
-
 const struct ig_metadata_policy *ig_store_next_metadata_policy(
 	const struct ig_store *store, size_t *iter)
 {

@@ -59,8 +59,6 @@ const struct ig_pod *ig_store_next_pod(const struct ig_store *store, size_t *ite
 const struct ig_binding *ig_store_next_binding(const struct ig_store *store, size_t *iter);
 const struct ig_exception *ig_store_next_exception(const struct ig_store *store, size_t *iter);
 const struct ig_identity *ig_store_next_identity(const struct ig_store *store, size_t *iter);
-const struct ig_service_account *ig_store_next_service_account(
-	const struct ig_store *store, size_t *iter);
 const struct ig_metadata_policy *ig_store_next_metadata_policy(
 	const struct ig_store *store, size_t *iter);
 

@@ -157,11 +157,6 @@ bool ig_report_event_is_attempt(const struct ig_report_event *event)
 	}
 }
 
-const char *ig_report_decision_name(enum ig_audit_decision decision)
-{
-	return (unsigned int)decision < _IG_AUDIT_DECISION_MAX ? decisions[decision] : "none";
-}
-
 int ig_report_decision_parse(const char *name, enum ig_audit_decision *ret)
 {
 	for (unsigned int i = 0; i < _IG_AUDIT_DECISION_MAX; i++)

@@ -45,9 +45,7 @@ const char *ig_report_event_identity(const struct ig_report_event *event);
 /* Is it an answer to a request for a token or a document, or a decision about a connection? */
 bool ig_report_event_is_attempt(const struct ig_report_event *event);
 
-/* "allow", "deny", "error", "none". */
-const char *ig_report_decision_name(enum ig_audit_decision decision);
-/* 0 or -EINVAL. */
+/* Of "allow", "deny", "error" and "none". 0 or -EINVAL. */
 int ig_report_decision_parse(const char *name, enum ig_audit_decision *ret);
 /* _IG_AUDIT_KIND_MAX when there is none of that name. */
 enum ig_audit_kind ig_report_kind_parse(const char *name);

@@ -59,11 +59,6 @@ struct ig_replay {
 	size_t n_memos;
 };
 
-const char *ig_replay_change_name(enum ig_replay_change change)
-{
-	return names[change];
-}
-
 int ig_replay_new(const struct ig_store *store, const struct ig_policy_options *options,
 	struct ig_replay **ret)
 {

@@ -41,6 +41,3 @@ uint64_t ig_replay_count(const struct ig_replay *replay, enum ig_replay_change c
  * with at most `top` rows for each change; `now` is a reason, with the policy behind it, or what is
  * not known. 0 or -ENOMEM. */
 int ig_replay_result(const struct ig_replay *replay, size_t top, json_t **ret);
-
-/* "newly_denied", … */
-const char *ig_replay_change_name(enum ig_replay_change change);

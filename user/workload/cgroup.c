@@ -96,15 +96,6 @@ static bool is_root_slice(struct part name, struct part *ret_base, struct part *
 	return true;
 }
 
-bool ig_cgroup_is_pods_root(const char *name)
-{
-	struct part p = {.s = name, .len = strlen(name)}, base, prefix;
-
-	if (memchr(p.s, '/', p.len))
-		return false;
-	return part_is(p, "kubepods") || is_root_slice(p, &base, &prefix);
-}
-
 static bool is_lower_hex(char c)
 {
 	return (c >= '0' && c <= '9') || (c >= 'a' && c <= 'f');

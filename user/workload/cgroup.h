@@ -28,10 +28,6 @@ struct ig_cgroup_pod {
 /* 0, or -ENXIO when the path is not inside a pod. path is absolute below the cgroup2 root. */
 int ig_cgroup_parse_pod(const char *path, struct ig_cgroup_pod *ret);
 
-/* Is this the name of a directory under which kubelet keeps pods ("kubepods.slice", "kubepods",
- * "kubelet-kubepods.slice", …)? */
-bool ig_cgroup_is_pods_root(const char *name);
-
 /* Canonical form of a declared path: absolute, no empty, "." or ".." parts, no trailing slash, no
  * control characters, at most IG_CGROUP_PATH_BYTES. 0 or -EINVAL. In place is not possible: path is
  * const. */
