@@ -21,7 +21,7 @@ static void test_selectors(void **state)
 	expect_grant(ask(s, "default", "app", IG_SELECTOR_CLIENT_ID, CID2, &own), "default", "two");
 	expect_no(ask(s, "default", "app", IG_SELECTOR_CLIENT_ID, CID3, &own), IG_POLICY_NOT_FOUND);
 	expect_no(ask(s, "default", "app", IG_SELECTOR_CLIENT_ID, "", &own), IG_POLICY_NOT_FOUND);
-	/* R14, R18: ids compare without regard to letter case */
+	/* ids compare without regard to letter case */
 	expect_grant(ask(s, "default", "app", IG_SELECTOR_CLIENT_ID,
 			     "AAAAAAAA-0000-0000-0000-00000000000A", &own),
 		"default", "one");
@@ -30,7 +30,7 @@ static void test_selectors(void **state)
 			"/SUBSCRIPTIONS/S/resourceGroups/G/providers/microsoft.managedidentity/userassignedidentities/TWO",
 			&own),
 		"default", "two");
-	/* R22: an unknown id is not made up for by anything else; R19 */
+	/* an unknown id is not made up for by anything else */
 	expect_no(ask(s, "default", "app", IG_SELECTOR_RESOURCE_ID, RID("zzz"), &own),
 		IG_POLICY_NOT_FOUND);
 	/* a resource id passed as client id (and the reverse) is no match */
@@ -63,7 +63,7 @@ static void test_label(void **state)
 
 	(void)state;
 	static const char *const pods[] = {"none", "empty", "case", "bare", "prefix",
-		/* R39, R41b: no bypass by name */
+		/* no bypass by name */
 		"mic-abc"};
 	for (size_t i = 0; i < IG_ARRAY_SIZE(pods); i++) {
 		expect_no(ask(s, "default", pods[i], IG_SELECTOR_NONE, "", &own),
@@ -96,7 +96,7 @@ static void test_missing_identity(void **state)
 	expect_no(ask(s, "default", "app", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
 }
 
-/* R32, R35: an identity that asks for namespaced behaviour is not lent out, flag or no flag. */
+/* An identity that asks for namespaced behaviour is not lent out, flag or no flag. */
 static void test_behavior_namespaced(void **state)
 {
 	_cleanup_(ig_store_freep) struct ig_store *s = load(
@@ -187,7 +187,7 @@ static void test_exceptions(void **state)
 				POD("default", "key", "Foo: bar") POD("default", "away", "n: n"));
 
 	(void)state;
-	/* R38: every kind of selector is the caller's, none is dropped */
+	/* every kind of selector is the caller's, none is dropped */
 	for (int kind = 0; kind < _IG_SELECTOR_KIND_MAX; kind++) {
 		struct ig_policy_decision d = ask(s, "default", "by-foo",
 			(enum ig_selector_kind)kind, kind ? CID3 : "", &own);
@@ -199,7 +199,7 @@ static void test_exceptions(void **state)
 	}
 	assert_string_equal(
 		ask(s, "default", "by-x", IG_SELECTOR_NONE, "", &own).exception->name, "z");
-	/* R36: the value is exact; so is the key; an exception is for its namespace */
+	/* the value is exact; so is the key; an exception is for its namespace */
 	expect_no(ask(s, "default", "case", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
 	expect_no(ask(s, "default", "key", IG_SELECTOR_NONE, "", &own), IG_POLICY_NOT_BOUND);
 	expect_no(ask(s, "default", "away", IG_SELECTOR_NONE, "", &cross), IG_POLICY_NOT_BOUND);

@@ -1,6 +1,6 @@
 /*
- * Unit tests of the token request: the conformance list of the protocol notes as far as a request
- * alone decides it. The numbers are those of the list.
+ * Unit tests of the token request: docs/conformance.md as far as a request alone decides it. The
+ * numbers are those of its rows.
  */
 #include <stdarg.h>
 #include <stddef.h>

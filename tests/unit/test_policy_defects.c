@@ -1,6 +1,5 @@
 /*
  * What the old system did, and this one must not: one test for each defect that concerns the rules.
- * The numbers R… are those of its recorded conformance cases.
  */
 #include "policy_fixture.h"
 
@@ -95,8 +94,7 @@ static void test_defect_finished_pod(void **state)
 	}
 }
 
-/* isMIC: any ReplicaSet whose name begins with "mic" had every identity of the node (§1.8, R41b).
- */
+/* isMIC: any ReplicaSet whose name begins with "mic" had every identity of the node. */
 static void test_defect_name_prefix_bypass(void **state)
 {
 	static const char *const pods[] = {"mic-abc", "microsvc-7d9f", "mic", "aks-managed"};
@@ -115,7 +113,7 @@ static void test_defect_name_prefix_bypass(void **state)
 				IG_POLICY_NOT_BOUND);
 }
 
-/* An excepted pod that asked by resource id got the system-assigned identity (§1.8, R38). The
+/* An excepted pod that asked by resource id got the system-assigned identity. The
  * selector is the caller's and goes upstream as it is; nothing of the decision replaces it. */
 static void test_defect_excepted_by_resource_id(void **state)
 {
@@ -131,7 +129,7 @@ static void test_defect_excepted_by_resource_id(void **state)
 	assert_null(d.learn);
 }
 
-/* §1.7: compared with regard to letter case, in the second of two places only. */
+/* Compared with regard to letter case, in the second of two places only. */
 static void test_defect_case_sensitive_client_id(void **state)
 {
 	_cleanup_(ig_store_freep) struct ig_store *s =
@@ -142,7 +140,7 @@ static void test_defect_case_sensitive_client_id(void **state)
 	expect_grant(ask(s, "default", "app", IG_SELECTOR_CLIENT_ID, CID1, &own), "default", "id");
 }
 
-/* §1.7: one of several "at random". Now it is an error, and one that was asked for is the same
+/* One of several "at random". Now it is an error, and one that was asked for is the same
  * whichever way the objects came in. */
 static void test_defect_random_choice(void **state)
 {

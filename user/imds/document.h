@@ -1,7 +1,7 @@
 /*
- * Metadata documents (imds-protocol notes §2, conformance 86–92): what a request for one means, how
- * it is asked for upstream, and which answers of upstream are handed on. Pure; knows no workload
- * and no network. Used by the server process for every route below /metadata but the token path.
+ * Metadata documents (docs/conformance.md, 86 to 92): what a request for one means, how it is asked
+ * for upstream, and which answers of upstream are handed on. Pure; knows no workload and no
+ * network. Used by the server process for every route below /metadata but the token path.
  *
  * Nothing of a request goes upstream as it came. What does is built anew from the canonical path,
  * one of the known api-versions and one of two formats; everything else that the client sent ends

@@ -1,6 +1,6 @@
 /*
- * The bodies and statuses that IMDS clients know (imds-protocol notes §1.4, §1.5): one compact JSON
- * line, numbers as strings, expires_in before expires_on.
+ * The bodies and statuses that IMDS clients know (docs/conformance.md): one compact JSON line,
+ * numbers as strings, expires_in before expires_on.
  */
 #pragma once
 

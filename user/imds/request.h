@@ -1,7 +1,6 @@
 /*
- * Validation of a request on the token path (imds-protocol notes §1.1–1.3, conformance 1–72),
- * giving either a token request or the finished error reply. Pure: knows no workload, touches
- * nothing.
+ * Validation of a request on the token path (docs/conformance.md, 1 to 72), giving either a token
+ * request or the finished error reply. Pure: knows no workload, touches nothing.
  *
  * Order of checks (the real order is unknown; ours makes headerless probes cheapest and never lets
  * an attribute of the caller decide before them): route → method → Metadata header →

@@ -1,6 +1,6 @@
 /*
  * Which request targets mean what: an allow-list of exact canonical paths, decided before anything
- * else (spec: Azure IMDS; imds-protocol notes §1.3, §1.6, §2). Pure functions without allocation.
+ * else (docs/conformance.md). Pure functions without allocation.
  *
  * Canonical form: an absolute-form target is reduced to its path and query; one doubled leading
  * slash is collapsed; the first segment "metadata" compares without regard to letter case, every
