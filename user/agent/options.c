@@ -1,6 +1,6 @@
 /*
  * The command line; see options.h. One table row per flag: name, value, default and help stand
- * together.
+ * together. What a flag sets is here or, for those that belong together, in options_*.c.
  */
 #include "agent/options.h"
 
@@ -10,7 +10,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "agent/options_datapath.h"
 #include "agent/options_host_token.h"
+#include "agent/options_kubernetes.h"
 #include "base/cleanup.h"
 #include "base/parse.h"
 #include "ctl/proto.h"
@@ -87,41 +89,6 @@ static int set_authority_host(struct ig_options *o, const char *value, struct ig
 	return 0;
 }
 
-static int set_cgroup_root(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	if (value[0] != '/' || strlen(value) >= sizeof(o->cgroup_root))
-		return ig_err_set(
-			err, -EINVAL, "--cgroup-root takes an absolute path, got \"%s\"", value);
-	(void)snprintf(o->cgroup_root, sizeof(o->cgroup_root), "%s", value);
-	return 0;
-}
-
-static int set_bpffs(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	if (value[0] != '/')
-		return ig_err_set(
-			err, -EINVAL, "--bpffs takes an absolute path, got \"%s\"", value);
-	o->bpffs = value;
-	return 0;
-}
-
-static int add_netns_dir(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	size_t n = 0, len = strlen(value);
-
-	if (value[0] != '/' || (len > 1 && value[len - 1] == '/'))
-		return ig_err_set(err, -EINVAL,
-			"--netns-dir takes an absolute path without a trailing slash, got \"%s\"",
-			value);
-	while (o->netns_dirs[n])
-		n++;
-	if (n >= IG_NETNS_DIRS_MAX)
-		return ig_err_set(
-			err, -E2BIG, "--netns-dir can be given %d times", IG_NETNS_DIRS_MAX);
-	o->netns_dirs[n] = value;
-	return 0;
-}
-
 static int set_socket(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	(void)err;
@@ -136,26 +103,6 @@ static int set_user(struct ig_options *o, const char *value, struct ig_err *err)
 	return 0;
 }
 
-static int set_host_verdict(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	for (unsigned int i = 0; i < _IG_VERDICT_MAX; i++) {
-		if (strcmp(value, verdict_names[i]) == 0) {
-			o->host_verdict = (uint8_t)i;
-			return 0;
-		}
-	}
-	return ig_err_set(
-		err, -EINVAL, "--host-verdict takes pass, deny or redirect, got \"%s\"", value);
-}
-
-static int set_gate_port(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	if (ig_parse_u16(value, &o->gate_port) < 0 || o->gate_port == 0)
-		return ig_err_set(err, -EINVAL,
-			"--gate-port takes a port from 1 to 65535, got \"%s\"", value);
-	return 0;
-}
-
 static int set_requests_per_second(struct ig_options *o, const char *value, struct ig_err *err)
 {
 	uint32_t n;
@@ -165,39 +112,6 @@ static int set_requests_per_second(struct ig_options *o, const char *value, stru
 			"--requests-per-second takes a number from 1 to %d, got \"%s\"",
 			IG_REQUESTS_WORKLOAD_PER_SEC_MAX, value);
 	o->requests_per_second = n;
-	return 0;
-}
-
-/* Names as the kernel allows them: 1 to 15 bytes, no slash, no space. */
-static bool is_interface_list(const char *value)
-{
-	for (const char *p = value;; p++) {
-		size_t n = strcspn(p, ",");
-
-		if (n == 0 || n >= 16 || strcspn(p, "/ \t\n:") < n)
-			return false;
-		p += n;
-		if (!*p)
-			return true;
-	}
-}
-
-static int set_guard(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	if (!is_interface_list(value))
-		return ig_err_set(err, -EINVAL,
-			"--guard takes auto, off, or interfaces separated by commas, got \"%s\"",
-			value);
-	o->guard = value;
-	return 0;
-}
-
-static int set_guard_hook(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	if (strcmp(value, "auto") != 0 && strcmp(value, "clsact") != 0)
-		return ig_err_set(
-			err, -EINVAL, "--guard-hook takes auto or clsact, got \"%s\"", value);
-	o->guard_clsact = value[0] == 'c';
 	return 0;
 }
 
@@ -231,42 +145,6 @@ static int set_policy_namespace(struct ig_options *o, const char *value, struct 
 		return ig_err_set(err, -EINVAL,
 			"--policy-namespace takes the name of a namespace, got \"%s\"", value);
 	o->policy.policy_namespace = value;
-	return 0;
-}
-
-static int set_kubernetes(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	(void)value;
-	(void)err;
-	o->kubernetes = true;
-	return 0;
-}
-
-static int set_kubeconfig(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	if (value[0] != '/')
-		return ig_err_set(
-			err, -EINVAL, "--kubeconfig takes an absolute path, got \"%s\"", value);
-	o->kubernetes = true;
-	o->kubeconfig = value;
-	return 0;
-}
-
-static int set_startup_taint(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	if (!ig_name_is_label_key(value))
-		return ig_err_set(err, -EINVAL,
-			"--startup-taint takes the key of a taint, got \"%s\"", value);
-	o->startup_taint = value;
-	return 0;
-}
-
-static int set_node(struct ig_options *o, const char *value, struct ig_err *err)
-{
-	if (!value[0] || strlen(value) >= sizeof(o->node))
-		return ig_err_set(
-			err, -EINVAL, "--node takes a name of 1 to %zu bytes", sizeof(o->node) - 1);
-	(void)snprintf(o->node, sizeof(o->node), "%s", value);
 	return 0;
 }
 
@@ -358,11 +236,11 @@ static const struct flag flags[] = {
 		"tenant of service accounts that name none (azure.workload.identity/tenant-id)"},
 	{"--authority-host", "URL", set_authority_host,
 		"Entra ID for identities that name none (default https://login.microsoftonline.com)"},
-	{"--cgroup-root", "DIR", set_cgroup_root,
+	{"--cgroup-root", "DIR", ig_option_cgroup_root,
 		"cgroup2 directory that is guarded, with all below it (default: the cgroup2 mount)"},
-	{"--bpffs", "DIR", set_bpffs,
+	{"--bpffs", "DIR", ig_option_bpffs,
 		"BPF file system for pins, mounted if it is not (default /sys/fs/bpf)"},
-	{"--netns-dir", "DIR", add_netns_dir,
+	{"--netns-dir", "DIR", ig_option_netns_dir,
 		"where runtimes keep network namespaces; can be repeated (default /run/netns and /run/docker/netns)"},
 	{"--audit-file", "PATH", ig_option_audit_file,
 		"JSON lines, or none (default /var/log/imdsgate/audit.jsonl)"},
@@ -387,13 +265,13 @@ static const struct flag flags[] = {
 	{"--socket", "PATH", set_socket, "control socket (default " IG_CTL_DEFAULT_SOCKET ")"},
 	{"--user", "NAME|UID", set_user,
 		"user that the unprivileged process becomes (default imdsgate)"},
-	{"--host-verdict", "pass|deny|redirect", set_host_verdict,
+	{"--host-verdict", "pass|deny|redirect", ig_option_host_verdict,
 		"for processes of this network namespace in no workload (default pass)"},
-	{"--gate-port", "PORT", set_gate_port,
+	{"--gate-port", "PORT", ig_option_gate_port,
 		"port on 127.0.0.1 that is tried first in each namespace (default 254)"},
-	{"--guard", "auto|off|IFACES", set_guard,
+	{"--guard", "auto|off|IFACES", ig_option_guard,
 		"drop packets that the gate did not let through: on all uplinks, none, or these (default auto)"},
-	{"--guard-hook", "auto|clsact", set_guard_hook,
+	{"--guard-hook", "auto|clsact", ig_option_guard_hook,
 		"tcx where the kernel has it, or the classic tc filter everywhere (default auto)"},
 	{"--requests-per-second", "N", set_requests_per_second,
 		"token requests of one workload that are served; five seconds' worth can come at once (default 200)"},
@@ -422,12 +300,13 @@ static const struct flag flags[] = {
 	{"--policy-namespace", "NS", set_policy_namespace,
 		"MetadataPolicies of this namespace are the cluster's (default " IG_POLICY_NAMESPACE
 		")"},
-	{"--kubernetes", NULL, set_kubernetes,
+	{"--kubernetes", NULL, ig_option_kubernetes,
 		"pods and rules from the API server of the cluster that this runs in, too"},
-	{"--kubeconfig", "FILE", set_kubeconfig, "the same, from the API server that FILE names"},
-	{"--node", "NAME", set_node,
+	{"--kubeconfig", "FILE", ig_option_kubeconfig,
+		"the same, from the API server that FILE names"},
+	{"--node", "NAME", ig_option_node,
 		"this node, for its pods and in the audit (default: the host name)"},
-	{"--startup-taint", "KEY", set_startup_taint,
+	{"--startup-taint", "KEY", ig_option_startup_taint,
 		"take taints with this key off this node once the gate serves (default: none)"},
 	{"--ready-fd", "N", set_ready_fd, "write \"ready\" to this descriptor once it serves"},
 	{"--replace", NULL, set_replace,
@@ -487,13 +366,6 @@ static int parse_one(
 		err, -EINVAL, "unknown %s \"%s\"", arg[0] == '-' ? "option" : "argument", arg);
 }
 
-static int check_startup_taint(const struct ig_options *o, struct ig_err *err)
-{
-	if (!o->startup_taint || o->kubernetes)
-		return 0;
-	return ig_err_set(err, -EINVAL, "--startup-taint needs --kubernetes or --kubeconfig");
-}
-
 int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct ig_err *reterr_err)
 {
 	struct ig_options o = {
@@ -540,7 +412,7 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 		if (r == 0)
 			r = ig_options_check_metrics(&o, reterr_err);
 		if (r == 0)
-			r = check_startup_taint(&o, reterr_err);
+			r = ig_options_check_kubernetes(&o, reterr_err);
 		if (r < 0)
 			return r;
 	}
