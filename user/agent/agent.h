@@ -3,6 +3,7 @@
  * includes this.
  *
  *	server.c   builds and takes down everything, in order
+ *	duty.c     says when this agent serves, and when another one does
  *	gate.c     counts connections, lets them in or refuses them
  *	gate_listeners.c accepts and attributes them
  *	serve.c    answers the requests of one connection
@@ -61,7 +62,7 @@ struct ig_agent {
 	struct ig_ctl_server *ctl;
 	struct ig_ring *events;
 	LIST_HEAD(, ig_source_lookup) source_lookups; /* records.c */
-	struct event *wants_ready; /* owned by server.c: looks whether all is known */
+	struct event *wants_ready; /* owned by duty.c: looks whether all is known */
 	uint64_t started_usec;	   /* real clock */
 	uint64_t host_netns_cookie;
 	uint32_t monitor_pid;

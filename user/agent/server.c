@@ -20,7 +20,7 @@
 #include "agent/confine.h"
 #include "agent/declared.h"
 #include "agent/documents.h"
-#include "agent/kernel_loss.h"
+#include "agent/duty.h"
 #include "agent/kubernetes.h"
 #include "agent/link.h"
 #include "agent/metrics.h"
@@ -33,7 +33,6 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/log.h"
-#include "base/memory.h"
 #include "ctl/server.h"
 #include "datapath/datapath.h"
 #include "http/client.h"
@@ -53,12 +52,11 @@ struct opened {
 
 struct server {
 	struct ig_agent agent;
-	struct event *on_term, *on_int, *on_hup, *on_events;
-	struct ig_kernel_loss *kernel_loss;
+	struct event *on_term, *on_int, *on_hup;
+	struct ig_duty *duty;
+	/* as the monitor said at first */
 	enum ig_monitor_start reason;
 	bool standby; /* another agent serves */
-	bool synced;  /* with the map of workloads */
-	bool said_ready;
 	int result;
 };
 
@@ -122,8 +120,10 @@ static int confine(const struct server *s, const struct opened *opened, struct i
 
 /* ---- callbacks ---- */
 
-static void stop(struct server *s, int result)
+static void stop(int result, void *userdata)
 {
+	struct server *s = userdata;
+
 	s->result = result;
 	(void)event_base_loopbreak(s->agent.base);
 }
@@ -132,7 +132,7 @@ static void on_link_broken(int error, void *userdata)
 {
 	/* It owns the listeners and programs: without it there is nothing to serve, and the next
 	 * one brings its own server. */
-	stop(userdata, error == -EPIPE ? -EPIPE : ig_log_errno(error, "lost the monitor"));
+	stop(error == -EPIPE ? -EPIPE : ig_log_errno(error, "lost the monitor"), userdata);
 }
 
 static int open_upstream_socket(int family, int type, int protocol, void *userdata)
@@ -151,114 +151,14 @@ static bool is_complete(void *userdata)
 	return ig_declared_is_complete(&s->agent);
 }
 
-/* The gate is ours. */
-static void started(struct server *s, const char *reason)
-{
-	s->agent.ready = true;
-	ig_memory_give_back();
-	ig_record_agent(&s->agent, IG_AUDIT_AGENT_STARTED, reason, IG_VERSION, 0);
-	ig_kubernetes_ready(s->agent.kubernetes);
-}
-
-static void on_ready_acknowledged(const struct ig_monitor_message *reply, void *userdata)
-{
-	static const char *const reasons[] = {
-		[IG_MONITOR_START_DIED] = "server_died", [IG_MONITOR_START_HUNG] = "server_hung"};
-	struct server *s = userdata;
-
-	if (reply->result < 0)
-		stop(s, reply->result);
-	else if (!s->standby && !s->agent.ready)
-		started(s, s->reason <= IG_MONITOR_START_HUNG ? reasons[s->reason] : NULL);
-}
-
 static void on_synced(void *userdata)
 {
-	struct server *s = userdata;
+	const struct server *s = userdata;
 
-	s->synced = true;
-	event_active(s->agent.wants_ready, 0, 0);
-}
-
-/* The agent that serves knows all rules, the last good content of a broken manifest included: we
- * take its place only if we do, too. */
-static bool may_be_ready(struct server *s)
-{
-	return s->synced && (!s->standby || is_complete(s));
-}
-
-static void on_wants_ready(evutil_socket_t fd, short what, void *userdata)
-{
-	struct ig_monitor_request request = {.kind = IG_MONITOR_READY};
-	struct server *s = userdata;
-	int r;
-
-	(void)fd;
-	(void)what;
-	if (s->said_ready || !may_be_ready(s))
-		return;
-	s->said_ready = true;
-	r = ig_link_request(s->agent.link, &request, on_ready_acknowledged, s);
-	if (r < 0)
-		stop(s, ig_log_errno(r, "cannot tell the monitor that this serves"));
+	ig_duty_synced(s->duty);
 }
 
 static const struct ig_workloads_ops workloads_ops = {.synced = on_synced, .complete = is_complete};
-
-static void on_events(evutil_socket_t fd, short what, void *userdata)
-{
-	struct server *s = userdata;
-
-	(void)fd;
-	(void)what;
-	(void)ig_ring_consume(s->agent.events, IG_EVENTS_TURN);
-}
-
-/* A ring has one reader: the agent that serves. */
-static int read_kernel_events(struct server *s)
-{
-	int r = event_add(s->on_events, NULL) < 0 ? -ENOMEM : 0;
-
-	return r < 0 ? r : ig_kernel_loss_new(&s->agent, &s->kernel_loss);
-}
-
-static void on_turn(struct server *s)
-{
-	int r = s->standby ? read_kernel_events(s) : -EBADMSG;
-
-	if (r < 0) {
-		stop(s, ig_log_errno(r, "cannot take over"));
-		return;
-	}
-	s->standby = false;
-	ig_audit_stand_by(s->agent.audit, false);
-	if (s->said_ready)
-		started(s, "took_over");
-	/* else the other agent is gone, and less will do */
-	event_active(s->agent.wants_ready, 0, 0);
-}
-
-/* Another agent serves now. */
-static void on_drain(struct server *s)
-{
-	struct ig_monitor_request request = {.kind = IG_MONITOR_DRAINING};
-	struct ig_agent *agent = &s->agent;
-	int r;
-
-	agent->draining = true;
-	/* what is left in the ring is for its next reader */
-	(void)event_del(s->on_events);
-	s->kernel_loss = ig_kernel_loss_free(s->kernel_loss);
-	agent->metrics_server = ig_metrics_server_free(agent->metrics_server);
-	agent->ctl = ig_ctl_server_free(agent->ctl);
-	agent->host_token = ig_host_token_free(agent->host_token);
-	r = ig_link_request(agent->link, &request, NULL, NULL);
-	if (r < 0) {
-		stop(s, ig_log_errno(r, "cannot tell the monitor that this accepts nothing more"));
-		return;
-	}
-	ig_gate_drain(agent->gate);
-}
 
 static void on_listener(struct server *s, const struct ig_monitor_message *message, int fd)
 {
@@ -267,8 +167,9 @@ static void on_listener(struct server *s, const struct ig_monitor_message *messa
 
 	/* its connects would wait for ever; the monitor's next server gets all listeners */
 	if (r < 0)
-		stop(s, ig_log_errno(r, "cannot serve a namespace, starting anew",
-				IG_KV_U64(NETNS, message->listener.netns_cookie)));
+		stop(ig_log_errno(r, "cannot serve a namespace, starting anew",
+			     IG_KV_U64(NETNS, message->listener.netns_cookie)),
+			s);
 }
 
 static void on_service(struct server *s, uint32_t service, int fd)
@@ -276,7 +177,7 @@ static void on_service(struct server *s, uint32_t service, int fd)
 	int r = ig_service_start(&s->agent, service, fd);
 
 	if (r < 0)
-		stop(s, ig_log_errno(r, "cannot serve a socket", IG_KV_U64(KIND, service)));
+		stop(ig_log_errno(r, "cannot serve a socket", IG_KV_U64(KIND, service)), s);
 }
 
 static void on_notice(const struct ig_monitor_message *message, int fd, void *userdata)
@@ -298,9 +199,9 @@ static void on_notice(const struct ig_monitor_message *message, int fd, void *us
 		/* when the link is full, the monitor has other signs of life */
 		(void)ig_link_request(s->agent.link, &alive, NULL, NULL);
 		break;
-	case IG_MONITOR_SERVE: on_turn(s); break;
-	case IG_MONITOR_DRAIN: on_drain(s); break;
-	default: stop(s, ig_log_errno(-EBADMSG, "the monitor sent something unknown"));
+	case IG_MONITOR_SERVE: ig_duty_begin(s->duty); break;
+	case IG_MONITOR_DRAIN: ig_duty_end(s->duty); break;
+	default: stop(ig_log_errno(-EBADMSG, "the monitor sent something unknown"), s);
 	}
 	(void)ig_close(fd);
 }
@@ -309,7 +210,7 @@ static void on_signal(evutil_socket_t signo, short what, void *userdata)
 {
 	(void)signo;
 	(void)what;
-	stop(userdata, 0);
+	stop(0, userdata);
 }
 
 static void on_reopen(evutil_socket_t signo, short what, void *userdata)
@@ -330,13 +231,8 @@ static int make_events(struct server *s)
 	s->on_term = evsignal_new(base, SIGTERM, on_signal, s);
 	s->on_int = evsignal_new(base, SIGINT, on_signal, s);
 	s->on_hup = evsignal_new(base, SIGHUP, on_reopen, s);
-	s->on_events = event_new(
-		base, ig_ring_epoll_fd(s->agent.events), EV_READ | EV_PERSIST, on_events, s);
-	s->agent.wants_ready = event_new(base, -1, 0, on_wants_ready, s);
-	if (!s->on_term || !s->on_int || !s->on_hup || !s->on_events || !s->agent.wants_ready ||
-		event_priority_set(s->on_events, LAST_PRIORITY) < 0 ||
-		event_add(s->on_term, NULL) < 0 || event_add(s->on_int, NULL) < 0 ||
-		event_add(s->on_hup, NULL) < 0)
+	if (!s->on_term || !s->on_int || !s->on_hup || event_add(s->on_term, NULL) < 0 ||
+		event_add(s->on_int, NULL) < 0 || event_add(s->on_hup, NULL) < 0)
 		return -ENOMEM;
 	return 0;
 }
@@ -423,6 +319,11 @@ static struct event_base *make_base(void)
 static int start(struct server *s, struct opened *opened, struct ig_err *err)
 {
 	struct ig_agent *agent = &s->agent;
+	const struct ig_duty_options duty = {.agent = agent,
+		.standby = s->standby,
+		.reason = s->reason,
+		.stop = stop,
+		.userdata = s};
 	int r;
 
 	agent->base = make_base();
@@ -441,14 +342,16 @@ static int start(struct server *s, struct opened *opened, struct ig_err *err)
 	if (r == 0)
 		r = make_events(s);
 	if (r == 0)
+		r = ig_duty_new(&duty, &s->duty);
+	if (r == 0)
 		r = ig_metrics_server_new(agent, TAKE_FD(opened->statm_fd), &agent->metrics_server);
 	if (r == 0)
 		r = ig_workloads_new(agent->base, agent->cgroup_fd, agent->link, agent->store,
 			&workloads_ops, s, &agent->workloads);
 	if (r == 0)
 		r = ig_workloads_update(agent->workloads);
-	if (r == 0 && !s->standby)
-		r = read_kernel_events(s);
+	if (r == 0)
+		r = ig_duty_start(s->duty);
 	/* what it brings is for all of the above */
 	if (r == 0)
 		r = ig_kubernetes_start(agent->kubernetes);
@@ -465,7 +368,8 @@ static void server_done(struct server *s)
 		ig_store_set_listener(agent->store, NULL, NULL);
 	agent->metrics_server = ig_metrics_server_free(agent->metrics_server);
 	agent->ctl = ig_ctl_server_free(agent->ctl);
-	s->kernel_loss = ig_kernel_loss_free(s->kernel_loss);
+	/* the audit turns the loop once more: no kernel event may come in any longer */
+	ig_duty_stop(s->duty);
 	agent->host_token = ig_host_token_free(agent->host_token);
 	agent->gate = ig_gate_free(agent->gate);
 	agent->workloads = ig_workloads_free(agent->workloads);
@@ -483,17 +387,13 @@ static void server_done(struct server *s)
 	agent->waiting = ig_waiting_free(agent->waiting);
 	agent->link = ig_link_free(agent->link);
 	agent->manifests = ig_manifest_dir_free(agent->manifests);
-	/* the audit turns the loop once more: no kernel event may come in any longer */
-	if (s->on_events)
-		event_free(s->on_events);
 	if (agent->audit && agent->ready)
 		ig_record_agent(agent, IG_AUDIT_AGENT_STOPPED,
 			agent->draining ? "handed_over" : NULL, NULL, 0);
 	agent->audit = ig_audit_free(agent->audit);
 	agent->store = ig_store_free(agent->store);
 	agent->metrics = ig_metrics_free(agent->metrics);
-	if (agent->wants_ready)
-		event_free(agent->wants_ready);
+	s->duty = ig_duty_free(s->duty);
 	if (s->on_term)
 		event_free(s->on_term);
 	if (s->on_int)
