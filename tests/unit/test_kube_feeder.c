@@ -3,7 +3,7 @@
  * real reader and the real tables of fields, a real store with a manifest beside the cluster, and
  * timers that the test lets go off.
  *
- * Linked with --wrap for the watch, the status of policies, event_add, malloc, calloc and strdup.
+ * Linked with --wrap for the watch, the status of policies, event_add, and allocations.
  */
 #include <stdarg.h>
 #include <stddef.h>

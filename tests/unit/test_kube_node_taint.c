@@ -3,8 +3,7 @@
  * leads to, replies that make no sense, names that must not get into a URL, and every allocation
  * failing once. Timers are the test's; nothing waits.
  *
- * Linked with --wrap for malloc, calloc, strdup, strndup, event_add, and the client's start and
- * cancel.
+ * Linked with --wrap for allocations, event_add, and the client's start and cancel.
  */
 #include <stdarg.h>
 #include <stddef.h>

@@ -3,7 +3,7 @@
  * configuration, making a client, a stream, and a request that goes out twice because of a new
  * token. Who was promised an answer gets one, nothing leaks, and afterwards everything works.
  *
- * Linked with --wrap for malloc, calloc, strdup, strndup and asprintf.
+ * Linked with --wrap for allocations.
  */
 #include <stdarg.h>
 #include <stddef.h>

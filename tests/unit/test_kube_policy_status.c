@@ -3,8 +3,8 @@
  * after which pause, what each answer leads to, and how few of many agents write. Clock and timers
  * are the test's; nothing waits.
  *
- * Linked with --wrap for malloc, calloc, asprintf, event_add, the clocks, and the client's start
- * and cancel.
+ * Linked with --wrap for allocations, event_add, the clocks, and the client's start and
+ * cancel.
  */
 #include <stdarg.h>
 #include <stddef.h>

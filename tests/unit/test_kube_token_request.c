@@ -3,7 +3,7 @@
  * answer means, names that must not get into a URL, calls that are given up; with the token service
  * and Entra ID behind it; every allocation failing once; and that no freed memory holds the token.
  *
- * Linked with --wrap for malloc, calloc, strdup, strndup, free and ig_kube_client_start.
+ * Linked with --wrap for allocations, free and ig_kube_client_start.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -19,10 +19,7 @@
 #include "kube/client.h"
 #include "kube/config.h"
 #include "kube/token_request.h"
-#include "unit/entra_fixture.h"
-
-#define ALLOCATION_IS_SPARED upstream_works /* the token fixture's own */
-#include "unit/alloc_failure.h"
+#include "unit/entra_alloc_failure.h"
 
 #define UID	  "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 #define POD	  "demo/builder/builder-0/" UID
@@ -557,29 +554,15 @@ static void check_body(void)
 static void one_with_failure(struct fixture *f, unsigned int n)
 {
 	const struct ig_token_key key = account_key(f);
-	struct asked asked = {};
-	int r;
+	struct asked asked;
 
-	f->service->timeout_usec = 100000;
-	allocations = 0;
-	failing = n;
 	faked.body[0] = '\0';
-	armed = true;
-	r = ask_key(f, &key, 0, "", 1, &asked);
-	run_ready(f);
-	armed = false;
+	asked = ask_with_failure(f, &key, n);
 	if (faked.body[0])
 		check_body();
-	if (r < 0)
-		assert_int_equal(r, -ENOMEM);
-	assert_int_equal(asked.n, r == 0);
-	if (r == 0 && !asked.ok)
+	if (asked.n && !asked.ok)
 		assert_true(asked.kind == IG_TOKEN_BROKEN || asked.kind == IG_TOKEN_UNAVAILABLE);
-	(void)ig_token_service_purge(f->service, keep_none, NULL);
-	run_ready(f);
-	assert_int_equal(n_running(f->service), 0);
-	forget_posts();
-	pass_sec(IG_TOKEN_NEGATIVE_SEC + 1);
+	forget_failure(f);
 }
 
 static void test_oom(void **state)

@@ -1,7 +1,7 @@
 /*
  * What is counted for each declared pod, and since when it is known.
  *
- * Linked with --wrap for ig_clock_mono_usec, calloc, strdup, malloc and asprintf.
+ * Linked with --wrap for ig_clock_mono_usec and allocations.
  */
 #include <stdarg.h>
 #include <stddef.h>

@@ -4,7 +4,7 @@
  * passes while it is asked, calls that are given up in each state, the one repetition with a new
  * assertion, places in the lane; and every allocation failing once.
  *
- * Linked with --wrap for malloc, calloc, strdup and strndup.
+ * Linked with --wrap for allocations.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -13,10 +13,7 @@
 #include <cmocka.h>
 
 #include "token/assertion_provider.h"
-#include "unit/entra_fixture.h"
-
-#define ALLOCATION_IS_SPARED upstream_works /* the token fixture's own */
-#include "unit/alloc_failure.h"
+#include "unit/entra_alloc_failure.h"
 
 #define POD	    "demo/builder/builder-0/0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 #define POD_OTHER   "demo/builder/builder-1/1a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
@@ -560,27 +557,12 @@ static void test_again_purged(void **state)
 
 static void one_with_failure(struct fixture *f, const struct ig_token_key *key, unsigned int n)
 {
-	struct asked asked = {};
-	int r;
+	struct asked asked = ask_with_failure(f, key, n);
 
-	f->service->timeout_usec = 100000;
-	allocations = 0;
-	failing = n;
-	armed = true;
-	r = ask_key(f, key, 0, "", 1, &asked);
-	run_ready(f);
-	armed = false;
-	if (r < 0)
-		assert_int_equal(r, -ENOMEM);
-	assert_int_equal(asked.n, r == 0);
-	if (r == 0 && !asked.ok)
+	if (asked.n && !asked.ok)
 		assert_true(asked.kind == IG_TOKEN_BROKEN || asked.kind == IG_TOKEN_UNAVAILABLE);
-	(void)ig_token_service_purge(f->service, keep_none, NULL);
-	run_ready(f);
+	forget_failure(f);
 	assert_nothing_runs(f);
-	assert_int_equal(f->service->cache.len, 0);
-	forget_posts();
-	pass_sec(IG_TOKEN_NEGATIVE_SEC + 1);
 }
 
 static void test_oom(void **state)

@@ -3,7 +3,7 @@
  * disk, the one repetition with a younger assertion, pauses that hit nobody else, keys that must
  * not be mixed up; and every allocation failing once, OpenSSL's included.
  *
- * Linked with --wrap for malloc, calloc, strdup and strndup.
+ * Linked with --wrap for allocations.
  */
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,10 +15,7 @@
 #include <openssl/err.h>
 
 #include "unit/credential_fixture.h"
-#include "unit/entra_fixture.h"
-
-#define ALLOCATION_IS_SPARED upstream_works /* the token fixture's own */
-#include "unit/alloc_failure.h"
+#include "unit/entra_alloc_failure.h"
 
 /* ---- allocations ----------------------------------------------------------------------------- */
 
@@ -321,29 +318,13 @@ static void test_imds_beside_stuck_entra(void **state)
 
 static void one_with_failure(struct fixture *f, const struct ig_token_key *key, unsigned int n)
 {
-	struct asked asked = {};
-	int r;
+	struct asked asked = ask_with_failure(f, key, n);
 
-	f->service->timeout_usec = 100000;
-	allocations = 0;
-	failing = n;
-	armed = true;
-	r = ask_key(f, key, 0, "", 1, &asked);
-	run_ready(f);
-	armed = false;
-	if (r < 0)
-		assert_int_equal(r, -ENOMEM);
-	assert_int_equal(asked.n, r == 0);
-	if (r == 0 && !asked.ok)
+	if (asked.n && !asked.ok)
 		assert_true(asked.kind == IG_TOKEN_BROKEN || asked.kind == IG_TOKEN_UNAVAILABLE ||
 			    asked.kind == IG_TOKEN_REJECTED);
 	assert_int_equal(ERR_peek_error(), 0);
-	(void)ig_token_service_purge(f->service, keep_none, NULL);
-	run_ready(f);
-	assert_int_equal(n_running(f->service), 0);
-	assert_int_equal(f->service->cache.len, 0);
-	forget_posts();
-	pass_sec(IG_TOKEN_NEGATIVE_SEC + 1);
+	forget_failure(f);
 }
 
 /* Every step-th. Returns how many there are. */

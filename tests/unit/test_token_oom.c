@@ -3,7 +3,7 @@
  * libcurl and jansson on their behalf. Whoever was promised an answer gets exactly one, nothing
  * leaks, and afterwards everything works.
  *
- * Linked with --wrap for malloc, calloc, strdup and strndup.
+ * Linked with --wrap for allocations.
  */
 #include <stdarg.h>
 #include <stddef.h>
