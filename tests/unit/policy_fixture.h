@@ -17,6 +17,7 @@
 #include "base/cleanup.h"
 #include "objects/manifest.h"
 #include "policy/binding.h"
+#include "unit/object_fixture.h"
 
 #define CID1 "aaaaaaaa-0000-0000-0000-00000000000a"
 #define CID2 "bbbbbbbb-0000-0000-0000-00000000000b"
@@ -87,31 +88,11 @@ static inline struct ig_store *load_all(const char *const *texts, size_t n, unsi
 	return store;
 }
 
-static inline char *copy(const char *s)
-{
-	char *c = strdup(s);
-
-	assert_non_null(c);
-	return c;
-}
-
 static inline void add_account(
 	struct ig_store *store, const char *ns, const char *name, const char *client_id)
 {
 	struct ig_object_set *set = ig_object_set_new();
-	struct ig_service_account account = {.namespace = copy(ns),
-		.name = copy(name),
-		.identity = {.type = IG_IDENTITY_FEDERATED,
-			.namespace = copy(ns),
-			.name = copy(name),
-			.client_id = copy(client_id),
-			.resource_id = copy(""),
-			.object_id = copy(""),
-			.tenant_id = copy(""),
-			.ad_endpoint = copy(""),
-			.secret_name = copy(""),
-			.auxiliary_tenants = copy(""),
-			.federated_token_file = copy("")}};
+	struct ig_service_account account = account_of(ns, name, client_id);
 	char source[128];
 
 	assert_non_null(set);

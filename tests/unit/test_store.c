@@ -18,6 +18,7 @@
 #include "base/cleanup.h"
 #include "objects/manifest.h"
 #include "objects/store.h"
+#include "unit/object_fixture.h"
 
 #define UID_A "0a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
 #define UID_B "1a1b2c3d-4e5f-6071-8293-a4b5c6d7e8f9"
@@ -101,14 +102,6 @@ static int teardown(void **state)
 	return 0;
 }
 
-static char *copy(const char *s)
-{
-	char *c = strdup(s);
-
-	assert_non_null(c);
-	return c;
-}
-
 static struct ig_object_set *new_set(void)
 {
 	struct ig_object_set *set = ig_object_set_new();
@@ -140,16 +133,7 @@ static void add_pod(
 
 static void add_identity(struct ig_object_set *set, const char *ns, const char *name)
 {
-	struct ig_identity id = {.namespace = copy(ns),
-		.name = copy(name),
-		.client_id = copy(UID_A),
-		.resource_id = copy(""),
-		.object_id = copy(""),
-		.tenant_id = copy(""),
-		.ad_endpoint = copy(""),
-		.secret_name = copy(""),
-		.auxiliary_tenants = copy(""),
-		.federated_token_file = copy("")};
+	struct ig_identity id = identity_of(IG_IDENTITY_USER_ASSIGNED, ns, name, UID_A);
 
 	assert_int_equal(ig_object_set_add(set, IG_OBJECT_IDENTITY, &id), 0);
 }
@@ -178,19 +162,7 @@ static void add_exception(struct ig_object_set *set, const char *name)
 
 static void add_service_account(struct ig_object_set *set, const char *ns, const char *name)
 {
-	struct ig_service_account account = {.namespace = copy(ns),
-		.name = copy(name),
-		.identity = {.type = IG_IDENTITY_FEDERATED,
-			.namespace = copy(ns),
-			.name = copy(name),
-			.client_id = copy(UID_A),
-			.resource_id = copy(""),
-			.object_id = copy(""),
-			.tenant_id = copy(""),
-			.ad_endpoint = copy(""),
-			.secret_name = copy(""),
-			.auxiliary_tenants = copy(""),
-			.federated_token_file = copy("")}};
+	struct ig_service_account account = account_of(ns, name, UID_A);
 
 	assert_int_equal(ig_object_set_add(set, IG_OBJECT_SERVICE_ACCOUNT, &account), 0);
 }
