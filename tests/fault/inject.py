@@ -97,7 +97,9 @@ class Injection:
         self.monitor, self.server = Faults(slots[MONITOR]), Faults(slots[SERVER])
         place = world.agent.place
         spawn = place.spawn
-        extra = {"LD_PRELOAD": f"{BUILD}/tests/fault/inject.so", "IG_INJECT": self._path}
+        library = f"{BUILD}/tests/fault/inject.so"
+        assert os.path.exists(library), f"{library} is not built"  # the loader goes on without it
+        extra = {"LD_PRELOAD": library, "IG_INJECT": self._path}
 
         def spawn_with_faults(argv, **options):
             return spawn(argv, env={**os.environ, **world.env, **extra}, **options)

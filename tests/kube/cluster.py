@@ -34,8 +34,6 @@ from watch import Lines
 
 HOME = "/run/igkube"
 LOGS = "/var/log/pods"
-COMPONENTS = ("etcd", "kube-apiserver", "kube-controller-manager", "kube-scheduler", "containerd",
-              "kubelet")
 
 
 class CannotRun(Exception):

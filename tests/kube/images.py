@@ -6,8 +6,6 @@ import io
 import json
 import os
 import platform
-import re
-import subprocess
 import tarfile
 
 ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
@@ -39,16 +37,6 @@ def _layer(files, directories, links):
 
 def name_of(image):
     return f"{REGISTRY}/{image}"
-
-
-def with_libraries(files):
-    """The files, and what the programs among them need to run: loader and shared libraries."""
-    found = dict(files)
-    for source in files.values():
-        done = subprocess.run(["ldd", source], capture_output=True, text=True, check=False)
-        for path in re.findall(r"(?:=> |^\s*)(/\S+) \(0x", done.stdout, re.MULTILINE):
-            found[path.lstrip("/")] = path
-    return found
 
 
 def write(path, name, files, entrypoint=(), env=(), directories=("tmp",), links=()):

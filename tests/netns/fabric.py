@@ -19,7 +19,6 @@ from watch import PATIENCE, Lines
 
 NODE, FABRIC = "10.99.0.2", "10.99.0.1"
 SECOND_NODE, SECOND_FABRIC = "10.98.0.2", "10.98.0.1"
-SENTINEL_PORT = 9
 
 
 class FabricWorld(World):
