@@ -77,6 +77,28 @@ static void limit_is_exact(void **state)
 	assert_string_equal(b.data, "12345");
 }
 
+/* What is expected is taken at once, and costs nothing but memory when it does not come. */
+static void expecting_is_no_appending(void **state)
+{
+	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = 1000};
+	const char *data;
+
+	(void)state;
+	ig_buf_expect(&b, 700);
+	assert_int_equal(ig_buf_finish(&b), 0);
+	assert_int_equal(b.len, 0);
+	data = b.data;
+	for (int i = 0; i < 700; i++)
+		ig_buf_putc(&b, 'x');
+	assert_ptr_equal(b.data, data);
+	/* more than may be */
+	ig_buf_expect(&b, SIZE_MAX);
+	assert_int_equal(ig_buf_finish(&b), 0);
+	assert_int_equal(b.len, 700);
+	ig_buf_puts(&b, "y");
+	assert_int_equal(b.data[700], 'y');
+}
+
 static void broken_stays_broken_until_reset(void **state)
 {
 	_cleanup_(ig_buf_donep) struct ig_buf b = {.limit = 5};
@@ -264,10 +286,11 @@ static void json_of_any_bytes_is_valid_and_harmless(void **state)
 	}
 }
 
-/* every byte at every place of texts of every length that eight at a time can treat differently */
+/* every byte at every place of texts of every length that sixteen and eight at a time can treat
+ * differently */
 static void plain_ends_where_something_has_to_be_said_differently(void **state)
 {
-	char text[24];
+	char text[48];
 
 	(void)state;
 	for (size_t len = 0; len <= sizeof(text); len++)
@@ -336,6 +359,7 @@ int main(void)
 		cmocka_unit_test(appends_and_terminates),
 		cmocka_unit_test(empty_appends_give_an_empty_string),
 		cmocka_unit_test(limit_is_exact),
+		cmocka_unit_test(expecting_is_no_appending),
 		cmocka_unit_test(broken_stays_broken_until_reset),
 		cmocka_unit_test(grows_without_losing_anything),
 		cmocka_unit_test(first_allocation_boundary),

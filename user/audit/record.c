@@ -99,22 +99,25 @@ static void put_escaped(struct ig_buf *b, const char *s, size_t len, size_t max)
 	ig_buf_puts(b, ELLIPSIS "\"");
 }
 
-static void put_str(struct ig_buf *b, const char *key, const char *s, size_t max)
+static void put_text(struct ig_buf *b, const char *key, size_t key_len, const char *s, size_t max)
 {
 	size_t len;
 
 	if (!s || !s[0])
 		return;
 	len = strnlen(s, max + 1);
-	ig_buf_json_key(b, key);
+	ig_buf_json_key_len(b, key, key_len);
 	/* nearly every value is plain, and saved the detour */
-	if (len > max || ig_json_plain(s, len) < len) {
+	if (len > max || ig_json_plain(s, len) < len)
 		put_escaped(b, s, len, max);
-		return;
-	}
-	ig_buf_putc(b, '"');
-	ig_buf_append(b, s, len);
-	ig_buf_putc(b, '"');
+	else
+		ig_buf_json_plain_string(b, s, len);
+}
+
+/* Inline, so that the compiler knows how long the key is; as those below. */
+static inline void put_str(struct ig_buf *b, const char *key, const char *s, size_t max)
+{
+	put_text(b, key, strlen(key), s, max);
 }
 
 static void put_closed(struct ig_buf *b, const char *key, const char *word, const char *const *list)
@@ -126,7 +129,7 @@ static void put_closed(struct ig_buf *b, const char *key, const char *word, cons
 	ig_buf_json_member_str(b, key, *list ? *list : "unknown");
 }
 
-static void put_u64(struct ig_buf *b, const char *key, uint64_t n)
+static inline void put_u64(struct ig_buf *b, const char *key, uint64_t n)
 {
 	if (n)
 		ig_buf_json_member_u64(b, key, n);

@@ -88,6 +88,13 @@ static inline void extend(struct ig_buf *b, size_t more)
 	b->data[b->len] = '\0';
 }
 
+void ig_buf_expect(struct ig_buf *b, size_t more)
+{
+	size_t left = b->limit - b->len;
+
+	(void)reserve(b, more < left ? more : left);
+}
+
 void ig_buf_append(struct ig_buf *b, const void *data, size_t len)
 {
 	if (!reserve(b, len))
@@ -95,11 +102,6 @@ void ig_buf_append(struct ig_buf *b, const void *data, size_t len)
 	if (len)
 		memcpy(b->data + b->len, data, len);
 	extend(b, len);
-}
-
-void ig_buf_puts(struct ig_buf *b, const char *s)
-{
-	ig_buf_append(b, s, strlen(s));
 }
 
 void ig_buf_putc(struct ig_buf *b, char c)
@@ -173,11 +175,32 @@ static inline bool is_plain_at(const char *s)
 	return is_plain_word(word);
 }
 
+#define LANES 16
+
+/* The compiler has instructions for that many bytes at once, whatever the machine. */
+typedef signed char lanes __attribute__((vector_size(LANES)));
+typedef uint64_t lane_words __attribute__((vector_size(LANES)));
+
+static inline bool is_plain_vector_at(const char *s)
+{
+	lane_words others;
+	lanes c;
+
+	memcpy(&c, s, sizeof(c));
+	/* signed: bytes from 0x80 on are below the others */
+	others = (lane_words)((c < 0x20) | (c == '"') | (c == '\\') | (c == 0x7f));
+	return (others[0] | others[1]) == 0;
+}
+
 size_t ig_json_plain(const char *s, size_t len)
 {
 	const size_t step = sizeof(uint64_t);
 	size_t n = 0;
 
+	while (len - n >= LANES && is_plain_vector_at(s + n))
+		n += LANES;
+	if (len >= LANES && len - n < LANES && is_plain_vector_at(s + len - LANES))
+		return len;
 	while (len - n >= step && is_plain_at(s + n))
 		n += step;
 	/* the rest, with some bytes before it */
@@ -211,8 +234,26 @@ static size_t put_character(struct ig_buf *b, const unsigned char *p, size_t len
 	return n;
 }
 
+void ig_buf_json_plain_string(struct ig_buf *b, const char *s, size_t len)
+{
+	char *p;
+
+	if (!reserve(b, len + 2))
+		return;
+	p = b->data + b->len;
+	*p++ = '"';
+	if (len)
+		memcpy(p, s, len);
+	p[len] = '"';
+	extend(b, len + 2);
+}
+
 void ig_buf_json_string(struct ig_buf *b, const char *s, size_t len)
 {
+	if (ig_json_plain(s, len) == len) {
+		ig_buf_json_plain_string(b, s, len);
+		return;
+	}
 	ig_buf_putc(b, '"');
 	while (len) {
 		size_t n = ig_json_plain(s, len);
@@ -227,9 +268,8 @@ void ig_buf_json_string(struct ig_buf *b, const char *s, size_t len)
 	ig_buf_putc(b, '"');
 }
 
-void ig_buf_json_key(struct ig_buf *b, const char *key)
+void ig_buf_json_key_len(struct ig_buf *b, const char *key, size_t len)
 {
-	size_t len = strlen(key);
 	bool is_first = !b->len || b->data[b->len - 1] == '{';
 	char *p;
 
@@ -244,24 +284,6 @@ void ig_buf_json_key(struct ig_buf *b, const char *key)
 	*p++ = '"';
 	*p++ = ':';
 	extend(b, (size_t)(p - b->data) - b->len);
-}
-
-void ig_buf_json_member_str(struct ig_buf *b, const char *key, const char *value)
-{
-	ig_buf_json_key(b, key);
-	ig_buf_json_string(b, value, strlen(value));
-}
-
-void ig_buf_json_member_u64(struct ig_buf *b, const char *key, uint64_t value)
-{
-	ig_buf_json_key(b, key);
-	ig_buf_put_u64(b, value);
-}
-
-void ig_buf_json_member_bool(struct ig_buf *b, const char *key, bool value)
-{
-	ig_buf_json_key(b, key);
-	ig_buf_puts(b, value ? "true" : "false");
 }
 
 int ig_buf_finish(const struct ig_buf *b)

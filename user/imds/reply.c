@@ -14,6 +14,9 @@
 
 #define CONTENT_TYPE "application/json; charset=utf-8"
 
+/* What usually stands beside an access token. */
+#define OTHER_MEMBERS_BYTES 480
+
 /* JSON escapes make one byte six at most. */
 #define ERROR_BODY_BYTES (6 * (IG_UPSTREAM_RESPONSE_BYTES + 1024))
 
@@ -222,6 +225,7 @@ void ig_imds_write_token(struct ig_buf *b, const struct ig_imds_token_view *view
 	uint64_t expires_in =
 		view->expires_on_sec > view->now_sec ? view->expires_on_sec - view->now_sec : 0;
 
+	ig_buf_expect(b, strlen(view->access_token) + OTHER_MEMBERS_BYTES);
 	ig_buf_putc(b, '{');
 	ig_buf_json_member_str(b, "access_token", view->access_token);
 	ig_buf_json_member_str(b, "client_id", view->client_id);
