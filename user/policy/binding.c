@@ -74,16 +74,18 @@ static struct query query_init(const struct ig_store *store, const struct ig_pod
 	return q;
 }
 
-enum ig_policy_binding_state ig_policy_binding_check(const struct ig_store *store,
-	const struct ig_pod *pod, const struct ig_policy_options *options,
+/* label: the pod's, or NULL. */
+static enum ig_policy_binding_state check(const struct ig_store *store, const struct ig_pod *pod,
+	const char *label, const struct ig_policy_options *options,
 	const struct ig_binding *binding, const struct ig_identity **ret_identity)
 {
-	const char *label = ig_policy_binding_label(pod);
-	bool same_namespace = strcmp(binding->namespace, pod->namespace) == 0;
 	const struct ig_identity *identity;
+	bool same_namespace;
 
+	/* most bindings are other pods' */
 	if (!label || strcmp(binding->selector, label) != 0)
 		return IG_POLICY_BINDING_SELECTOR_DIFFERS;
+	same_namespace = strcmp(binding->namespace, pod->namespace) == 0;
 	if (!same_namespace && !(options && options->allow_cross_namespace))
 		return IG_POLICY_BINDING_OTHER_NAMESPACE;
 	identity = ig_store_identity_by_name(store, binding->namespace, binding->azure_identity);
@@ -95,16 +97,24 @@ enum ig_policy_binding_state ig_policy_binding_check(const struct ig_store *stor
 	return IG_POLICY_BINDING_GIVES;
 }
 
+enum ig_policy_binding_state ig_policy_binding_check(const struct ig_store *store,
+	const struct ig_pod *pod, const struct ig_policy_options *options,
+	const struct ig_binding *binding, const struct ig_identity **ret_identity)
+{
+	return check(store, pod, ig_policy_binding_label(pod), options, binding, ret_identity);
+}
+
 /* The next one that a binding gives. */
 static bool next_candidate(const struct query *q, size_t *iter, struct candidate *ret)
 {
+	const char *label = ig_policy_binding_label(q->pod);
 	const struct ig_identity *identity;
 	const struct ig_binding *b;
 
-	if (q->pod->finished || !ig_policy_binding_label(q->pod))
+	if (q->pod->finished || !label)
 		return false;
 	while ((b = ig_store_next_binding(q->store, iter)))
-		if (ig_policy_binding_check(q->store, q->pod, q->options, b, &identity) ==
+		if (check(q->store, q->pod, label, q->options, b, &identity) ==
 			IG_POLICY_BINDING_GIVES) {
 			*ret = (struct candidate){.identity = identity, .binding = b};
 			return true;
