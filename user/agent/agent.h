@@ -100,7 +100,9 @@ struct ig_gate_conn {
 	LIST_ENTRY(ig_gate_conn) waiting;
 	struct ig_caller_facts facts; /* complete once facts_known */
 	bool facts_known, facts_pending;
-	bool had_pod; /* a pod was found for it once */
+	bool had_pod;		  /* a pod was found for it once */
+	const struct ig_pod *pod; /* the store's at pod_epoch; only for ig_serve_pod_of() */
+	uint64_t pod_epoch;
 	LIST_ENTRY(ig_gate_conn) link;
 	/* The request that waits for something, at most one of them; owned by serve.c */
 	struct ig_exchange *exchange;
@@ -161,7 +163,7 @@ const struct ig_pod *ig_serve_find_pod(
 	const struct ig_store *store, const char *cgroup_path, const struct ig_cgroup_pod *in);
 /* An opaque number of the calling workload, for queues that serve workloads in turn. Not the cgroup
  * that the kernel found for it: one entry may stand for many pods. */
-uint64_t ig_serve_fairness(const struct ig_gate_conn *conn);
+uint64_t ig_serve_fairness(struct ig_gate_conn *conn);
 /* The same for a pod; NULL: for the caller that is in none. */
 uint64_t ig_serve_workload_number(const struct ig_gate_conn *conn, const struct ig_pod *pod);
 struct ig_tally_counts ig_serve_counts(const struct ig_serve *serve, const struct ig_pod *pod);
@@ -195,6 +197,8 @@ struct ig_conn_record {
 void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
 	const struct ig_caller_facts *facts, const struct sockaddr_in *peer,
 	struct ig_conn_record *ret);
+/* The same of a connection whose facts are known. */
+void ig_record_conn(struct ig_gate_conn *conn, struct ig_conn_record *ret);
 /* May this caller (ig_caller_workload()) have one more record of what it can repeat without end?
  * false: not now, and it is counted. *ret_count: for the record, how many it stands for; 0: itself.
  */

@@ -53,7 +53,7 @@ static void finish(struct ig_document_request *x, enum ig_audit_decision decisio
 	struct ig_audit_policy policy;
 	struct ig_conn_record r;
 
-	ig_record_flow(x->conn->agent, &x->conn->flow, &x->conn->facts, &x->conn->peer, &r);
+	ig_record_conn(x->conn, &r);
 	r.record.kind =
 		decision == IG_AUDIT_ALLOW ? IG_AUDIT_METADATA_FORWARDED : IG_AUDIT_METADATA_DENIED;
 	r.record.decision = decision;

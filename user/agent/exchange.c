@@ -177,7 +177,7 @@ static void record_exchange(struct ig_exchange *x, const struct outcome *o, unsi
 	struct ig_audit_policy policy;
 	struct ig_conn_record r;
 
-	ig_record_flow(x->conn->agent, &x->conn->flow, &x->conn->facts, &x->conn->peer, &r);
+	ig_record_conn(x->conn, &r);
 	request.resource = asked->resource;
 	request.selector_kind = selector_name(asked->selector.kind);
 	request.selector_value = asked->selector.value;

@@ -46,7 +46,7 @@ static void info_finish(struct ig_info_request *x, enum ig_audit_decision decisi
 	struct ig_audit_policy policy;
 	struct ig_conn_record r;
 
-	ig_record_flow(x->conn->agent, &x->conn->flow, &x->conn->facts, &x->conn->peer, &r);
+	ig_record_conn(x->conn, &r);
 	r.record.kind =
 		decision == IG_AUDIT_ALLOW ? IG_AUDIT_METADATA_FORWARDED : IG_AUDIT_METADATA_DENIED;
 	r.record.decision = decision;

@@ -13,6 +13,7 @@
 #include "agent/link.h"
 #include "agent/metrics_table.h"
 #include "agent/rate.h"
+#include "agent/serve_internal.h"
 #include "audit/stream.h"
 #include "base/buf.h"
 #include "base/cleanup.h"
@@ -55,13 +56,8 @@ static void format_address(uint32_t addr_be, uint16_t port_be, char *buf, size_t
 }
 
 static void fill_caller(const struct ig_agent *agent, const struct ig_flow *flow,
-	const struct ig_caller_facts *facts, struct ig_conn_record *r)
+	const struct ig_caller_facts *facts, const struct ig_pod *pod, struct ig_conn_record *r)
 {
-	const struct ig_pod *pod =
-		facts && facts->cgroup_path
-			? ig_serve_find_pod(agent->store, facts->cgroup_path, &facts->in)
-			: NULL;
-
 	r->caller = (struct ig_audit_caller){
 		.container_id = facts ? facts->in.container_id : NULL,
 		.cgroup = facts ? facts->cgroup_path : NULL,
@@ -88,12 +84,12 @@ static void fill_caller(const struct ig_agent *agent, const struct ig_flow *flow
 	}
 }
 
-void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
-	const struct ig_caller_facts *facts, const struct sockaddr_in *peer,
-	struct ig_conn_record *ret)
+static void fill(const struct ig_agent *agent, const struct ig_flow *flow,
+	const struct ig_caller_facts *facts, const struct ig_pod *pod,
+	const struct sockaddr_in *peer, struct ig_conn_record *ret)
 {
 	*ret = (struct ig_conn_record){};
-	fill_caller(agent, flow, facts, ret);
+	fill_caller(agent, flow, facts, pod, ret);
 	ret->record.caller = &ret->caller;
 	ret->record.connection = &ret->connection;
 	ret->record.policy_epoch = ig_store_epoch(agent->store);
@@ -114,6 +110,23 @@ void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
 		.family = flow->family == AF_INET6 ? "ipv6" : "ipv4",
 		.flow_id = flow->cookie,
 	};
+}
+
+void ig_record_flow(const struct ig_agent *agent, const struct ig_flow *flow,
+	const struct ig_caller_facts *facts, const struct sockaddr_in *peer,
+	struct ig_conn_record *ret)
+{
+	const struct ig_pod *pod =
+		facts && facts->cgroup_path
+			? ig_serve_find_pod(agent->store, facts->cgroup_path, &facts->in)
+			: NULL;
+
+	fill(agent, flow, facts, pod, peer, ret);
+}
+
+void ig_record_conn(struct ig_gate_conn *conn, struct ig_conn_record *ret)
+{
+	fill(conn->agent, &conn->flow, &conn->facts, ig_serve_pod_of(conn), &conn->peer, ret);
 }
 
 bool ig_record_turn(struct ig_agent *agent, uint64_t workload, uint64_t *ret_count)

@@ -99,13 +99,20 @@ const struct ig_pod *ig_serve_find_pod(
 	return pod ? pod : ig_store_pod_by_cgroup(store, cgroup_path);
 }
 
-const struct ig_pod *ig_serve_pod_of(const struct ig_gate_conn *conn)
+/* Asked for several times by each request, so it is looked for again only when something in the
+ * store has changed. */
+const struct ig_pod *ig_serve_pod_of(struct ig_gate_conn *conn)
 {
+	const struct ig_store *store = conn->agent->store;
 	const struct ig_caller_facts *facts = &conn->facts;
 
-	return facts->cgroup_path
-		       ? ig_serve_find_pod(conn->agent->store, facts->cgroup_path, &facts->in)
-		       : NULL;
+	if (!facts->cgroup_path)
+		return NULL;
+	if (!conn->pod || conn->pod_epoch != ig_store_epoch(store)) {
+		conn->pod = ig_serve_find_pod(store, facts->cgroup_path, &facts->in);
+		conn->pod_epoch = ig_store_epoch(store);
+	}
+	return conn->pod;
 }
 
 #define FNV_BASIS 0xcbf29ce484222325ULL
@@ -131,7 +138,7 @@ uint64_t ig_serve_workload_number(const struct ig_gate_conn *conn, const struct 
 	return hash_text(hash_text(FNV_BASIS, pod->namespace), pod->name);
 }
 
-uint64_t ig_serve_fairness(const struct ig_gate_conn *conn)
+uint64_t ig_serve_fairness(struct ig_gate_conn *conn)
 {
 	return ig_serve_workload_number(conn, ig_serve_pod_of(conn));
 }

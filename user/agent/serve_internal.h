@@ -63,8 +63,8 @@ enum ig_patience ig_serve_await_pod(struct ig_gate_conn *conn, bool is_own);
 /* The pod has nothing of the kind that was asked for. */
 enum ig_patience ig_serve_await_rule(struct ig_gate_conn *conn, const struct ig_pod *pod);
 
-/* The pod of a connection whose facts are known, or NULL. */
-const struct ig_pod *ig_serve_pod_of(const struct ig_gate_conn *conn);
+/* The pod of a connection whose facts are known, or NULL: as the store has it now. */
+const struct ig_pod *ig_serve_pod_of(struct ig_gate_conn *conn);
 /* What object id an identity has, as far as is known (userdata: struct ig_serve). */
 const char *ig_serve_object_id(const struct ig_identity *identity, void *userdata);
 int ig_serve_learn_object_id(struct ig_serve *serve, enum ig_identity_type type, const char *ns,
