@@ -172,7 +172,8 @@
 #define IG_AUDIT_RECENT_LINES	  4096	       /* kept for subscribers that resume */
 #define IG_AUDIT_RECENT_BYTES	  (768 * 1024) /* fits what a subscriber may leave unsent */
 #define IG_AUDIT_BATCH_LINES	  256	       /* written or sent at once */
-#define IG_AUDIT_GATHER_MSEC	  2	       /* from one batch to the next, unless one is full */
+#define IG_AUDIT_GATHER_MSEC	  2	       /* from one batch to the next, unless … */
+#define IG_AUDIT_ENOUGH_LINES	  64	       /* … are there */
 #define IG_AUDIT_BATCH_BYTES	  (512 * 1024)
 #define IG_AUDIT_STOP_MSEC	  1500	       /* for the sinks to finish when the agent ends */
 #define IG_AUDIT_OTLP_LINES	  256	       /* in one request */

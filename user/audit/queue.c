@@ -250,12 +250,13 @@ static unsigned int ready(const struct ig_audit_queue *queue, size_t seen)
 	       (queue->reopen ? IG_AUDIT_QUEUE_REOPEN : 0);
 }
 
-/* So many lines are written without waiting for more. */
+/* So many lines are written without waiting for more. Not more than that: where the sink has the
+ * processor of the loop, requests wait as long as it writes. */
 static size_t enough_lines(const struct ig_audit_queue *queue)
 {
 	size_t half = queue->max_lines / 2;
 
-	return half < IG_AUDIT_BATCH_LINES ? half : IG_AUDIT_BATCH_LINES;
+	return half < IG_AUDIT_ENOUGH_LINES ? half : IG_AUDIT_ENOUGH_LINES;
 }
 
 /* Nothing but lines, and too few of them, and they came right behind others: more will come. Waking
