@@ -36,6 +36,23 @@ static void format_known_times(void **state)
 		assert_string_equal(ig_clock_format_rfc3339(cases[i].usec, buf), cases[i].text);
 }
 
+/* each day of four hundred years, after which the calendar begins anew, and then some */
+static void dates_are_the_calendars(void **state)
+{
+	char buf[IG_RFC3339_BYTES], expected[64];
+
+	(void)state;
+	for (time_t day = 0; day < 2932897; day += day < 160000 ? 1 : 61) {
+		time_t sec = day * 86400 + day % 86400;
+		struct tm tm;
+
+		assert_non_null(gmtime_r(&sec, &tm));
+		assert_true(strftime(expected, sizeof(expected), "%Y-%m-%dT%H:%M:%S.000000Z", &tm));
+		assert_string_equal(
+			ig_clock_format_rfc3339((uint64_t)sec * IG_USEC_PER_SEC, buf), expected);
+	}
+}
+
 static void format_stays_in_its_buffer(void **state)
 {
 	struct {
@@ -90,6 +107,7 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(format_known_times),
+		cmocka_unit_test(dates_are_the_calendars),
 		cmocka_unit_test(format_stays_in_its_buffer),
 		cmocka_unit_test(each_clock_is_its_own),
 		cmocka_unit_test(monotonic_does_not_go_back),
