@@ -5,8 +5,8 @@
  * listener. What a change costs is in proportion to the objects of its source, old and new, however
  * many others there are.
  *
- * Pointers handed out stay valid until the store changes next, so they are never kept across a turn
- * of the event loop; keep names and look them up again.
+ * Pointers handed out stay valid until the store changes next, which its epoch tells. Across a turn
+ * of the event loop keep names and look them up again, or the epoch and compare it first.
  */
 #pragma once
 
