@@ -1,19 +1,19 @@
 /*
- * The hooks of the data path: each translates its context, calls the decision, and writes the
- *result.
+ * The hooks of the data path. Each translates its context, calls the decision and writes the
+ * result:
  *
- *	connect4, connect6   any connect() to an endpoint (v4-mapped destinations run connect6
- *only), and to the agent's own port for /host/token, which only leaves a flow sockops publishes the
- *flow of a redirected socket once its source port is known getpeername4, 6      the application
- *still sees the address that it asked for
+ * - connect4, connect6: any connect() to an endpoint (v4-mapped destinations run connect6 only),
+ *   and to the agent's own port for /host/token, which only leaves a flow.
+ * - sockops: publishes the flow of a redirected socket once its source port is known.
+ * - getpeername4, getpeername6: the application still sees the address that it asked for.
  *
- * What happens when something is missing: no listener in the namespace, no memory for the socket's
- * storage, a device binding that cannot be undone, as many connections open as the workload may
- * have → the connect is refused, counted and recorded.
- *Flow table full → counted and recorded here, and the agent refuses the connection that it cannot
- *attribute. Rings full → counted; the decision stands. Agent gone → the maps stay; its closed
- *listener refuses. No flow for a connect to /host/token → it goes on, and the agent refuses what it
- * cannot attribute.
+ * When something is missing (a listener in the namespace, memory for the socket's storage, a device
+ * binding that cannot be undone, room for one more connection of the workload) the connect is
+ * refused, counted and recorded. If the flow table is full that is counted and recorded here, and
+ * the agent refuses the connection that it cannot attribute. If a ring is full that is counted, and
+ * the decision stands. If the agent is gone the maps stay, and its closed listener refuses. A
+ * connect to /host/token that leaves no flow goes on, and the agent refuses what it cannot
+ * attribute.
  */
 #include <linux/bpf.h>
 
@@ -92,7 +92,6 @@ static __always_inline __u16 redirect(struct bpf_sock_addr *ctx, struct ig_flow 
 	return flow->gate_port_be;
 }
 
-/* *ret_port_be: where to go on 127.0.0.1, or 0 to leave the destination alone. */
 /* Everything about the caller and where it wants to go. */
 static __always_inline void flow_read(struct bpf_sock_addr *ctx, const struct ig_conn *conn,
 	__u64 workload_cgroup_id, __u32 daddr_be, __u8 family, struct ig_flow *flow)
@@ -153,6 +152,7 @@ static __always_inline void remember_passed(struct bpf_sock_addr *ctx, const str
 		count(IG_COUNTER_NO_STORAGE);
 }
 
+/* *ret_port_be: where to go on 127.0.0.1, or 0 to leave the destination alone. */
 static __always_inline int handle_connect(struct bpf_sock_addr *ctx, enum ig_endpoint endpoint,
 	__u32 daddr_be, __u8 family, __u16 *ret_port_be)
 {

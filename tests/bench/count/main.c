@@ -1,6 +1,6 @@
 /*
- * Does one thing of the agent so many times, for tests/bench/test_instructions.py, which counts
- *instructions:
+ * Does one thing of the agent so many times, for ../test_instructions.py, which counts
+ * instructions:
  *
  *	count OPERATION N DIRECTORY
  *
