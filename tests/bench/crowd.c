@@ -5,8 +5,8 @@
  *	crowd DIR
  *
  * Reads lines "add FIRST LAST" and "remove FIRST LAST" and says "done" to each when all of
- *DIR/pFIRST to DIR/pLAST are there, or gone. They are in the mount namespace that it was started
- *in, and so go with it. Nothing leads out of such a namespace.
+ * DIR/pFIRST to DIR/pLAST are there, or gone. They are in the mount namespace that it was started
+ * in, and so go with it. Nothing leads out of such a namespace.
  */
 #include <errno.h>
 #include <fcntl.h>

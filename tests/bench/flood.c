@@ -4,7 +4,7 @@
  *	flood RING
  *
  * RING is the pinned map. Each line on stdin is a round: so many events, as fast as there is room
- *in the ring, which it never fills. An empty line says that they are there.
+ * in the ring, which it never fills. An empty line says that they are there.
  */
 #include <errno.h>
 #include <inttypes.h>

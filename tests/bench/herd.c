@@ -7,9 +7,9 @@
  *
  * Standard input names the pods, "CGROUP NETNS" a line (CGROUP is a cgroup.procs, NETNS a file),
  * and an empty line ends them. Each further line is a round, the resource to ask for; it is
- *answered by how many microseconds each request took from connect() to the end of its answer, one a
- *line, and an empty line. Any answer but 200 ends the program. Checks for each namespace that it
- *does not lead out of the machine (IG_FORBIDDEN_NETNS, as tests/netns/dial.c).
+ * answered by the microseconds that each request took from connect() to the end of its answer, a
+ * line each, and an empty line. Any answer but 200 ends the program. Checks for each namespace that
+ * it does not lead out of the machine (IG_FORBIDDEN_NETNS, as tests/netns/dial.c).
  */
 #include <arpa/inet.h>
 #include <errno.h>

@@ -121,6 +121,7 @@ good_tree
 sed -i 1d "$tree/user/base/b.h"
 expect "no #pragma once" headers 'user/base/b.h: no #pragma once'
 
+with "bitten comment" format 'user/base/b.h' user/base/b.h $'/*\n * one\n *two\n */'
 with "badly indented" format 'user/base/b.h' user/base/b.h 'static inline  int f( void ) { return 1 ; }'
 with "shell syntax" scripts 'deploy/hello.sh' deploy/hello.sh 'if then'
 with "unknown interpreter" scripts 'unknown interpreter' deploy/other '#!/usr/bin/perl'

@@ -3,8 +3,9 @@
  * the unit tests of the policy.
  *
  *	policy:  NAMESPACE/NAME [mode=audit] [host] [ns=a,b] [sa=…] [id=…] [label=k:v,…] [res=…]
- *	         [path=…] [ctr=…] [exe=…] [hostnet=no] [rate=N] [burst=N]     ("res=": an empty
- *list) request: token res=… [id=NAME] | doc path=…, [pod=NAMESPACE/NAME] [ctr=…] [exe=…] [deleted]
+ *	         [path=…] [ctr=…] [exe=…] [hostnet=no] [rate=N] [burst=N]
+ *	         ("res=": an empty list)
+ *	request: token res=… [id=NAME] | doc path=…, [pod=NAMESPACE/NAME] [ctr=…] [exe=…] [deleted]
  *	         (without a pod: a process of the host; open by default: /metadata/instance)
  *	verdict: allow|deny|wait|audit [REASON] by NAMESPACE/NAME|-
  */

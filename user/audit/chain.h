@@ -1,7 +1,7 @@
 /*
  * The hash chain over the lines of a run. "prev" of a record is the SHA-256 of the line before it,
  * in lower-case hex: of its bytes from '{' to '}', without the newline. The first record of a run
- *has no line before it; its "prev" is the SHA-256 of the text
+ * has no line before it; its "prev" is the SHA-256 of the text
  *
  *	imdsgate/audit/v1:BOOT:RUN
  *

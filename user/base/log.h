@@ -1,8 +1,8 @@
 /*
  * The agent's own log (not the audit). Key=value text on a terminal, JSON lines otherwise, to
- *standard error. Values are escaped here, so callers pass untrusted text as it is. Tokens,
- *credentials, request and response bodies are never passed. Library code logs at debug at most; the
- *function that handles an error logs it, once.
+ * standard error. Values are escaped here, so callers pass untrusted text as it is. Tokens,
+ * credentials, request and response bodies are never passed. Library code logs at debug at most,
+ * and the function that handles an error logs it, once.
  *
  *	ig_log_info("listener opened", IG_KV_U64(NETNS, cookie), IG_KV_U64(PORT, port));
  *	return ig_log_errno(r, "cannot attach", IG_KV_STR(PATH, path));

@@ -5,7 +5,7 @@
  *	reply     {"ok":true,"result":…}  or  {"ok":false,"error":{"code":"ENOENT","message":"…"}}
  *
  * "audit tail" is answered with {"ok":true,"result":"streaming"} and then audit lines until the
- *client hangs up. A connection carries one request.
+ * client hangs up. A connection carries one request.
  */
 #pragma once
 

@@ -6,10 +6,10 @@
  *	  (policy routing) are not looked at: whatever they say, a packet takes one of these routes;
  *	- every interface of a kind that may lead out (all but veth, bridge, dummy, …), without a
  *	  route too, for a packet socket or one bound to a device asks no route. These have the
- *guard from the moment they appear, before they have a route.
+ *	  guard from the moment they appear, before they have a route.
  *
  * lo never. What has the guard once keeps it while it exists: a route that moves away may come
- *back. A veth or bridge gets it only when the first route by it is reported; what passed meanwhile
+ * back. A veth or bridge gets it only when the first route by it is reported; what passed meanwhile
  * (between the route and the report) ends with the next packet.
  */
 #pragma once
