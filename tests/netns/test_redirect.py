@@ -6,13 +6,14 @@ import subprocess
 
 from harness import (GUARDED, IMDS, NOT_FOUND, TRACES, UNRELATED, WIRESERVER, manifests,
                      standard_world)
-from places import REPO
+from places import REPO, Place
 from tap import Skip, Suite
 from test_control import TCP_MODES, options_of
 from watch import event
 
 suite = Suite(standard_world, TRACES)
 A, B = manifests.ID_A.client_id, manifests.ID_B.client_id
+LEVELS = 16  # IG_CGROUP_DEPTH_MAX
 
 
 def gets_own_token(mode):
@@ -220,6 +221,16 @@ def anonymous(w):
     dialer.close()
     w.agent.audit.wait_for(event("connect.refused", pod__name="a"), audit)
     w.lab.never_reached(lab)
+
+
+@suite.test("a process far below its workload's cgroup, and deeper than one looks, is that workload's")
+def deep(w):
+    for levels in (1, 3, 2 * LEVELS):
+        group = w.pods["a"].cgroup.child("/".join(["below"] * levels))
+        mark = w.lab.log.mark()
+        reply = Place(w, w.pods["a"].netns, group).dial()
+        assert reply.appid == A, (levels, reply)
+        w.lab.never_reached(mark)
 
 
 @suite.test("a namespace without a name that runs when the agent starts is served at once")
