@@ -104,10 +104,8 @@ static void conn_destroy(struct ig_http_conn *conn)
 	if (conn->dead)
 		return;
 	conn->dead = true;
-	/* The kernel forgets a closed socket by itself, so what libevent then tells it of an
-	 * unknown number costs less than to remove it there. libevent allows that order. */
-	conn->fd = ig_close(conn->fd);
 	(void)event_del(&conn->event);
+	conn->fd = ig_close(conn->fd);
 	TAILQ_REMOVE(&server->lists[conn->state], conn, link);
 	conn->state = STATE_DOOMED;
 	if (--server->n_conns == 0)
