@@ -72,12 +72,15 @@ locals {
   assigns = anytrue([for workload in var.workloads : workload.service_account == null])
 }
 
-# A PATCH adds to the identities of a scale set and leaves those of AKS as they are. It does not take
-# away: `az vmss identity remove` does.
-resource "azapi_update_resource" "assigned" {
+# A PATCH adds to the identities of a scale set and leaves all else as AKS made it. No update resource
+# of azapi's: that reads the whole scale set and puts it back, without what cannot be read, such as the
+# protected settings by which new machines join the cluster. Nothing is taken away again here:
+# `az vmss identity remove` does.
+resource "azapi_resource_action" "assigned" {
   for_each    = local.assigns ? var.scale_set_ids : toset([])
   type        = "Microsoft.Compute/virtualMachineScaleSets@2024-07-01"
   resource_id = each.value
+  method      = "PATCH"
   body = {
     identity = {
       type                   = "UserAssigned"

@@ -273,6 +273,11 @@ def _(_):
     declared = set(parsed["variables.tf"]["variable"])
     used = set(re.findall(r"\bvar\.(\w+)", read(folder, "main.tf")))
     assert declared == used and set(parsed["example.tfvars"]) <= declared, (declared, used)
+    # whatever azapi calls an update is a PUT of all that can be read, which is not all that there is
+    resources = parsed["main.tf"]["resource"]
+    assert "azapi_update_resource" not in resources, resources.keys()
+    (assigned,) = resources["azapi_resource_action"]["assigned"]
+    assert assigned["method"] == "PATCH" and set(assigned["body"]) == {"identity"}, assigned
 
 
 if __name__ == "__main__":
