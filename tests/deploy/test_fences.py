@@ -22,7 +22,7 @@ AGENT = {"username": "system:serviceaccount:imdsgate-system:imdsgate",
          "extra": {"authentication.kubernetes.io/node-name": ["node-1"]}}
 OTHER_TAINT = {"key": "dedicated", "value": "db", "effect": "NoSchedule"}
 NODE = {"metadata": {"name": "node-1", "labels": {"pool": "a"}, "annotations": {"x": "y"}},
-        "spec": {"podCIDR": "10.0.0.0/24", "taints": [
+        "spec": {"podCIDR": "10.0.0.0/24", "podCIDRs": ["10.0.0.0/24"], "providerID": "azure:///1", "taints": [
             OTHER_TAINT, {"key": KEY, "value": "true", "effect": "NoSchedule"}]}}
 POD = {"metadata": {"name": "web"}, "spec": {"nodeName": "node-1"}}
 # expressions and what they are about; an error denies, as with failurePolicy Fail
@@ -107,6 +107,10 @@ def _(_):
             ("an annotation", changed("metadata", "annotations", to={"x": "z"}, of=now)),
             ("a finalizer", changed("metadata", "finalizers", to=["a/b"], of=now)),
             ("an owner", changed("metadata", "ownerReferences", to=[{"name": "a"}], of=now)),
+            ("a network for pods", changed("spec", "podCIDRs", to=["10.0.1.0/24"], of=now)),
+            ("another network", changed("spec", "podCIDR", to="10.0.1.0/24", of=now)),
+            ("a machine", changed("spec", "providerID", to="azure:///other", of=now)),
+            ("a kubelet's settings", changed("spec", "configSource", to={"configMap": {"name": "x"}}, of=now)),
             ("closed", changed("spec", "unschedulable", to=True, of=now))):
         assert admits(TAINT, object=new, oldObject=now if what == "its own put back" else NODE) \
             is False, what
