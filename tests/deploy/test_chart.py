@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 
 sys.dont_write_bytecode = True
 sys.path.insert(0, os.path.dirname(os.path.abspath(__file__)))
@@ -33,7 +34,8 @@ OTHERWISE = {
     "logLevel": "debug", "audit.file": "none", "audit.rotateSize": "1G", "audit.rotateAge": "7d",
     "audit.keep": 3, "audit.fsync": "always", "audit.syslog": "unix:/dev/log",
     "audit.otlp": "http://collector:4318/v1/logs", "audit.otlpHeadersSecret": "otlp",
-    "metrics.port": 9254, "metrics.podMonitor.interval": "5s", "guard.interfaces": "eth0",
+    "metrics.port": 9254, "metrics.address": "127.0.0.1", "metrics.podMonitor.interval": "5s",
+    "guard.interfaces": "eth0",
     "guard.hook": "clsact", "gatePort": 1254, "netnsDirs": ["/run/docker/netns"],
     "startupTaint.key": "example.com/agent-not-ready", "startupTaint.admissionPolicy": True,
     "extraArgs": ["--tenant-id=t"], "tolerations": [], "nodeSelector": {"a": "b"},
@@ -41,6 +43,9 @@ OTHERWISE = {
 }
 # values that say something only beside others
 NEEDS = {
+    "hostToken.port": {"hostToken.socket": "/run/gate/host.sock", "hostToken.cgroups": ["/csi"]},
+    "hostToken.serviceAccounts": {"hostToken.socket": "/run/gate/host.sock"},
+    "hostToken.cgroups": {"hostToken.socket": "/run/gate/host.sock"},
     "startupTaint.admissionPolicy": {"startupTaint.key": "example.com/agent-not-ready"},
     "metrics.address": {"metrics.port": 9254}, "metrics.podMonitor.enabled": {"metrics.port": 9254},
     "metrics.podMonitor.interval": {"metrics.port": 9254, "metrics.podMonitor.enabled": True},
@@ -48,6 +53,30 @@ NEEDS = {
     "metrics.rules.labels": {"metrics.rules.enabled": True},
     "metrics.dashboard.labels": {"metrics.dashboard.enabled": True},
 }
+
+# values that the agent would not start with
+REFUSED = (
+    ("audit.file", "/var/log/imdsgate/"), ("audit.keep", 0), ("audit.rotateSize", "10K"),
+    ("audit.rotateSize", "99999999999G"), ("audit.rotateAge", "30"), ("audit.syslog", "tcp://"),
+    ("audit.syslog", "tls://h:x"), ("audit.otlp", "http://"), ("audit.otlp", "https://u:p@h/v1/logs"),
+    ("authorityHost", "http://login.test"), ("tenantID", "a b"), ("hostToken.cgroups", ["/"]),
+    ("hostToken.cgroups", ["/a/../b"]), ("hostToken.cgroups", ["/a/"]),
+    ("hostToken.serviceAccounts", ["A/b"]), ("metrics.address", "localhost"),
+    ("guard.interfaces", "eth0, eth1"), ("guard.interfaces", "abcdefghijklmnop"),
+    ("netnsDirs", ["/run/docker/netns/"]), ("startupTaint.key", "x" * 64), ("startupTaint.key", "a..b/c"),
+)
+# and such as are near those
+TAKEN = (
+    ("audit.file", "/var/log/imdsgate/a/b"), ("audit.keep", 1), ("audit.keep", 999), ("audit.rotateSize", "64K"),
+    ("audit.rotateSize", "65536"), ("audit.rotateSize", "0"), ("audit.rotateAge", "0"),
+    ("audit.rotateAge", "90s"), ("audit.syslog", "tls://[fd00::1]:6514"), ("audit.syslog", "tcp://h"),
+    ("audit.otlp", "https://h:4318/v1/logs"), ("authorityHost", "http://127.0.0.1:8080"),
+    ("authorityHost", "https://login.test/x"), ("tenantID", "contoso.onmicrosoft.com"),
+    ("hostToken.cgroups", ["/system.slice/a.service", "/..a/.b"]), ("hostToken.serviceAccounts", ["a/b.c"]),
+    ("metrics.address", "10.0.0.1"), ("metrics.address", "fd00::1"), ("metrics.address", "node"),
+    ("guard.interfaces", "eth0,bond0.1"), ("guard.interfaces", "off"),
+    ("netnsDirs", ["/run/docker/netns", "/a/b"]), ("startupTaint.key", "a.b/" + "x" * 63),
+)
 
 suite = Suite(tools.Desk, seconds=120)
 
@@ -72,11 +101,13 @@ def objects(text):
     return found
 
 
+def flags_of(values):
+    return [word for name, value in values.items()
+            for word in ("--set-json", f"{name}={json.dumps(value)}")]
+
+
 def with_values(values):
-    flags = []
-    for name, value in values.items():
-        flags += ["--set-json", f"{name}={json.dumps(value)}"]
-    return tools.template(*flags)
+    return tools.template(*flags_of(values))
 
 
 def leaves(tree, path=()):
@@ -181,7 +212,8 @@ def _(_):
             ("hostVerdit=deny", "hostVerdit"), ("hostVerdict=maybe", "/hostVerdict"),
             ("image.digest=latest", "/image/digest"), ("gatePort=0", "/gatePort"),
             ("federation.namespaces={Shop}", "/federation/namespaces/0"),
-            ("audit.rotateSize=10MB", "/audit/rotateSize"), ("privileged=yes-please", "/privileged"),
+            ("audit.rotateSize=10MB", "/audit/rotateSize"), ("audit.file=/srv/audit.jsonl", "/audit/file"),
+            ("privileged=yes-please", "/privileged"),
             ("metrics.podMonitor.enabled=true", "metrics.port")):
         status, _, err = tools.run("helm", "template", "imdsgate", CHART, "--set", flag, check=False)
         assert status != 0 and named in err, f"{flag}: {err}"
@@ -195,8 +227,45 @@ def _(_):
     for name, value in leaves(yaml.safe_load(read(CHART, "values.yaml"))):
         if name not in ("detach", "audit.file"):
             everything[name] = otherwise(name, value)
-    used = {arg.split("=")[0] for arg in args_of(with_values(everything))}
+    args = args_of(with_values(everything))
+    used = {arg.split("=")[0] for arg in args}
     assert len(used) > 20 and used <= known, used - known
+    assert not agent_says(args), agent_says(args)
+
+
+def agent_says(args):
+    """What it has against its arguments; "" if nothing."""
+    kubelet = {"$(NODE_NAME)": "n1", "$(NODE_ADDRESS)": "10.0.0.1"}
+    words = [re.sub(r"\$\(\w+\)", lambda name: kubelet[name[0]], word) for word in args]
+    with tempfile.TemporaryDirectory() as none:
+        done = subprocess.run([f"{BUILD}/imdsgated", "--user=64929", *words, f"--manifests={none}",
+                               "--check-config"], capture_output=True, text=True, check=False)
+    return done.stderr if done.returncode else ""
+
+
+@suite.test("the chart takes what the agent takes, and refuses what the agent would refuse")
+def _(_):
+    for name, value in TAKEN:
+        said = agent_says(args_of(with_values({**NEEDS.get(name, {}), name: value})))
+        assert not said, f"{name}={value}: {said}"
+    for name, value in REFUSED:
+        flags = flags_of({**NEEDS.get(name, {}), name: value})
+        status, _, err = tools.run("helm", "template", "imdsgate", CHART, *flags, check=False)
+        assert status != 0 and "/" + name.replace(".", "/") in err, f"{name}={value}: {err}"
+        assert agent_says(args_of(tools.template("--skip-schema-validation", *flags))), f"{name}={value}"
+
+
+@suite.test("values that do not go together are refused, with the reason")
+def _(_):
+    for values, named in (
+            ({"hostToken.port": 2579}, "hostToken.port needs"),
+            ({"hostToken.serviceAccounts": ["a/b"]}, "need hostToken.port"),
+            ({"hostToken.cgroups": ["/a"]}, "need hostToken.port"),
+            ({"hostToken.port": 254, "hostToken.cgroups": ["/a"]}, "different ports"),
+            ({"hostToken.port": 77, "hostToken.cgroups": ["/a"], "metrics.port": 77}, "different ports"),
+            ({"metrics.port": 1254, "gatePort": 1254}, "different ports")):
+        status, _, err = tools.run("helm", "template", "imdsgate", CHART, *flags_of(values), check=False)
+        assert status != 0 and named in err, f"{values}: {err}"
 
 
 @suite.test("the rights grow only by what federation names")

@@ -19,8 +19,30 @@ app.kubernetes.io/managed-by: {{ .Release.Service }}
 helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 
+{{/* what the agent would refuse: values that do not go together */}}
+{{- define "imdsgate.check" -}}
+{{- $token := .Values.hostToken -}}
+{{- $listed := or $token.serviceAccounts $token.cgroups -}}
+{{- if and $token.port (not $listed) -}}
+{{- fail "hostToken.port needs hostToken.serviceAccounts or hostToken.cgroups: every process of the node can connect there" -}}
+{{- end -}}
+{{- if and $listed (not $token.port) (not $token.socket) -}}
+{{- fail "hostToken.serviceAccounts and hostToken.cgroups need hostToken.port or hostToken.socket" -}}
+{{- end -}}
+{{- $ports := list (int .Values.gatePort) -}}
+{{- range list (int $token.port) (int .Values.metrics.port) -}}
+{{- if has . $ports -}}
+{{- fail "gatePort, hostToken.port and metrics.port must be different ports" -}}
+{{- end -}}
+{{- if . -}}
+{{- $ports = append $ports . -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+
 {{/* the agent's flags, as a YAML list */}}
 {{- define "imdsgate.args" -}}
+{{- include "imdsgate.check" . -}}
 - --kubernetes
 - --node=$(NODE_NAME)
 {{- with .Values.policyNamespace | default .Release.Namespace }}
