@@ -4,6 +4,7 @@ replaced by another: it returns when the new one serves, or leaves everything as
 import contextlib
 import os
 import re
+import signal
 import socket
 
 from harness import TRACES, manifests, standard_world
@@ -83,6 +84,22 @@ def replaced(w):
 def again(w):
     before = w.agent.pids()[0]
     assert spawn(w, "--replace").wait(20) == 0
+    assert w.manager.hear() == f"MAINPID={w.agent.pids()[0]}\n"
+    wait_gone(before)
+    assert w.pods["a"].dial().appid == A
+
+
+@suite.test("a signal to every process of the service, as logrotate sends it, does not end --replace")
+def hangup(w):
+    before, mark = w.agent.pids()[0], w.agent.log.mark()
+    with open(f"{w.manifests}/pods.yaml", encoding="utf-8") as file:
+        good = file.read()
+    w.apply("pods.yaml", good + "---\nkind: [\n", "policy.rejected")
+    process = spawn(w, "--replace")
+    w.agent.log.wait_for(lambda line: "standing by" in line, mark)
+    process.send_signal(signal.SIGHUP)
+    w.write("pods.yaml", good)
+    assert process.wait(20) == 0
     assert w.manager.hear() == f"MAINPID={w.agent.pids()[0]}\n"
     wait_gone(before)
     assert w.pods["a"].dial().appid == A

@@ -194,8 +194,12 @@ static int run(int argc, char **argv, struct ig_options *options)
 {
 	struct ig_ready ready;
 	struct ig_err err = {};
-	int r = options->replace ? ig_replace(&options->ready_fd, &err) : 0;
+	int r;
 
+	/* logrotate sends it to every process of the service, and so to the one that waits for the
+	 * new agent; without that one nobody is told which process the agent is now */
+	(void)signal(SIGHUP, SIG_IGN);
+	r = options->replace ? ig_replace(&options->ready_fd, &err) : 0;
 	if (r == 0)
 		r = ig_ready_open(options->ready_fd, &ready, &err);
 	if (r < 0)
