@@ -2,6 +2,7 @@
 of the table of questions find what they promise."""
 
 import configparser
+import fnmatch
 import json
 import re
 import subprocess
@@ -45,7 +46,7 @@ def kinds():
 @suite.test("Fluent Bit and Vector: the parts fit together")
 def yaml_parts(_):
     import yaml  # pylint: disable=import-outside-toplevel
-    fluent, vector = map(yaml.safe_load, blocks("yaml"))
+    fluent, _, vector = map(yaml.safe_load, blocks("yaml"))
     source, = fluent["pipeline"]["inputs"]
     assert source["parser"] == fluent["parsers"][0]["name"]
     assert fluent["parsers"][0]["time_key"] in members()
@@ -57,6 +58,27 @@ def yaml_parts(_):
     assert vector["sinks"]["splunk"]["host_key"] in members()
     for path in (source["path"], *vector["sources"]["imdsgate"]["include"]):
         assert path == "/var/log/imdsgate/audit.jsonl", path
+
+
+@suite.test("Fluent Bit, from the containers' logs: a filter parses what the input has put together")
+def container_logs(_):
+    import yaml  # pylint: disable=import-outside-toplevel
+    fluent, containers, _ = map(yaml.safe_load, blocks("yaml"))
+    source, = containers["pipeline"]["inputs"]
+    # with this one the input asks no other parser
+    assert source["multiline.parser"] == "cri" and "parser" not in source, source
+    stream, parser = containers["pipeline"]["filters"]
+    assert stream["regex"] == "stream ^stdout$" and parser["key_name"] == "log"
+    assert parser["parser"] == fluent["parsers"][0]["name"]
+    tag = fluent["pipeline"]["inputs"][0]["tag"]
+    assert {source["tag"], stream["match"], parser["match"]} == {tag}
+    with open(f"{REPO}/deploy/kubernetes/daemonset.yaml", encoding="utf-8") as file:
+        agent = yaml.safe_load(file)
+    container, = agent["spec"]["template"]["spec"]["containers"]
+    name = f"{agent['metadata']['name']}-x1y2z_{agent['metadata']['namespace']}_{container['name']}-0a1b.log"
+    assert fnmatch.fnmatch(f"/var/log/containers/{name}", source["path"])
+    path, = (arg.split("=")[1] for arg in container["args"] if arg.startswith("--audit-file="))
+    assert f"`{path}`" in section("How to ship it")
 
 
 @suite.test("Splunk: the time is found where the settings look for it")
