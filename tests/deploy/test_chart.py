@@ -309,6 +309,33 @@ def _(_):
     assert not [key for key in objects(with_values({**values, "detach": True})) if "taint" in key[1]]
 
 
+def relabeled(labels, steps):
+    """What Prometheus makes of them."""
+    for step in steps:
+        value = ";".join(labels.get(name, "") for name in step.get("sourceLabels", []))
+        match = re.fullmatch(step.get("regex", "(.*)"), value)
+        if match:
+            template = re.sub(r"\$(\d)", r"\\\1", step.get("replacement", "$1"))
+            labels = {**labels, step["targetLabel"]: match.expand(template)}
+    return labels
+
+
+@suite.test("scraped by the operator, a target has its address and the labels that the dashboard asks for")
+def _(_):
+    text = with_values({"metrics.port": 9254, "metrics.podMonitor.enabled": True})
+    (endpoint,) = objects(text)[("PodMonitor", "imdsgate")]["spec"]["podMetricsEndpoints"]
+    dashboard = json.loads(read(REPO, "deploy", "grafana", "imdsgate.json"))
+    asked = {v["name"] for v in dashboard["templating"]["list"] if v["type"] == "query"}
+    for ip, address in (("10.0.0.4", "10.0.0.4:9254"), ("fd00::4", "[fd00::4]:9254")):
+        # the operator's own come first
+        labels = relabeled({"__meta_kubernetes_pod_ip": ip, "__meta_kubernetes_pod_node_name": "n1",
+                            "namespace": "x", "pod": "x", "container": "x", "job": "x"},
+                           endpoint["relabelings"])
+        assert labels["__address__"] == address, labels
+        assert labels["job"] == "imdsgate" and labels["instance"] == "n1", labels
+        assert asked <= set(labels) and labels["node"] == "n1", (asked, labels)
+
+
 @suite.test("kustomize builds deploy/kubernetes, and adds nothing")
 def _(_):
     built = objects(tools.run("kubectl", "kustomize", KUBERNETES))
