@@ -129,12 +129,17 @@ def _(w):
 
 @suite.test("removed: what the administrator wrote stays, and the programs in the kernel are told of")
 def _(w):
-    with open(f"{w.root}/etc/default/imdsgated", "w", encoding="ascii") as file:
-        file.write('IMDSGATED_FLAGS="--node n1 --audit-file /var/log/imdsgate/other.jsonl"\n')
-    status, out = w.inside("dpkg", "--remove", "imdsgate")
-    assert status == 0, out
-    assert "programs taken off; nothing is guarded any more" in out, out
-    assert w.has("var/log/imdsgate/other.jsonl"), "its flags were not asked"
+    flags = "--node n1 --audit-file /var/log/imdsgate/other.jsonl"
+    # each as systemd takes it
+    for text in (f"IMDSGATED_FLAGS={flags}", f"IMDSGATED_FLAGS='{flags}'", f'IMDSGATED_FLAGS="{flags}"'):
+        w.do("dpkg", "--install", w.copy_in())
+        with open(f"{w.root}/etc/default/imdsgated", "w", encoding="ascii") as file:
+            file.write(f"# of the administrator\n{text}\n")
+        status, out = w.inside("dpkg", "--remove", "imdsgate")
+        assert status == 0, (text, out)
+        assert "programs taken off; nothing is guarded any more" in out, (text, out)
+        assert w.has("var/log/imdsgate/other.jsonl"), f"its flags were not asked: {text}"
+        os.unlink(f"{w.root}/var/log/imdsgate/other.jsonl")
     assert not w.has("usr/sbin/imdsgated") and w.has("etc/imdsgate/manifests/own.yaml")
 
 
