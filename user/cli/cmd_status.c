@@ -127,7 +127,7 @@ static void put_sinks(struct ig_out_table *table, const json_t *sinks)
 /* What is missing, or that nothing is: watches whose state is another one than these. */
 static bool is_complete(const char *state)
 {
-	static const char *const complete[] = {"synced", "absent", "too_many"};
+	static const char *const complete[] = {"synced", "absent"};
 
 	for (size_t i = 0; state && i < IG_ARRAY_SIZE(complete); i++)
 		if (strcmp(complete[i], state) == 0)
