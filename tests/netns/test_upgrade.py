@@ -5,6 +5,7 @@ import contextlib
 import errno
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -300,6 +301,26 @@ def other_options(w):
     assert w.host.dial("connect-only")["result"] == "error"
     upgrade(w).wait(10)
     assert w.host.dial("connect-only")["result"] == "ok"
+
+
+@suite.test("what a pod has open past the gate ends when the new agent knows no exception for it")
+def not_excepted(w):
+    pod = w.add_pod("trusted", "sel-none", declared=True)
+    pod.manifest = pod.manifest.replace("  labels:\n", "  labels:\n    trusted: very\n")
+    w.apply_pods()
+    without = f"{w.tmp}/without"
+    shutil.copytree(w.manifests, without)
+    w.apply("trust.yaml", manifests.exception("trust", {"trusted": "very"}, mode="direct"))
+    held = pod.dialer(requests=2)
+    assert held.read().status > 0
+    mark = w.agent.audit.mark()
+    upgrade(w, manifests=without).wait(10)
+    w.agent.audit.wait_for(event("guard.drop", reason="older_connection"), mark)
+    reply = held.next()
+    assert reply["result"] == "error" and reply["stage"] != "connect", reply
+    held.close()
+    w.write("trust.yaml", None)
+    upgrade(w).wait(10)
 
 
 if __name__ == "__main__":

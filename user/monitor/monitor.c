@@ -117,6 +117,16 @@ void ig_monitor_give_up(struct monitor *m, int result)
 	(void)event_base_loopbreak(m->base);
 }
 
+/* What workloads have open that may not pass any more. */
+static void end_revoked(struct monitor *m)
+{
+	if (!ig_requests_take_revoked(m->requests) || !m->packets)
+		return;
+	/* a namespace that only connected past the gate has no listener yet */
+	ig_monitor_look_for_running(m);
+	ig_packets_end_connections(m->packets);
+}
+
 /* Attaching waits for the first server that serves: a mistake in the configuration then leaves the
  * machine as it was. Links of an earlier agent have been in force all along. */
 int ig_monitor_serving(struct monitor *m)
@@ -131,6 +141,8 @@ int ig_monitor_serving(struct monitor *m)
 			return r;
 		}
 	}
+	/* by an agent before us, which had other rules */
+	end_revoked(m);
 	ig_log_info("serving", IG_KV_U64(COUNT, ig_listeners_count(m->listeners)));
 	if (m->ready_fd >= 0) {
 		(void)ig_fd_write_all(
@@ -167,11 +179,7 @@ static int on_request(const struct ig_monitor_request *request, struct ig_monito
 	default: break;
 	}
 	r = ig_requests_serve(m->requests, request, reply, ret_fd);
-	if (ig_requests_take_revoked(m->requests) && m->packets) {
-		/* a namespace that only connected past the gate has no listener yet */
-		ig_monitor_look_for_running(m);
-		ig_packets_end_connections(m->packets);
-	}
+	end_revoked(m);
 	return r;
 }
 

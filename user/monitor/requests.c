@@ -243,9 +243,11 @@ int ig_requests_apply(struct ig_requests *requests)
 	struct session_workload *w, *next;
 	int r = 0;
 
-	HASH_ITER (hh, requests->workloads, w, next)
+	HASH_ITER (hh, requests->workloads, w, next) {
+		note_revoked(requests, w->cgroup_id, &w->entry);
 		if (r == 0)
 			r = ig_datapath_workload_set(requests->dp, w->cgroup_id, &w->entry);
+	}
 	if (r == 0 && requests->synced)
 		r = ig_datapath_workloads_sweep(requests->dp, is_in_session, requests);
 	if (r < 0)
