@@ -205,6 +205,38 @@ def killed_old(w):
     w.lab.never_reached()
 
 
+@contextlib.contextmanager
+def taking_over(w):
+    """The old agent was told to stop accepting, and its server hangs, which is killed for that two
+    seconds later: (the new one's process, the old one's monitor). The new one serves afterwards."""
+    mark, (monitor, server) = w.agent.log.mark(), w.agent.pids()
+    os.kill(server, signal.SIGSTOP)
+    process, reader = w.agent.start_beside("--audit-chain")
+    log_of(w, "another agent takes over", mark)
+    yield process, monitor
+    assert b"ready" in wait_ready(reader), "\n".join(w.agent.log.since(mark))
+    w.agent.process.wait(10)
+    w.agent.process = process
+    assert w.pods["a"].dial().appid == A
+
+
+@suite.test("the old agent does not answer when it was told to stop accepting: the new one goes on")
+def silent_old(w):
+    mark = w.agent.log.mark()
+    with taking_over(w) as (_, monitor):
+        os.kill(monitor, signal.SIGSTOP)
+        log_of(w, "going on without it", mark)
+        os.kill(monitor, signal.SIGCONT)
+
+
+@suite.test("the new agent's server is killed while it takes over: the next one serves")
+def killed_server(w):
+    with taking_over(w) as (process, _):
+        with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as f:
+            (server,) = map(int, f.read().split())
+        os.kill(server, signal.SIGKILL)
+
+
 @suite.test("a new agent that is killed while it stands by changes nothing")
 def killed_new(w):
     monitor = w.agent.pids()

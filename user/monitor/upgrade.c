@@ -49,14 +49,20 @@ static void end_takeover(struct monitor *m)
 	m->takeover = ig_takeover_free(m->takeover);
 }
 
-/* Our server hears that its turn has come, which is its first record, and then of everything. */
-static int begin(struct monitor *m)
+/* Our server hears that its turn has come, which is its first record, and then of everything. If it
+ * ended just now, or cannot be told, the next one hears it at its start. */
+static void begin(struct monitor *m)
 {
 	const struct ig_monitor_message message = {.kind = IG_MONITOR_SERVE};
 	struct ig_channel *channel = ig_child_channel(m->child);
 	int r = channel ? ig_channel_send(channel, &message, NULL, 0) : 0;
 
-	return r < 0 ? r : ig_monitor_announce(m);
+	if (r == 0)
+		r = ig_monitor_announce(m);
+	if (r < 0) {
+		(void)ig_log_errno(r, "cannot tell the server that its turn has come");
+		ig_child_kill(m->child);
+	}
 }
 
 /* As if it had not been there: its programs are in force, its sockets are closed. */
@@ -69,14 +75,13 @@ static int go_on_alone(struct monitor *m)
 	r = ig_requests_apply(m->requests);
 	if (r == 0)
 		r = ig_monitor_open(m);
-	if (r == 0)
-		r = begin(m);
-	ig_monitor_sweep_later(m);
-	if (r == 0 && m->server_ready)
-		r = ig_monitor_serving(m);
-	if (r < 0)
+	if (r < 0) {
 		ig_monitor_give_up(m, r);
-	return r;
+		return r;
+	}
+	begin(m);
+	ig_monitor_sweep_later(m);
+	return m->server_ready ? ig_monitor_serving(m) : 0;
 }
 
 static void on_old_gone(evutil_socket_t fd, short what, void *userdata)
@@ -124,15 +129,22 @@ static int apply(struct monitor *m)
 	return r < 0 ? r : ig_monitor_enforce(m);
 }
 
+/* Once it was asked to, the old agent stops serving, whether or not we hear of it in time: there is
+ * no way back to it. */
 static int commit(struct monitor *m)
 {
 	int r = ig_takeover_commit(m->takeover);
 
-	/* what was opened since */
+	if (r < 0 && r != -EPIPE && r != -ETIMEDOUT)
+		return r;
+	/* what was opened since; without it we open our own */
 	if (r == 0)
 		r = ig_takeover_listeners(m->takeover, m->listeners);
 	/* it may go now: we have everything */
-	return r == -EPIPE ? 0 : r;
+	if (r < 0 && r != -EPIPE)
+		(void)ig_log_warning_errno(
+			r, "the agent that served does not answer, going on without it");
+	return 0;
 }
 
 /* The old agent's sockets and what is pinned are ours. */
@@ -143,9 +155,8 @@ static int succeed(struct monitor *m)
 	end_takeover(m);
 	ig_log_info("took over from the agent that served",
 		IG_KV_U64(COUNT, ig_listeners_count(m->listeners)));
-	r = begin(m);
-	if (r == 0)
-		r = ig_monitor_follow(m);
+	begin(m);
+	r = ig_monitor_follow(m);
 	if (r < 0)
 		return r;
 	ig_listeners_drop_unnamed(m->listeners);
