@@ -192,12 +192,22 @@ def stands_by(w):
     assert w.pods["a"].dial().appid == A
 
 
+def listeners_of(w, run):
+    found = [r for r in w.agent.audit.all() if r["run"] == run and r["kind"].startswith("listener.")]
+    assert {r["kind"] for r in found} <= {"listener.opened"}, found
+    return found
+
+
 @suite.test("the old agent is killed while a new one stands by: that one starts without it")
 def killed_old(w):
     process, reader, good = start_standing_by(w)
+    audit = w.agent.audit.mark()
     w.agent.kill_monitor()
     assert b"ready" in wait_ready(reader)
     w.agent.process = process
+    run = w.agent.audit.wait_for(event("agent.started"), audit)["run"]
+    # the pods' and the host's: each is opened, and none before the agent is there or twice
+    w.agent.audit.wait_for(lambda r: len(listeners_of(w, run)) == len(w.pods) + 1, audit)
     mark = w.agent.log.mark()
     w.write("pods.yaml", good)
     log_of(w, "manifest applied", mark)

@@ -65,13 +65,13 @@ static void begin(struct monitor *m)
 	}
 }
 
-/* As if it had not been there: its programs are in force, its sockets are closed. */
+/* As if it had not been there: its programs are in force, its sockets are closed. Our server hears
+ * of listeners when all are there, and not before it knows that its turn has come. */
 static int go_on_alone(struct monitor *m)
 {
 	int r;
 
 	ig_log_warning("the agent that served is gone, starting without it");
-	end_takeover(m);
 	r = ig_requests_apply(m->requests);
 	if (r == 0)
 		r = ig_monitor_open(m);
@@ -79,6 +79,7 @@ static int go_on_alone(struct monitor *m)
 		ig_monitor_give_up(m, r);
 		return r;
 	}
+	end_takeover(m);
 	begin(m);
 	ig_monitor_sweep_later(m);
 	return m->server_ready ? ig_monitor_serving(m) : 0;
