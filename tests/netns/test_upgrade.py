@@ -13,10 +13,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import kernel
 from harness import IMDS, TRACES, manifests, standard_world
 from places import BUILD, REPO, TokenLoad
 from tap import Suite
-from watch import event, wait_ready
+from test_hung import next_server
+from watch import event, wait_gone, wait_ready
 
 A, B = manifests.ID_A.client_id, manifests.ID_B.client_id
 METRICS_PORT = 9183
@@ -245,6 +247,47 @@ def killed_server(w):
         with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as f:
             (server,) = map(int, f.read().split())
         os.kill(server, signal.SIGKILL)
+
+
+SILENT = f"""
+import socket, sys
+s = socket.create_connection(("{IMDS}", 80), 10)
+print("connected", flush=True)
+sys.stdin.readline()
+"""
+
+
+@suite.test("a server that was only starting when another agent took over does not serve again")
+def starting(w):
+    numbers = range(40)
+    for n in numbers:
+        w.add_bare_netns(f"bare{n}")
+    monitor, server = w.agent.pids()
+    os.kill(server, signal.SIGKILL)
+    wait_gone(server)
+    fresh = next_server(monitor, server)
+    os.kill(fresh, signal.SIGSTOP)
+    clients = [w.pods[name].spawn([sys.executable, "-S", "-c", SILENT], stdin=subprocess.PIPE,
+                                  stdout=subprocess.PIPE) for name in "abc"]
+    for client in clients:
+        assert client.stdout.readline() == "connected\n"
+    mark, new = w.agent.log.mark(), NewAgent(w)
+    for kind in (HELLO, APPLY):
+        assert new.ask(kind)[0] == 0
+    new.send(COMMIT)
+    log_of(w, "another agent takes over", mark)
+    os.kill(fresh, signal.SIGCONT)
+    assert new.socket.recv(1024)
+    # what it says next comes when nothing of the old agent is left
+    os.kill(fresh, signal.SIGSTOP)
+    new.close()
+    os.kill(fresh, signal.SIGCONT)
+    for client in clients:
+        client.communicate("\n", timeout=10)
+    assert w.agent.process.wait(10) == 0
+    for n in numbers:
+        kernel.remove_netns(os.path.join(w.netns_dir, f"bare{n}"))
+    w.agent.start("--audit-chain")
 
 
 @suite.test("a new agent that is killed while it stands by changes nothing")

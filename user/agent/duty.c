@@ -59,7 +59,7 @@ static void on_ready_acknowledged(const struct ig_monitor_message *reply, void *
 
 	if (reply->result < 0)
 		stop(d, reply->result);
-	else if (!d->standby && !d->agent->ready)
+	else if (!d->standby && !d->agent->ready && !d->agent->draining)
 		started(d, d->reason <= IG_MONITOR_START_HUNG ? reasons[d->reason] : NULL);
 }
 
@@ -78,7 +78,7 @@ static void on_wants_ready(evutil_socket_t fd, short what, void *userdata)
 
 	(void)fd;
 	(void)what;
-	if (d->said_ready || !may_be_ready(d))
+	if (d->said_ready || d->agent->draining || !may_be_ready(d))
 		return;
 	d->said_ready = true;
 	r = ig_link_request(d->agent->link, &request, on_ready_acknowledged, d);

@@ -156,6 +156,10 @@ int ig_monitor_serving(struct monitor *m)
 
 static int ready(struct monitor *m)
 {
+	/* one that was started while another agent took over, and says so too late: nothing is left
+	 * to serve */
+	if (m->draining)
+		return 0;
 	ig_child_note_serving(m->child);
 	m->server_ready = true;
 	return m->takeover ? ig_upgrade_take_over(m) : ig_monitor_serving(m);
