@@ -408,5 +408,28 @@ def not_excepted(w):
     upgrade(w).wait(10)
 
 
+@suite.test("as many namespaces as there may be: all go over")
+def full(w):
+    # half of the descriptors in reserve, of the rest a third for connections
+    descriptors_max, listeners_max = 240, 80
+    there = len(os.listdir(w.netns_dir)) + 1
+    names = [f"bare{n}" for n in range(listeners_max - there)]
+    for name in names:
+        w.add_bare_netns(name)
+    spawn = w.agent.place.spawn
+    w.agent.place.spawn = lambda argv, **options: spawn(
+        ["prlimit", f"--nofile={descriptors_max}", *argv], **options)
+    try:
+        for _ in range(2):
+            mark = w.agent.log.mark()
+            upgrade(w).wait(10)
+            log_of(w, f'"message":"serving","count":{listeners_max}', mark)
+    finally:
+        del w.agent.place.spawn
+    assert w.pods["a"].dial().appid == A
+    for name in names:
+        kernel.remove_netns(os.path.join(w.netns_dir, name))
+
+
 if __name__ == "__main__":
     suite.run()

@@ -164,11 +164,8 @@ int ig_listeners_add_named(
 	struct ig_listeners *t, int netns_fd, const char *name, uint64_t *ret_cookie)
 {
 	struct entry *entry = NULL, *known;
-	int r;
+	int r = open_entry(t, netns_fd, name, &entry);
 
-	if (HASH_COUNT(t->by_cookie) >= t->max)
-		return -E2BIG;
-	r = open_entry(t, netns_fd, name, &entry);
 	if (r < 0)
 		return r;
 	*ret_cookie = entry->listener.netns_cookie;
@@ -179,6 +176,11 @@ int ig_listeners_add_named(
 		known->listener.owner = 0;
 		entry_free(entry);
 		return 0;
+	}
+	/* not before: those of the agent before us are named here */
+	if (HASH_COUNT(t->by_cookie) >= t->max) {
+		entry_free(entry);
+		return -E2BIG;
 	}
 	entry->listener.names = 1;
 	return insert(t, entry);
