@@ -21,6 +21,7 @@ RUN = tests/run --build $(abspath $(O)) --jobs $(JOBS) $(RUN_FLAGS)
 ALLOCATIONS := malloc calloc strdup strndup asprintf
 WRAP_test_ctl := -Wl,--wrap=getsockopt
 WRAP_test_peer := $(addprefix -Wl$(comma)--wrap=,getsockopt poll)
+WRAP_test_supervisor := -Wl,--wrap=poll
 WRAP_test_store := $(addprefix -Wl$(comma)--wrap=,malloc calloc reallocarray strdup)
 WRAP_test_token_oom := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS))
 WRAP_test_token_entra := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS))

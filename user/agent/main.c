@@ -167,6 +167,7 @@ static int run_monitor(
 		.server_argv = child,
 		.ready_fd = ready->fd,
 		.ready_text = ready->text,
+		.begun_text = ready->begun,
 		.services = services,
 		.n_services = _IG_SERVICE_MAX,
 		.handover = handover,
@@ -204,6 +205,8 @@ static int run(int argc, char **argv, struct ig_options *options)
 		r = ig_ready_open(options->ready_fd, &ready, &err);
 	if (r < 0)
 		return print_error(&err, EXIT_FAILURE);
+	if (options->replace)
+		ready.begun = IG_READY_BEGUN;
 	return r > 0 ? EXIT_SUCCESS : run_monitor(argc, argv, options, &ready);
 }
 

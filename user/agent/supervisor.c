@@ -22,6 +22,7 @@
 #include "base/fdutil.h"
 
 #define NOTIFY_SOCKET "NOTIFY_SOCKET"
+#define READY	      "ready\n"
 
 /* -1 when there is no such thing in the environment. */
 static int open_notify(int *ret_fd, struct ig_err *err)
@@ -52,7 +53,7 @@ int ig_ready_open(int fd, struct ig_ready *ret, struct ig_err *reterr_err)
 {
 	int r = 0;
 
-	*ret = (struct ig_ready){.fd = fd, .text = "ready\n"};
+	*ret = (struct ig_ready){.fd = fd, .text = READY};
 	if (fd < 0) {
 		ret->text = "READY=1\n";
 		r = open_notify(&ret->fd, reterr_err);
@@ -84,18 +85,23 @@ static pid_t start(const int *pipe_fds)
 	_exit(agent < 0 ? 1 : ig_fd_write_all(pipe_fds[1], &agent, sizeof(agent)) < 0);
 }
 
-/* 0 when something was written, -ECHILD when the writer ended. */
+/* 0 when it is ready, 1 when it has begun to take over, -ECHILD when the writer ended. */
 static int await(int fd, int timeout_msec)
 {
 	struct pollfd poll_fd = {.fd = fd, .events = POLLIN};
-	char text[8];
+	char text[sizeof(IG_READY_BEGUN) + sizeof(READY)];
 	int r = poll(&poll_fd, 1, timeout_msec);
+	ssize_t n;
 
 	if (r < 0)
 		return -errno;
 	if (r == 0)
 		return -ETIMEDOUT;
-	return read(fd, text, sizeof(text)) > 0 ? 0 : -ECHILD;
+	n = read(fd, text, sizeof(text) - 1);
+	if (n <= 0)
+		return -ECHILD;
+	text[n] = '\0';
+	return strstr(text, READY) ? 0 : 1;
 }
 
 static int announce(int fd, pid_t agent, struct ig_err *err)
@@ -113,12 +119,16 @@ static int watch_over(pid_t agent, int fd, int notify_fd, struct ig_err *err)
 {
 	int r = await(fd, IG_REPLACE_SEC * 1000);
 
+	/* the other agent stops serving: without this one nobody would */
+	if (r > 0)
+		r = await(fd, IG_REPLACE_SEC * 1000);
 	if (r == 0)
 		return announce(notify_fd, agent, err);
 	if (r == -ECHILD)
 		return ig_err_set(err, r, "the new agent could not start, see above");
 	(void)kill(agent, SIGKILL);
-	(void)await(fd, -1);
+	while (await(fd, -1) >= 0)
+		;
 	return ig_err_set(err, r, "the new agent does not serve after %d seconds", IG_REPLACE_SEC);
 }
 

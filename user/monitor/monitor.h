@@ -35,6 +35,7 @@ struct ig_monitor_options {
 	bool guard_clsact;	     /* with the classic filter, also where the kernel has tcx */
 	int ready_fd;		     /* -1, or ready_text is written here once the gate serves */
 	const char *ready_text;
+	const char *begun_text; /* the same before another agent stops serving; NULL: nothing */
 	const struct ig_monitor_service *services;
 	size_t n_services;
 	const char *handover; /* socket by which another agent can take over; "": none */

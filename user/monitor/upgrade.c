@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/fdutil.h"
 #include "base/log.h"
 #include "datapath/datapath.h"
 #include "monitor/child.h"
@@ -134,8 +135,12 @@ static int apply(struct monitor *m)
  * no way back to it. */
 static int commit(struct monitor *m)
 {
-	int r = ig_takeover_commit(m->takeover);
+	const char *begun = m->options->begun_text;
+	int r;
 
+	if (begun && m->ready_fd >= 0)
+		(void)ig_fd_write_all(m->ready_fd, begun, strlen(begun));
+	r = ig_takeover_commit(m->takeover);
 	if (r < 0 && r != -EPIPE && r != -ETIMEDOUT)
 		return r;
 	/* what was opened since; without it we open our own */
