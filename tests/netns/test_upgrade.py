@@ -38,8 +38,8 @@ def world():
 suite = Suite(world, TRACES, seconds=90)
 
 
-def upgrade(w, **changes):
-    return w.agent.upgrade("--audit-chain", **changes)
+def upgrade(w, *flags, **changes):
+    return w.agent.upgrade("--audit-chain", *flags, **changes)
 
 
 def log_of(w, text, mark, timeout=10):
@@ -429,6 +429,33 @@ def full(w):
     assert w.pods["a"].dial().appid == A
     for name in names:
         kernel.remove_netns(os.path.join(w.netns_dir, name))
+
+
+@suite.test("an agent that is to hold stays when it has been taken over from, until it is told to end")
+def holds(w):
+    upgrade(w, "--hold").wait(10)
+    mark, (_, server) = w.agent.audit.mark(), w.agent.pids()
+    old = upgrade(w, "--hold")
+    w.agent.audit.wait_for(event("agent.stopped", reason="handed_over"), mark)
+    wait_gone(server)
+    # it looks once in five seconds whether somebody serves
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        raise AssertionError(f"it ended: {old.wait(6)}")
+    assert w.pods["a"].dial().appid == A
+    old.send_signal(signal.SIGTERM)
+    assert old.wait(10) == 0
+
+
+@suite.test("one that holds ends when nobody serves any more")
+def holds_for_nobody(w):
+    before = upgrade(w, "--hold")
+    before.terminate()
+    before.wait(10)
+    old = upgrade(w)
+    w.agent.kill_monitor()
+    assert old.wait(10) == 0
+    w.agent.start("--audit-chain")
+    assert w.pods["a"].dial().appid == A
 
 
 if __name__ == "__main__":

@@ -220,7 +220,6 @@ static void what_is_wrong_is_named(void **state)
 	WRONG("/v1/logs", "--audit-otlp", "http:///v1/logs");
 	WRONG("/v1/logs", "--audit-otlp", "https://user:secret@h/v1/logs");
 	WRONG("absolute path", "--audit-otlp-headers", "h");
-	WRONG("needs --detach", "--hold");
 	WRONG("no --ready-fd", "--replace", "--ready-fd", "3");
 }
 

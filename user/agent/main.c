@@ -170,6 +170,7 @@ static int run_monitor(
 		.begun_text = ready->begun,
 		.services = services,
 		.n_services = _IG_SERVICE_MAX,
+		.hold = options->hold,
 		.handover = handover,
 	};
 	struct ig_err err = {};

@@ -318,7 +318,7 @@ static const struct flag flags[] = {
 	{"--detach", NULL, set_detach,
 		"take the programs of a stopped agent off: nothing is guarded any more"},
 	{"--hold", NULL, set_hold,
-		"with --detach: stay afterwards, for a DaemonSet whose pods are ready once their node is done"},
+		"for a DaemonSet, which starts again what ends: stay when another agent has taken over, and after --detach"},
 	{"--version", NULL, set_version, "print the version"},
 	{"--help", NULL, set_help, "print this"},
 	{"--server", NULL, set_server, NULL},
@@ -394,8 +394,6 @@ int ig_options_parse(int argc, char *const *argv, struct ig_options *ret, struct
 		if (o.mode == IG_MODE_HELP || o.mode == IG_MODE_VERSION)
 			break;
 	}
-	if (o.hold && o.mode != IG_MODE_DETACH && o.mode != IG_MODE_HELP)
-		return ig_err_set(reterr_err, -EINVAL, "--hold needs --detach");
 	if (o.replace && o.ready_fd >= 0)
 		return ig_err_set(reterr_err, -EINVAL,
 			"--replace returns when the agent serves: no --ready-fd");

@@ -63,7 +63,7 @@ struct ig_options {
 	const char *startup_taint; /* key of the taint to take off this node; NULL: none */
 	char node[256];
 	int ready_fd;
-	bool hold;    /* with IG_MODE_DETACH: stay */
+	bool hold;    /* when another agent has taken over, and with IG_MODE_DETACH: stay */
 	bool replace; /* with IG_MODE_RUN: as a process of its own, and return when it serves */
 	enum ig_log_level log_level;
 };

@@ -217,6 +217,11 @@ void ig_datapath_release(struct ig_datapath *dp)
 	ig_pins_close(&dp->pins);
 }
 
+bool ig_datapath_is_held(const struct ig_datapath *dp)
+{
+	return ig_pins_is_held(&dp->pins);
+}
+
 int ig_datapath_detach(const char *bpffs, unsigned int *ret_links, struct ig_err *reterr_err)
 {
 	struct ig_pins pins;

@@ -54,6 +54,8 @@ int ig_datapath_detach(const char *bpffs, unsigned int *ret_links, struct ig_err
 int ig_datapath_lock_fd(const struct ig_datapath *dp);
 /* The pin directory is another agent's from now on; the maps can still be used. */
 void ig_datapath_release(struct ig_datapath *dp);
+/* After that: is there an agent that holds it? */
+bool ig_datapath_is_held(const struct ig_datapath *dp);
 
 int ig_datapath_cgroup_fd(const struct ig_datapath *dp);  /* borrowed; O_DIRECTORY of cgroup_root */
 int ig_datapath_flows_fd(const struct ig_datapath *dp);	  /* borrowed */

@@ -127,6 +127,13 @@ int ig_pins_join(const char *bpffs, int lock_fd, struct ig_pins *ret, struct ig_
 	return open_pins(bpffs, lock_fd, ret, reterr_err);
 }
 
+bool ig_pins_is_held(const struct ig_pins *pins)
+{
+	_cleanup_close_ int fd = open(pins->dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC | O_NOFOLLOW);
+
+	return fd >= 0 && flock(fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK;
+}
+
 void ig_pins_close(struct ig_pins *pins)
 {
 	pins->lock_fd = ig_close(pins->lock_fd);

@@ -3,6 +3,8 @@
  */
 #pragma once
 
+#include <stdbool.h>
+
 #include "base/err.h"
 
 #define IG_PIN_PATH_BYTES 512
@@ -24,6 +26,8 @@ int ig_pins_open(const char *bpffs, struct ig_pins *ret, struct ig_err *reterr_e
  * taken on success. -ENXIO when it is the lock of another directory. */
 int ig_pins_join(const char *bpffs, int lock_fd, struct ig_pins *ret, struct ig_err *reterr_err);
 void ig_pins_close(struct ig_pins *pins);
+/* Does anybody hold the lock? For who does not. */
+bool ig_pins_is_held(const struct ig_pins *pins);
 
 /* "<dir>/<name>"; -E2BIG when it does not fit. */
 int ig_pins_path(const char *dir, const char *name, char *ret, size_t len);

@@ -298,6 +298,7 @@ static void on_stop(evutil_socket_t signo, short what, void *userdata)
 	(void)what;
 	if (m->draining) {
 		ig_log_info("another agent serves; ending with the last connection");
+		ig_upgrade_end(m);
 		return;
 	}
 	ig_log_info(

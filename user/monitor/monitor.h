@@ -38,6 +38,7 @@ struct ig_monitor_options {
 	const char *begun_text; /* the same before another agent stops serving; NULL: nothing */
 	const struct ig_monitor_service *services;
 	size_t n_services;
+	bool hold; /* stay when another agent has taken over, until told to end or nobody serves */
 	const char *handover; /* socket by which another agent can take over; "": none */
 };
 

@@ -39,9 +39,10 @@ struct monitor {
 	/* upgrade.c */
 	struct ig_takeover *takeover; /* not NULL: we stand by, another agent serves */
 	struct ig_handover *handover; /* offered while we serve */
-	struct event *on_old_gone, *quiet_timer, *drain_timer;
+	struct event *on_old_gone, *quiet_timer, *drain_timer, *hold_timer;
 	bool draining;	  /* another agent serves, ours brings to an end what it has begun */
 	bool handed_over; /* and has all it wants of us */
+	bool told;	  /* to end, while draining */
 };
 
 /* ---- monitor.c ---- */
@@ -79,6 +80,8 @@ int ig_upgrade_take_over(struct monitor *m);
 void ig_upgrade_offer(struct monitor *m);
 /* Our server accepts nothing any more. */
 void ig_upgrade_quiet(struct monitor *m);
+/* We are told to end while another agent serves: with the last connection. */
+void ig_upgrade_end(struct monitor *m);
 /* Our server ended while another agent serves. */
 void ig_upgrade_drained(struct monitor *m);
 void ig_upgrade_done(struct monitor *m);

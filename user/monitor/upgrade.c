@@ -24,6 +24,8 @@
 #include "monitor/services.h"
 #include "monitor/takeover.h"
 
+#define HOLD_SEC 5 /* between two looks whether somebody serves */
+
 /* ---- the new agent ---- */
 
 int ig_upgrade_ask(struct monitor *m)
@@ -210,10 +212,31 @@ static void on_undo(void *userdata)
 			IG_KV_STR(ERROR, m->err->message));
 }
 
+/* Who starts us again whenever we end would have us take over from the agent that took over from
+ * us, and so on in turn: then we stay, until we are told to end or nobody serves. */
 static void end_if_over(struct monitor *m)
 {
-	if (m->handed_over && !ig_child_runs(m->child))
+	static const struct timeval later = {.tv_sec = HOLD_SEC};
+
+	if (!m->handed_over || ig_child_runs(m->child))
+		return;
+	if (m->options->hold && !m->told && ig_datapath_is_held(m->dp))
+		(void)evtimer_add(m->hold_timer, &later);
+	else
 		(void)event_base_loopbreak(m->base);
+}
+
+static void on_hold(evutil_socket_t fd, short what, void *userdata)
+{
+	(void)fd;
+	(void)what;
+	end_if_over(userdata);
+}
+
+void ig_upgrade_end(struct monitor *m)
+{
+	m->told = true;
+	end_if_over(m);
 }
 
 void ig_upgrade_quiet(struct monitor *m)
@@ -306,8 +329,11 @@ void ig_upgrade_offer(struct monitor *m)
 		m->quiet_timer = evtimer_new(m->base, on_not_quiet, m);
 	if (!m->drain_timer)
 		m->drain_timer = evtimer_new(m->base, on_drain_over, m);
-	r = m->quiet_timer && m->drain_timer ? ig_handover_new(m->base, &options, &m->handover)
-					     : -ENOMEM;
+	if (!m->hold_timer)
+		m->hold_timer = evtimer_new(m->base, on_hold, m);
+	r = m->quiet_timer && m->drain_timer && m->hold_timer
+		    ? ig_handover_new(m->base, &options, &m->handover)
+		    : -ENOMEM;
 	if (r < 0)
 		(void)ig_log_warning_errno(r,
 			"another agent will not be able to take over from this one",
@@ -316,12 +342,12 @@ void ig_upgrade_offer(struct monitor *m)
 
 void ig_upgrade_done(struct monitor *m)
 {
-	struct event *events[] = {m->on_old_gone, m->quiet_timer, m->drain_timer};
+	struct event *events[] = {m->on_old_gone, m->quiet_timer, m->drain_timer, m->hold_timer};
 
 	m->handover = ig_handover_free(m->handover);
 	m->takeover = ig_takeover_free(m->takeover);
 	for (size_t i = 0; i < IG_ARRAY_SIZE(events); i++)
 		if (events[i])
 			event_free(events[i]);
-	m->on_old_gone = m->quiet_timer = m->drain_timer = NULL;
+	m->on_old_gone = m->quiet_timer = m->drain_timer = m->hold_timer = NULL;
 }

@@ -45,6 +45,7 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- include "imdsgate.check" . -}}
 - --kubernetes
 - --node=$(NODE_NAME)
+- --hold
 {{- with .Values.policyNamespace | default .Release.Namespace }}
 {{- if ne . "imdsgate-system" }}
 - --policy-namespace={{ . }}
