@@ -168,18 +168,24 @@ static struct result verify(const struct log *log, const char *sink, size_t spli
 	return result;
 }
 
-static void expect(const struct log *log, const char *findings, uint64_t problems)
+static void expect_of(
+	const char *sink, const struct log *log, const char *findings, uint64_t problems)
 {
-	struct result result = verify(log, "file", 0, 0);
+	struct result result = verify(log, sink, 0, 0);
 
 	assert_string_equal(result.text, findings);
 	assert_int_equal(result.summary.problems, problems);
 	/* where a file ends makes no difference */
 	for (size_t split = 1; split < log->n; split++) {
-		struct result again = verify(log, "file", split, 0);
+		struct result again = verify(log, sink, split, 0);
 
 		assert_string_equal(again.text, findings);
 	}
+}
+
+static void expect(const struct log *log, const char *findings, uint64_t problems)
+{
+	expect_of("file", log, findings, problems);
 }
 
 #define LOG_OF(...)                                                                                \
@@ -436,22 +442,61 @@ static void test_truncated(void **state)
 	}
 }
 
+/* Puts in what a reader of `audit tail` is told of a loss of its own. */
+static void put_notice(struct log *log, size_t at, uint64_t seq, uint64_t count)
+{
+	char notice[512];
+
+	(void)snprintf(notice, sizeof(notice),
+		"{\"v\":1,\"seq\":%" PRIu64
+		",\"time\":\"1970-01-01T00:00:00.000001Z\",\"boot\":\"" BOOT
+		"\",\"run\":\"0000000000000001\",\"kind\":\"events.lost\",\"reason\":\"subscriber\",\"count\":%" PRIu64
+		"}\n",
+		seq, count);
+	assert_true(log->n < LINES_MAX);
+	memmove(&log->line[at + 1], &log->line[at], (log->n++ - at) * sizeof(char *));
+	log->line[at] = strdup(notice);
+}
+
 /* What a reader of `audit tail` got, who was told of its own losses. */
 static void test_a_subscribers_log(void **state)
 {
 	LOG_OF(.to = 10, .chained = true);
-	char notice[512];
 
 	(void)state;
 	take_out(&log, 3, 3); /* 4 to 6 */
-	(void)snprintf(notice, sizeof(notice),
-		"{\"v\":1,\"seq\":6,\"time\":\"1970-01-01T00:00:00.000001Z\",\"boot\":\"" BOOT
-		"\",\"run\":\"0000000000000001\",\"kind\":\"events.lost\",\"reason\":\"subscriber\",\"count\":3}\n");
-	memmove(&log.line[4], &log.line[3], (log.n++ - 3) * sizeof(char *));
-	log.line[3] = strdup(notice);
-	expect(&log, "reported_lost:4-6 ", 0);
+	put_notice(&log, 3, 6, 3);
+	expect_of("subscriber", &log, "reported_lost:4-6 ", 0);
 	alter(&log, 3, "\"count\":3", "\"count\":2");
-	expect(&log, "reported_lost:5-6 missing:4-4 ", 1);
+	expect_of("subscriber", &log, "reported_lost:5-6 missing:4-4 ", 1);
+}
+
+/* Who came too late is told so before the first record. */
+static void test_a_subscribers_log_that_begins_with_a_loss(void **state)
+{
+	LOG_OF(.from = 4, .to = 6, .chained = true);
+
+	(void)state;
+	put_notice(&log, 0, 3, 3);
+	expect_of("subscriber", &log, "reported_lost:1-3 ", 0);
+}
+
+/* Such a line has no link, so anybody could put it in the place of what is to be hidden. */
+static void test_a_subscribers_loss_hides_nothing_in_a_file(void **state)
+{
+	LOG_OF(.to = 10, .chained = true);
+
+	(void)state;
+	put_notice(&log, 3, 3, 1);
+	expect(&log, "altered:3-3 ", 1);
+	take_out(&log, 3, 4); /* itself, and 4 to 6 */
+	put_notice(&log, 3, 6, 3);
+	expect(&log, "altered:6-6 missing:4-6 ", 2);
+	expect_of("syslog", &log, "altered:6-6 missing:4-6 ", 2);
+	take_out(&log, 3, 1);
+	put_notice(&log, 4, 7, 1); /* and what is behind it is checked */
+	alter(&log, 3, "not_bound", "not_found");
+	expect(&log, "altered:7-7 altered:7-7 missing:4-6 ", 3);
 }
 
 static void test_losses_of_the_kernel(void **state)
@@ -485,6 +530,8 @@ int main(void)
 		cmocka_unit_test(test_a_line_that_is_too_long),
 		cmocka_unit_test(test_truncated),
 		cmocka_unit_test(test_a_subscribers_log),
+		cmocka_unit_test(test_a_subscribers_log_that_begins_with_a_loss),
+		cmocka_unit_test(test_a_subscribers_loss_hides_nothing_in_a_file),
 		cmocka_unit_test(test_losses_of_the_kernel),
 	};
 

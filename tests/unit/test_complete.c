@@ -95,7 +95,7 @@ static void test_lines(void **state)
 		{"audit verify a b ", ":files "},
 		{"audit verify --s", "--sink "},
 		{"audit verify -- --s", ":files "},
-		{"audit verify --sink ", "file stdout syslog otlp "},
+		{"audit verify --sink ", "file stdout syslog otlp subscriber "},
 		{"explain --exe ", ":files "},
 		{"explain --exe --h", ":files "},
 		{"explain --host --h", "--help "},

@@ -60,7 +60,8 @@ typedef void ig_audit_run_fn(const struct ig_audit_run_summary *run, void *userd
 
 struct ig_audit_verify;
 
-/* sink: the name of the sink whose log this is ("file"); borrowed. */
+/* sink: the name of the sink whose log this is ("file"); borrowed. "subscriber": what `audit tail`
+ * printed. */
 int ig_audit_verify_new(const char *sink, ig_audit_finding_fn *finding, void *userdata,
 	struct ig_audit_verify **ret);
 struct ig_audit_verify *ig_audit_verify_free(struct ig_audit_verify *verify);

@@ -15,11 +15,11 @@ enum { SINK };
 
 const struct ig_cli_option ig_cli_audit_verify_options[] = {
 	[SINK] = {"sink", "NAME",
-		"the sink that the log is from, whose reported losses count: file, stdout, syslog or otlp (default file)"},
+		"the sink that the log is from, whose reported losses count: file, stdout, syslog or otlp (default file); subscriber: what audit tail printed"},
 	{},
 };
 
-static const char *const sinks[] = {"file", "stdout", "syslog", "otlp"};
+static const char *const sinks[] = {"file", "stdout", "syslog", "otlp", "subscriber"};
 
 struct report {
 	const struct ig_cli *cli;

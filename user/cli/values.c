@@ -26,7 +26,7 @@ static const char *decision_at(unsigned int i)
 
 static const char *sink_at(unsigned int i)
 {
-	static const char *const names[] = {"file", "stdout", "syslog", "otlp"};
+	static const char *const names[] = {"file", "stdout", "syslog", "otlp", "subscriber"};
 
 	return i < IG_ARRAY_SIZE(names) ? names[i] : NULL;
 }
