@@ -378,6 +378,28 @@ static void test_a_receiver_that_hangs(void **state)
 	assert_int_equal(ig_audit_queue_stats(f->sink->queue).lost, 1);
 }
 
+/* A balancer without a receiver behind it: takes each connection, and ends it. Neither it nor the
+ * agent's log is to be flooded. */
+static void test_a_receiver_that_hangs_up_at_once(void **state)
+{
+	struct fixture *f = *state;
+	uint64_t end = ig_clock_mono_usec() + IG_USEC_PER_SEC, now;
+	unsigned int n = 0;
+
+	start_tcp(f, 0);
+	while ((now = ig_clock_mono_usec()) < end) {
+		struct pollfd p = {.fd = f->listener, .events = POLLIN};
+
+		if (poll(&p, 1, (int)((end - now) / IG_USEC_PER_MSEC) + 1) > 0) {
+			(void)close(accept4(f->listener, NULL, NULL, SOCK_CLOEXEC));
+			assert_true(push(f, ++n));
+		}
+	}
+	/* at once, and after 0.1, 0.2 and 0.4 seconds */
+	assert_in_range(n, 2, 5);
+	assert_in_range(ig_audit_queue_stats(f->sink->queue).failures, 1, 5);
+}
+
 static void test_datagrams_over_a_unix_socket(void **state)
 {
 	struct fixture *f = *state;
@@ -437,6 +459,7 @@ int main(void)
 		T(test_a_receiver_that_restarts),
 		T(test_a_receiver_that_comes_late),
 		T(test_a_receiver_that_hangs),
+		T(test_a_receiver_that_hangs_up_at_once),
 		T(test_datagrams_over_a_unix_socket),
 		cmocka_unit_test(test_tls_needs_authorities),
 	};

@@ -171,22 +171,27 @@ static void hang_up(struct syslog_sink *sink)
 	sink->first = sink->n_sent = sink->sent_bytes = 0;
 }
 
-/* One attempt, and a pause behind one that failed. */
-static void try_connect(struct syslog_sink *sink)
+/* It does not work; not at once again. Until lines were confirmed the pauses grow: a connection
+ * that was made says little, a balancer without a receiver makes them, too. An order to reopen ends
+ * the pause. */
+static void fail(struct syslog_sink *sink, int error)
 {
-	int r = ig_syslog_conn_open(&sink->target, sink->tls, has_to_stop, sink, &sink->conn);
-
-	if (r == 0) {
-		ig_audit_queue_set_error(queue_of(sink), 0);
-		return;
-	}
-	ig_audit_queue_set_error(queue_of(sink), r);
-	/* an order to reopen ends the pause */
+	ig_audit_queue_set_error(queue_of(sink), error);
 	(void)ig_audit_queue_wait(
 		queue_of(sink), SIZE_MAX, ig_clock_mono_usec() + sink->backoff_usec);
 	sink->backoff_usec *= 2;
 	if (sink->backoff_usec > BACKOFF_LONGEST)
 		sink->backoff_usec = BACKOFF_LONGEST;
+}
+
+static void try_connect(struct syslog_sink *sink)
+{
+	int r = ig_syslog_conn_open(&sink->target, sink->tls, has_to_stop, sink, &sink->conn);
+
+	if (r == 0)
+		ig_audit_queue_set_error(queue_of(sink), 0);
+	else
+		fail(sink, r);
 }
 
 static uint64_t next_look(const struct syslog_sink *sink)
@@ -247,7 +252,7 @@ static void run(struct ig_audit_worker *worker)
 		r = work(sink);
 		if (r < 0 && r != -ECANCELED) {
 			hang_up(sink);
-			ig_audit_queue_set_error(queue_of(sink), r);
+			fail(sink, r);
 		}
 	}
 	if (sink->conn.fd >= 0)
