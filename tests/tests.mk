@@ -40,6 +40,7 @@ WRAP_test_tally := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS) ig_clock_mono_u
 WRAP_test_datapath := $(addprefix -Wl$(comma)--wrap=,bpf_object__load_skeleton libbpf_probe_bpf_map_type)
 WRAP_test_channel := -Wl,--wrap=sendmsg
 WRAP_test_audit_file := -Wl,--wrap=fdatasync
+WRAP_test_audit_syslog := -Wl,--wrap=send
 WRAP_test_fdutil := $(addprefix -Wl$(comma)--wrap=,read write sendmsg recvmsg)
 
 # a TLS server for unit tests

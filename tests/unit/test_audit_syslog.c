@@ -13,7 +13,9 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -44,6 +46,29 @@ static struct ig_audit_line *make_line(uint64_t seq)
 	line->kind = IG_AUDIT_TOKEN_DENIED;
 	line->decision = IG_AUDIT_DENY;
 	return line;
+}
+
+/* ---- send ------------------------------------------------------------------------------------ */
+
+/* Not NULL: of what is sent next, half is taken, and then nothing until the sink has to stop. */
+static struct ig_audit_queue *_Atomic slow;
+static atomic_bool is_half_sent;
+
+ssize_t __real_send(int fd, const void *data, size_t len, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t len, int flags);
+ssize_t __wrap_send(int fd, const void *data, size_t len, int flags)
+{
+	struct ig_audit_queue *queue = atomic_load(&slow);
+
+	if (!queue)
+		return __real_send(fd, data, len, flags);
+	if (!atomic_exchange(&is_half_sent, true))
+		return __real_send(fd, data, len / 2, flags);
+	while (!(ig_audit_queue_wait(queue, SIZE_MAX, 0) & IG_AUDIT_QUEUE_STOP))
+		continue;
+	atomic_store(&slow, NULL);
+	errno = EAGAIN;
+	return -1;
 }
 
 /* ---- messages and targets -------------------------------------------------------------------- */
@@ -378,6 +403,26 @@ static void test_a_receiver_that_hangs(void **state)
 	assert_int_equal(ig_audit_queue_stats(f->sink->queue).lost, 1);
 }
 
+/* The agent ends while a receiver is slow in the middle of a record. It goes on where it stopped:
+ * the frames behind half of one would be the rest of its text. */
+static void test_the_end_in_the_middle_of_a_record(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_close_ int fd = -1;
+
+	start_tcp(f, 0);
+	fd = accept_one(f);
+	atomic_store(&slow, f->sink->queue);
+	assert_true(push(f, 1));
+	assert_true(push(f, 2));
+	while (!atomic_load(&is_half_sent))
+		(void)sched_yield();
+	finish(f);
+	read_frame(f, fd);
+	read_frame(f, fd);
+	assert_int_equal(f->n_seen, 2);
+}
+
 /* A balancer without a receiver behind it: takes each connection, and ends it. Neither it nor the
  * agent's log is to be flooded. */
 static void test_a_receiver_that_hangs_up_at_once(void **state)
@@ -459,6 +504,7 @@ int main(void)
 		T(test_a_receiver_that_restarts),
 		T(test_a_receiver_that_comes_late),
 		T(test_a_receiver_that_hangs),
+		T(test_the_end_in_the_middle_of_a_record),
 		T(test_a_receiver_that_hangs_up_at_once),
 		T(test_datagrams_over_a_unix_socket),
 		cmocka_unit_test(test_tls_needs_authorities),

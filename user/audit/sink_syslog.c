@@ -47,6 +47,7 @@ struct syslog_sink {
 	struct ig_syslog_conn conn;
 	struct sent sent[IG_AUDIT_REPLAY_LINES]; /* a ring: the lines at the front of the queue */
 	size_t first, n_sent, sent_bytes;
+	size_t part; /* bytes of the line behind those that were sent already */
 	uint64_t backoff_usec;
 	struct ig_buf message, frame;
 };
@@ -102,17 +103,17 @@ static void confirm(struct syslog_sink *sink, bool at_end)
 
 /* ---- sending --------------------------------------------------------------------------------- */
 
-/* Everything, with patience for a receiver that is slow. */
+/* Everything, with patience for a receiver that is slow. Where it was left with -ECANCELED it goes
+ * on with the same data. */
 static int send_all(struct syslog_sink *sink, const char *data, size_t len)
 {
 	uint64_t deadline = ig_clock_mono_usec() + STALL_USEC;
 
-	while (len > 0) {
-		ssize_t n = ig_syslog_conn_send(&sink->conn, data, len);
+	while (sink->part < len) {
+		ssize_t n = ig_syslog_conn_send(&sink->conn, data + sink->part, len - sink->part);
 
 		if (n > 0) {
-			data += n;
-			len -= (size_t)n;
+			sink->part += (size_t)n;
 			deadline = ig_clock_mono_usec() + STALL_USEC;
 		} else if (n != -EAGAIN) {
 			return n < 0 ? (int)n : -EPIPE;
@@ -122,6 +123,7 @@ static int send_all(struct syslog_sink *sink, const char *data, size_t len)
 			return -ETIMEDOUT;
 		}
 	}
+	sink->part = 0;
 	return 0;
 }
 
@@ -168,7 +170,7 @@ static int send_queue(struct syslog_sink *sink)
 static void hang_up(struct syslog_sink *sink)
 {
 	ig_syslog_conn_close(&sink->conn);
-	sink->first = sink->n_sent = sink->sent_bytes = 0;
+	sink->first = sink->n_sent = sink->sent_bytes = sink->part = 0;
 }
 
 /* It does not work; not at once again. Until lines were confirmed the pauses grow: a connection
