@@ -324,6 +324,9 @@ static void test_retry_after(void **state)
 	fire(f);
 	answer(f, 503, "", 1000000);
 	assert_in_range(get_pause(f).msec, 299900, 300050);
+	fire(f);
+	answer(f, 429, "", 0); /* at once is what it cannot take */
+	assert_in_range(get_pause(f).msec, 3900, 4050);
 }
 
 static void test_no_answer(void **state)
@@ -357,6 +360,49 @@ static void test_refused_for_good(void **state)
 		expect_counts(f, 0, 0, 2 * (i + 1));
 	}
 	assert_int_equal(ig_audit_queue_loss(f->sink->queue), 10);
+}
+
+/* Each refusal is reported in a record, which this collector refuses as well. */
+static void test_refused_for_ever(void **state)
+{
+	static const struct {
+		unsigned int status;
+		const char *body;
+	} answers[] = {
+		{404, ""}, {200, "{\"partialSuccess\":{\"rejectedLogRecords\":\"1\"}}"}, {500, ""}};
+	struct fixture *f = *state;
+	long longest = 0;
+
+	for (size_t i = 0; i < 12; i++) {
+		push(f, 1);
+		if (i > 0) { /* the first one only waits for company */
+			assert_true(get_pause(f).msec > longest || longest > 30000);
+			longest = get_pause(f).msec;
+		}
+		fire(f);
+		answer(f, answers[i % 3].status, answers[i % 3].body, 0);
+		expect_counts(f, 0, 0, i + 1);
+	}
+	assert_in_range(longest, 30000, 60050);
+	fire(f); /* and nothing waits */
+	push(f, 1);
+	assert_in_range(get_pause(f).msec, 900, 1050);
+	fire(f);
+	answer(f, 200, "", -1);
+	push(f, IG_AUDIT_OTLP_LINES);
+	expect_counts(f, IG_AUDIT_OTLP_LINES, 1, 12);
+	assert_non_null(f->done); /* on its way without a pause */
+}
+
+static void test_the_end_passes_over_what_is_refused(void **state)
+{
+	struct fixture *f = *state;
+
+	f->answers = true;
+	f->reply.status = 400;
+	push(f, 700);
+	f->sink->ops->finish(f->sink, ig_clock_mono_usec() + 10 * IG_USEC_PER_SEC);
+	expect_counts(f, 0, 0, 700);
 }
 
 static void test_partial_success(void **state)
@@ -435,6 +481,8 @@ int main(void)
 		T(test_retry_after),
 		T(test_no_answer),
 		T(test_refused_for_good),
+		T(test_refused_for_ever),
+		T(test_the_end_passes_over_what_is_refused),
 		T(test_partial_success),
 		T(test_a_collector_that_is_gone_fills_the_queue),
 		T(test_the_end_sends_what_waits),

@@ -3,7 +3,9 @@
  *
  * A batch stays in the queue until the collector has answered. What may pass (no answer, 401, 403,
  * 429, 502, 503, 504) is tried again with growing pauses or when the collector says so; what it
- * refuses for good is lost and counted, since it would be refused for ever.
+ * refuses for good is lost and counted, since it would be refused for ever. A collector that
+ * refuses everything gets the next batch after growing pauses, too: each loss is told in a record,
+ * which would be lost in turn, and so on.
  */
 #include "audit/sink_otlp.h"
 
@@ -33,7 +35,8 @@ struct otlp_sink {
 	struct ig_buf body;
 	char *version, *node, *run_id; /* owned */
 	size_t in_flight;	       /* lines at the front of the queue that were posted */
-	uint64_t backoff_msec;	       /* 0: works */
+	uint64_t backoff_msec;	       /* of the last pause; 0: works */
+	bool pausing;		       /* until the timer fires */
 };
 
 static void set_timer(struct otlp_sink *sink, uint64_t msec)
@@ -46,18 +49,25 @@ static void set_timer(struct otlp_sink *sink, uint64_t msec)
 
 /* ---- answers --------------------------------------------------------------------------------- */
 
-static void retry_later(struct otlp_sink *sink, int error, int64_t retry_after_sec)
+/* retry_after_sec: what the collector asks for; 0 or less: nothing, or more than it can take. */
+static void take_a_break(struct otlp_sink *sink, int64_t retry_after_sec)
 {
 	uint64_t longest = BACKOFF_LONGEST_SEC * 1000ULL;
 
 	sink->backoff_msec = sink->backoff_msec ? 2 * sink->backoff_msec : BACKOFF_FIRST_MSEC;
 	if (sink->backoff_msec > longest)
 		sink->backoff_msec = longest;
-	ig_audit_queue_set_error(sink->sink.queue, error);
 	if (retry_after_sec > RETRY_AFTER_MAX_SEC)
 		retry_after_sec = RETRY_AFTER_MAX_SEC;
+	sink->pausing = true;
 	set_timer(
-		sink, retry_after_sec >= 0 ? (uint64_t)retry_after_sec * 1000 : sink->backoff_msec);
+		sink, retry_after_sec > 0 ? (uint64_t)retry_after_sec * 1000 : sink->backoff_msec);
+}
+
+static void retry_later(struct otlp_sink *sink, int error, int64_t retry_after_sec)
+{
+	ig_audit_queue_set_error(sink->sink.queue, error);
+	take_a_break(sink, retry_after_sec);
 }
 
 /* How many records of a batch the collector did not take although it took the batch. */
@@ -103,7 +113,6 @@ static void on_posted(const struct ig_audit_post_reply *reply, void *userdata)
 		retry_later(sink, error, reply->error ? -1 : reply->retry_after_sec);
 		return;
 	}
-	sink->backoff_msec = 0;
 	ig_audit_queue_set_error(sink->sink.queue, 0);
 	rejected = reply->status / 100 == 2 ? rejected_records(reply, sent) : sent;
 	if (rejected)
@@ -111,6 +120,10 @@ static void on_posted(const struct ig_audit_post_reply *reply, void *userdata)
 			IG_KV_U64(STATUS, reply->status), IG_KV_U64(COUNT, rejected));
 	ig_audit_queue_delivered(sink->sink.queue, sent - rejected);
 	ig_audit_queue_drop(sink->sink.queue, rejected);
+	if (rejected == sent)
+		take_a_break(sink, 0);
+	else
+		sink->backoff_msec = 0;
 	schedule(sink);
 }
 
@@ -156,7 +169,7 @@ static void schedule(struct otlp_sink *sink)
 {
 	uint64_t queued = ig_audit_queue_stats(sink->sink.queue).queued;
 
-	if (sink->in_flight || sink->backoff_msec || !queued)
+	if (sink->in_flight || sink->pausing || !queued)
 		return;
 	if (queued >= IG_AUDIT_OTLP_LINES)
 		send_batch(sink);
@@ -166,9 +179,12 @@ static void schedule(struct otlp_sink *sink)
 
 static void on_timer(evutil_socket_t fd, short what, void *userdata)
 {
+	struct otlp_sink *sink = userdata;
+
 	(void)fd;
 	(void)what;
-	send_batch(userdata);
+	sink->pausing = false;
+	send_batch(sink);
 }
 
 static void kick(struct ig_audit_sink *base)
@@ -197,7 +213,11 @@ static void finish(struct ig_audit_sink *base, uint64_t deadline_usec)
 
 	if (!end || evtimer_add(end, &delay) < 0)
 		is_over = true;
-	while (!is_over && !sink->backoff_msec && ig_audit_queue_stats(base->queue).queued) {
+	while (!is_over) {
+		struct ig_audit_queue_stats stats = ig_audit_queue_stats(base->queue);
+
+		if (stats.error || !stats.queued)
+			break;
 		send_batch(sink);
 		if (event_base_loop(sink->base, EVLOOP_ONCE) != 0)
 			break;
