@@ -93,6 +93,16 @@ def markup(desk):
         assert stat.S_IMODE(os.stat(path).st_mode) == 0o600
 
 
+@suite.test("requests that have no record of their own are told of")
+def unrecorded(desk):
+    log = sample()
+    with open(report(desk, log), encoding="utf-8") as file:
+        assert "no record of their own" not in file.read()
+    log.token(9990, pod="shop/evil-0", identity=None, decision="deny", count=5001)
+    with open(report(desk, log), encoding="utf-8") as file:
+        assert "5&#8239;000 more requests have no record of their own" in file.read()
+
+
 @suite.test("in a browser: the rows, no complaint, nothing loaded")
 def rows(desk):
     path = report(desk, sample())

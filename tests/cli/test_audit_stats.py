@@ -150,6 +150,22 @@ def files(desk):
     assert "Is a directory" in tool("audit", "stats", desk.tmp, status=1).err
 
 
+@suite.test("attempts that have no record of their own are told of")
+def unrecorded(_):
+    log = sample()
+    assert stats(log.text())["unrecorded"] == 0
+    assert "without a record of their own" not in tool("audit", "stats", stdin=log.text())
+    log.token(90, pod="shop/evil-0", account="", identity=None, decision="deny", count=5000)
+    log.add(91, "connect.denied", "deny", "denied", count=2, connection={
+        "protocol": "tcp", "endpoint": "wireserver", "destination": "168.63.129.16:80"})
+    log.add(92, "policy.changed", count=40)
+    got = stats(log.text())
+    assert got["attempts"]["denied"] == 5 and got["unrecorded"] == 5000, got
+    assert "and 5000 more without a record of their own" in tool("audit", "stats", stdin=log.text())
+    assert stats(log.text(), "--pod", "evil-0")["unrecorded"] == 4999
+    assert stats(log.text(), "--until", at(90))["unrecorded"] == 0
+
+
 @suite.test("for people, and hostile texts on a terminal")
 def people(_):
     log = sample()

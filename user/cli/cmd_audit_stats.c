@@ -146,6 +146,17 @@ static void put_kinds(const json_t *stats, struct ig_buf *b)
 	ig_out_table_format(&table, b);
 }
 
+/* Of a workload that is refused too often. */
+static void put_unrecorded(const json_t *stats, struct ig_buf *b)
+{
+	if (!json_integer_value(json_object_get(stats, "unrecorded")))
+		return;
+	ig_buf_puts(b, "          and ");
+	put_number(b, stats, "unrecorded");
+	ig_buf_puts(b,
+		" more without a record of their own, only in the count of others: in no number here\n");
+}
+
 static void put_lost(const json_t *stats, struct ig_buf *b)
 {
 	json_int_t events = json_integer_value(ig_out_get(stats, "lost.events"));
@@ -208,6 +219,7 @@ void ig_cli_format_stats(const json_t *stats, struct ig_buf *b)
 	ig_buf_puts(b, ", without a decision ");
 	put_number(b, stats, "attempts.undecided");
 	ig_buf_putc(b, '\n');
+	put_unrecorded(stats, b);
 	put_lost(stats, b);
 	put_kinds(stats, b);
 	put_rows(stats, b);

@@ -103,6 +103,12 @@ static void put_notes(const struct ig_report_page *page, struct ig_buf *b)
 		ig_buf_puts(
 			b, " lines of the log are no records and are not in this report.</p>\n");
 	}
+	if (s->unrecorded) {
+		ig_buf_puts(b, "<p class=\"note\">");
+		ig_html_number(b, s->unrecorded);
+		ig_buf_puts(b,
+			" more requests have no record of their own, because their workloads made too many that were refused: records count them, and they are in no other number here.</p>\n");
+	}
 	if (s->uses.dropped_rows) {
 		ig_buf_puts(b,
 			"<p class=\"note\">There were too many different requests to keep apart: ");

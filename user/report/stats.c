@@ -261,7 +261,8 @@ static int put_head(
 		json_object_set_new(all, "records", ig_report_number(counts->records)) ||
 		json_object_set_new(all, "bad_lines", ig_report_number(counts->bad_lines)) ||
 		json_object_set_new(all, "agent_starts", ig_report_number(s->agent_starts)) ||
-		json_object_set_new(all, "attempts", attempts))
+		json_object_set_new(all, "attempts", attempts) ||
+		json_object_set_new(all, "unrecorded", ig_report_number(s->unrecorded)))
 		return -ENOMEM;
 	return put_tally(attempts, a);
 }

@@ -135,6 +135,7 @@ static int add_attempt(struct ig_report_summary *s, const struct ig_report_event
 	if (r < 0)
 		return r;
 	ig_report_tally_add(&s->attempts, e->decision, e->time_usec, 1);
+	s->unrecorded += e->count > 1 ? e->count - 1 : 0;
 	ig_report_series_add(s->series, e->time_usec, e->decision, 1);
 	return 0;
 }

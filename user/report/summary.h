@@ -57,6 +57,9 @@ struct ig_report_summary {
 	/* uses before filter.since_usec, or of a baseline's log */
 	struct ig_report_table known;
 	uint64_t known_records;
+	/* attempts that some record's `count` has beside its own; what became of each, nobody says
+	 */
+	uint64_t unrecorded;
 	struct ig_report_series *series; /* owned */
 	uint64_t lost_events, lost_reports;
 	struct ig_report_loss losses[IG_REPORT_LOSSES_MAX]; /* the first ones */
