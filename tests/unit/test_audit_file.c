@@ -513,6 +513,14 @@ static void test_a_file_that_was_truncated(void **state)
 	expect_absent(f, NAME ".1");
 }
 
+static void leave(const struct fixture *f, const char *text, size_t len)
+{
+	int fd = open_file(f);
+
+	assert_int_equal(write(fd, text, len), len);
+	(void)close(fd);
+}
+
 /* ---- a lock of somebody else's ----------------------------------------------------------------
  */
 
@@ -567,16 +575,35 @@ static void test_half_a_line_of_another_writer(void **state)
 	(void)ig_audit_line_unref(line);
 }
 
+/* What a crash left is nobody's: it is waited for, but not for ever, and not written behind. */
+static void test_half_a_line_of_nobody(void **state)
+{
+	struct ig_audit_line *line = make_line(1), *next = make_line(2);
+	_cleanup_free_ char *text = NULL;
+	struct fixture *f = *state;
+	size_t len = 0;
+	int fd;
+
+	leave(f, line->text, LINE_SIZE);
+	leave(f, next->text, 400);
+	fd = lock_as_a_reader(f);
+	f->next = 2;
+	start(f, (struct ig_audit_file_options){.half_line_usec = 700 * IG_USEC_PER_MSEC});
+	push_and_wait(f, 2);
+	finish(f);
+	assert_int_equal(close(fd), 0);
+	assert_int_equal(ig_fd_read_file(f->dir_fd, NAME, 1 << 20, &text, &len), 0);
+	assert_int_equal(len, 3 * LINE_SIZE + 401);
+	assert_memory_equal(text, line->text, LINE_SIZE);
+	assert_memory_equal(text + LINE_SIZE, next->text, 400);
+	assert_int_equal(text[LINE_SIZE + 400], '\n');
+	assert_memory_equal(text + LINE_SIZE + 401, next->text, LINE_SIZE);
+	(void)ig_audit_line_unref(line);
+	(void)ig_audit_line_unref(next);
+}
+
 /* ---- what an earlier run left -----------------------------------------------------------------
  */
-
-static void leave(const struct fixture *f, const char *text, size_t len)
-{
-	int fd = open_file(f);
-
-	assert_int_equal(write(fd, text, len), len);
-	(void)close(fd);
-}
 
 static void test_a_torn_end_is_cut(void **state)
 {
@@ -728,6 +755,7 @@ int main(void)
 		T(test_a_file_that_was_truncated),
 		T(test_a_reader_that_locks_the_file),
 		T(test_half_a_line_of_another_writer),
+		T(test_half_a_line_of_nobody),
 		T(test_a_torn_end_is_cut),
 		T(test_a_foreign_end_is_kept),
 		T(test_what_cannot_be_rotated),

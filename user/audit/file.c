@@ -71,6 +71,14 @@ int ig_audit_file_cut(struct ig_audit_file *file, uint64_t bytes)
 	return 0;
 }
 
+int ig_audit_file_end_line(struct ig_audit_file *file)
+{
+	if (write(file->fd, "\n", 1) != 1)
+		return -errno;
+	file->size_bytes++;
+	return 0;
+}
+
 /* The piece behind the last newline: its length, and whether it is the beginning of a record. */
 static int find_torn_end(const struct ig_audit_file *file, uint64_t *ret_bytes, bool *ret_ours)
 {
@@ -117,10 +125,7 @@ static int mend(struct ig_audit_file *file, uint64_t *ret_cut_bytes)
 		*ret_cut_bytes = torn;
 		return ig_audit_file_cut(file, torn);
 	}
-	if (write(file->fd, "\n", 1) != 1)
-		return -errno;
-	file->size_bytes++;
-	return 0;
+	return ig_audit_file_end_line(file);
 }
 
 int ig_audit_file_init(

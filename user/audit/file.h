@@ -29,6 +29,9 @@ bool ig_audit_file_is_current(const struct ig_audit_file *file);
 /* false: it ends in the middle of a line, or (without its directory) nobody can tell. */
 bool ig_audit_file_is_whole(const struct ig_audit_file *file);
 
+/* Ends the line that somebody else began and left, so that the next one stands on its own. */
+int ig_audit_file_end_line(struct ig_audit_file *file);
+
 /* Size as it is now; somebody else may have truncated it. -ESTALE: the file has been deleted. */
 int ig_audit_file_look(struct ig_audit_file *file);
 /* Removes the last `bytes` bytes. */

@@ -26,7 +26,8 @@
 #define RETRY_USEC	 IG_USEC_PER_SEC
 #define LOCK_USEC	 (IG_USEC_PER_SEC / 2)
 #define LOCK_LOOK_MSEC	 10
-#define ROTATE_WAIT_USEC (60 * IG_USEC_PER_SEC) /* after a rotation that failed */
+#define HALF_LINE_USEC	 ((IG_DRAIN_SEC + 15) * IG_USEC_PER_SEC) /* no other agent is left then */
+#define ROTATE_WAIT_USEC (60 * IG_USEC_PER_SEC)			 /* after a rotation that failed */
 
 struct file_sink {
 	struct ig_audit_worker worker; /* the first member */
@@ -55,14 +56,25 @@ static bool try_lock(const struct file_sink *sink)
 	return r == 0 || errno != EWOULDBLOCK;
 }
 
+/* There is half a line of somebody else's, which is not to be written behind. Who has not completed
+ * it by then is gone, by a crash most likely; it is ended here. */
+static bool is_half_line_in_the_way(struct file_sink *sink, uint64_t until_usec)
+{
+	if (sink->torn || ig_audit_file_is_whole(&sink->file))
+		return false;
+	return ig_clock_mono_usec() < until_usec || ig_audit_file_end_line(&sink->file) < 0;
+}
+
 /* Another agent has the lock for as long as a write takes, or until its half line is complete. But
  * whoever may read the file can lock it, too, and must not keep the audit from being written. */
 static void wait_for_lock(struct file_sink *sink)
 {
-	uint64_t until = sink->lock_refused ? 0 : ig_clock_mono_usec() + LOCK_USEC;
+	const uint64_t now = ig_clock_mono_usec();
+	const uint64_t until = sink->lock_refused ? 0 : now + LOCK_USEC;
+	const uint64_t half_until = now + sink->options.half_line_usec;
 
-	while (!sink->locked && (ig_clock_mono_usec() < until ||
-					(!sink->torn && !ig_audit_file_is_whole(&sink->file)))) {
+	while (!sink->locked &&
+		(ig_clock_mono_usec() < until || is_half_line_in_the_way(sink, half_until))) {
 		(void)poll(NULL, 0, LOCK_LOOK_MSEC);
 		sink->locked = try_lock(sink);
 	}
@@ -319,6 +331,8 @@ int ig_audit_sink_file_new(const struct ig_audit_file_options *options, struct i
 		return -ENOMEM;
 	sink->options = *options;
 	sink->options.name = NULL; /* borrowed; the file has a copy */
+	if (!sink->options.half_line_usec)
+		sink->options.half_line_usec = HALF_LINE_USEC;
 	r = ig_audit_file_init(&sink->file, options->dir_fd, options->fd, options->name, &cut);
 	if (r < 0)
 		return r;

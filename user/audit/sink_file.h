@@ -24,6 +24,8 @@ struct ig_audit_file_options {
 	uint64_t rotate_usec;  /* 0: not by age */
 	unsigned int keep;     /* rotated files, 1 to IG_AUDIT_KEEP_MAX */
 	enum ig_audit_fsync fsync;
+	uint64_t half_line_usec; /* wait so long for somebody else to end a line; 0: until no
+				    other agent can be there any more */
 	size_t queue_lines, queue_bytes; /* 0: the usual limits */
 };
 
