@@ -131,7 +131,8 @@ def _(w):
 def _(w):
     flags = "--node n1 --audit-file /var/log/imdsgate/other.jsonl"
     # each as systemd takes it
-    for text in (f"IMDSGATED_FLAGS={flags}", f"IMDSGATED_FLAGS='{flags}'", f'IMDSGATED_FLAGS="{flags}"'):
+    for text in (f"IMDSGATED_FLAGS={flags}", f"IMDSGATED_FLAGS='{flags}'", f'IMDSGATED_FLAGS="{flags}"',
+                 f"IMDSGATED_FLAGS=--hold {flags} --hold"):
         w.do("dpkg", "--install", w.copy_in())
         with open(f"{w.root}/etc/default/imdsgated", "w", encoding="ascii") as file:
             file.write(f"# of the administrator\n{text}\n")
