@@ -4,6 +4,8 @@
  */
 #include "policy_fixture.h"
 
+#include <time.h>
+
 #define TWO                                                                                        \
 	IDENTITY("default", "two", "clientID: " CID2 ", resourceID: " RID("two"))                  \
 	IDENTITY("default", "one", "clientID: " CID1 ", resourceID: " RID("one"))                  \
@@ -236,18 +238,66 @@ static void test_candidates(void **state)
 	assert_int_equal(ig_policy_candidates(s, app, &cross, ids, 4), 3);
 	assert_string_equal(ids[0]->name, "zzz");
 	assert_string_equal(ids[2]->name, "two");
-	/* the first ones, but all of them counted once */
+	/* the first ones, and that there are more */
 	memset(ids, 0, sizeof(ids));
-	assert_int_equal(ig_policy_candidates(s, app, &cross, ids, 1), 3);
+	assert_int_equal(ig_policy_candidates(s, app, &cross, ids, 1), 2);
 	assert_string_equal(ids[0]->name, "zzz");
 	assert_null(ids[1]);
 	assert_int_equal(ig_policy_candidates(s, app, &cross, ids, 2), 3);
 	assert_string_equal(ids[1]->name, "one");
 	assert_null(ids[2]);
-	assert_int_equal(ig_policy_candidates(s, app, &cross, NULL, 0), 3);
+	assert_int_equal(ig_policy_candidates(s, app, &cross, ids, 3), 3);
+	assert_string_equal(ids[2]->name, "two");
+	assert_int_equal(ig_policy_candidates(s, app, &cross, NULL, 0), 1);
 	assert_int_equal(
 		ig_policy_candidates(s, ig_store_pod_by_name(s, "default", "none"), &own, ids, 4),
 		0);
+}
+
+static uint64_t cpu_msec(void)
+{
+	struct timespec t;
+
+	assert_int_equal(clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t), 0);
+	return (uint64_t)t.tv_sec * 1000 + (uint64_t)t.tv_nsec / 1000000;
+}
+
+/* Whoever may make bindings in a namespace may make any number, and any of its pods may ask: what
+ * that costs must not grow with the square of it. (It was 2 s and more.) */
+static void test_many_candidates(void **state)
+{
+	enum { N = 20000 };
+	_cleanup_(ig_store_freep) struct ig_store *s =
+		load(POD("default", "app", "aadpodidbinding: sel"));
+	const struct ig_pod *app;
+	const struct ig_identity *ids[2];
+	struct ig_object_set *set = ig_object_set_new();
+	uint64_t start;
+
+	(void)state;
+	assert_non_null(set);
+	for (unsigned int i = 0; i < N; i++) {
+		struct ig_identity id = {};
+		struct ig_binding b = {};
+		char name[16];
+
+		/* the last ones come first */
+		(void)snprintf(name, sizeof(name), "i%05u", N - 1 - i);
+		id = identity_of(IG_IDENTITY_USER_ASSIGNED, "default", name, CID1);
+		b = (struct ig_binding){.namespace = copy("default"),
+			.name = copy(name),
+			.azure_identity = copy(name),
+			.selector = copy("sel")};
+		assert_int_equal(ig_object_set_add(set, IG_OBJECT_IDENTITY, &id), 0);
+		assert_int_equal(ig_object_set_add(set, IG_OBJECT_BINDING, &b), 0);
+	}
+	assert_int_equal(ig_store_replace(s, "many", set, NULL), 0);
+	app = ig_store_pod_by_name(s, "default", "app");
+	start = cpu_msec();
+	assert_int_equal(ig_policy_candidates(s, app, &own, ids, 2), 3);
+	assert_in_range(cpu_msec() - start, 0, 1000);
+	assert_string_equal(ids[0]->name, "i00000");
+	assert_string_equal(ids[1]->name, "i00001");
 }
 
 static void test_aks_exception(void **state)
@@ -313,6 +363,7 @@ int main(void)
 		cmocka_unit_test(test_exceptions),
 		cmocka_unit_test(test_direct_wins),
 		cmocka_unit_test(test_candidates),
+		cmocka_unit_test(test_many_candidates),
 		cmocka_unit_test(test_aks_exception),
 		cmocka_unit_test(test_aks_exception_object),
 		cmocka_unit_test(test_names),

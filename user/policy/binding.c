@@ -281,39 +281,25 @@ struct ig_policy_decision ig_policy_select(const struct ig_store *store, const s
 	return decide(&tally, selector);
 }
 
-/* Was the same identity a candidate through a binding that the iteration has passed already? end is
- * the iterator's value after c. */
-static bool counted_before(const struct query *q, const struct candidate *c, size_t end)
-{
-	const struct ig_binding *b;
-	size_t iter = 0;
-
-	while (iter < end && (b = ig_store_next_binding(q->store, &iter))) {
-		if (b == c->binding)
-			return false;
-		/* same namespace, name and selector: what gave c gives it through b too */
-		if (strcmp(b->selector, c->binding->selector) == 0 &&
-			ig_policy_compare_names(b->namespace, b->azure_identity,
-				c->binding->namespace, c->binding->azure_identity) == 0)
-			return true;
-	}
-	return false;
-}
-
-/* Inserts into an ordered array of *n of at most max; what is last falls out of a full one. */
-static void insert(
+/* Inserts into an ordered array of *n of at most max, unless it stands there; what is last falls
+ * out of a full one. True: one has no room. */
+static bool insert(
 	const struct ig_identity **array, size_t *n, size_t max, const struct ig_identity *identity)
 {
+	bool full = *n == max;
 	size_t at = *n;
 
 	while (at > 0 && compare_identities(identity, array[at - 1]) < 0)
 		at--;
+	if (at > 0 && compare_identities(identity, array[at - 1]) == 0)
+		return false;
 	if (at == max)
-		return;
-	if (*n < max)
+		return true;
+	if (!full)
 		(*n)++;
 	memmove(&array[at + 1], &array[at], (*n - at - 1) * sizeof(*array));
 	array[at] = identity;
+	return full;
 }
 
 size_t ig_policy_candidates(const struct ig_store *store, const struct ig_pod *pod,
@@ -321,21 +307,15 @@ size_t ig_policy_candidates(const struct ig_store *store, const struct ig_pod *p
 {
 	const struct query q = query_init(store, pod, options);
 	struct candidate c;
-	size_t iter = 0, n = 0, total = 0;
+	size_t iter = 0, n = 0;
+	bool more = false;
 
-	if (q.own.identity) {
-		total++;
-		insert(ret, &n, max, q.own.identity);
-	}
-	while (next_candidate(&q, &iter, &c)) {
-		if (q.own.identity && ig_policy_same_client(q.own.identity, c.identity))
-			continue;
-		if (counted_before(&q, &c, iter))
-			continue;
-		total++;
-		insert(ret, &n, max, c.identity);
-	}
-	return total;
+	if (q.own.identity)
+		more = insert(ret, &n, max, q.own.identity);
+	while (next_candidate(&q, &iter, &c))
+		if (!q.own.identity || !ig_policy_same_client(q.own.identity, c.identity))
+			more |= insert(ret, &n, max, c.identity);
+	return n + more;
 }
 
 /* What AKS runs in kube-system expects the node's identities; the old system was delivered with an

@@ -64,8 +64,9 @@ struct ig_policy_decision ig_policy_select(const struct ig_store *store, const s
 	const struct ig_selector *selector, const struct ig_policy_options *options,
 	ig_policy_object_id *object_id, void *userdata);
 
-/* The pod's candidates, at most max, without duplicates, by namespace and name; returns how many
- * there are in all. */
+/* The pod's first candidates by namespace and name, at most max, without duplicates; returns how
+ * many these are, or max + 1 when there are more: to count those would take the square of the
+ * number of bindings, which is a tenant's choice. */
 size_t ig_policy_candidates(const struct ig_store *store, const struct ig_pod *pod,
 	const struct ig_policy_options *options, const struct ig_identity **ret, size_t max);
 
