@@ -3,6 +3,7 @@ are served, what is revoked is revoked on open connections too, an API server th
 nothing with it, and identities of service accounts get their tokens by TokenRequest."""
 
 import contextlib
+import json
 import re
 import time
 
@@ -295,6 +296,22 @@ def policy_status(w):
     (condition,) = patch["body"]["status"]["conditions"]
     assert condition["type"] == "Accepted" and condition["status"] == "True", condition
     assert condition["observedGeneration"] == 1, condition
+
+
+@suite.test("a policy that moves from the cluster into a manifest: refused beside the cluster's, and "
+            "in force when that is deleted")
+def moved_policy(w):
+    narrow = cluster.policy("narrow", ["https://allowed.example"])
+    manifest = {"apiVersion": "imdsgate.dev/v1alpha1", "kind": "MetadataPolicy",
+                "metadata": {"namespace": cluster.NAMESPACE, "name": "narrow"},
+                "spec": narrow["spec"]}
+    record = w.apply("narrow.yaml", json.dumps(manifest), kind="policy.rejected")
+    assert "already declared by kube:" in record["message"], record
+    w.cluster.delete(cluster.POLICIES, "narrow")
+    w.cluster.until(lambda: w.agent.cli("status")["manifests"]["bad_files"] == 0,
+                    "the file is in force")
+    assert w.early.dial(path=of("denied")).status == 403
+    assert w.early.dial(path=of("allowed")).appid == A
 
 
 if __name__ == "__main__":

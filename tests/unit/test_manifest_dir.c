@@ -528,6 +528,54 @@ static void test_clash(void **state)
 	assert_int_equal(ig_manifest_dir_bad_files(f->dir), 0);
 }
 
+static void replace(struct fixture *f, const char *source, const char *text)
+{
+	struct ig_object_set *set = NULL;
+
+	if (text)
+		assert_int_equal(
+			ig_manifest_parse(source, text, strlen(text), NULL, &set, NULL), 0);
+	assert_int_equal(ig_store_replace(f->store, source, set, NULL), 0);
+}
+
+static void on_store_changed(uint64_t epoch, void *userdata)
+{
+	const struct fixture *f = userdata;
+
+	(void)epoch;
+	ig_manifest_dir_store_changed(f->dir);
+}
+
+/* What the cluster declared goes: nobody would declare it if the file were not tried again. */
+static void test_clash_with_cluster(void **state)
+{
+	struct fixture *f = *state;
+
+	replace(f, "kube:Pod/default/x", POD("x"));
+	start(f);
+	ig_store_set_listener(f->store, on_store_changed, f);
+	write_file(f, "a.yaml", POD("x") POD("y"));
+	turn(f);
+	assert_int_equal(f->n_reports, 1);
+	expect_report(f, 0, "a.yaml", -EINVAL, 0);
+	/* what others change is no news as long as it does not help */
+	replace(f, "kube:Pod/default/z", POD("z"));
+	turn(f);
+	assert_int_equal(f->n_reports, 0);
+	assert_false(has(f, "y"));
+	/* the next try comes after a pause */
+	replace(f, "kube:Pod/default/x", NULL);
+	assert_false(has(f, "x"));
+	f->n_reports = 0;
+	while (!f->n_reports)
+		assert_int_equal(event_base_loop(f->base, EVLOOP_ONCE), 0);
+	assert_int_equal(f->n_reports, 1);
+	expect_report(f, 0, "a.yaml", 0, 2);
+	assert_true(has(f, "x") && has(f, "y") && has(f, "z"));
+	assert_int_equal(ig_manifest_dir_bad_files(f->dir), 0);
+	ig_store_set_listener(f->store, NULL, NULL);
+}
+
 /* A removal frees the way, too, and one success may free the next. */
 static void test_clash_chain(void **state)
 {
@@ -849,6 +897,7 @@ int main(void)
 		DIR_TEST(test_too_large),
 		DIR_TEST(test_config_map),
 		DIR_TEST(test_clash),
+		DIR_TEST(test_clash_with_cluster),
 		DIR_TEST(test_clash_chain),
 		DIR_TEST(test_move_between_files),
 		DIR_TEST(test_mode),

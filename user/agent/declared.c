@@ -85,6 +85,8 @@ static void on_policy_changed(uint64_t epoch, void *userdata)
 	agent->rules_epoch = epoch;
 	ig_declared_changed(agent);
 	ig_kubernetes_store_changed(agent->kubernetes);
+	if (agent->manifests) /* else it is being read for the first time */
+		ig_manifest_dir_store_changed(agent->manifests);
 }
 
 bool ig_declared_is_complete(const struct ig_agent *agent)

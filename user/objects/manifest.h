@@ -50,6 +50,11 @@ int ig_manifest_dir_new(struct event_base *base, const struct ig_manifest_source
 	struct ig_manifest_dir **ret, struct ig_err *reterr_err);
 struct ig_manifest_dir *ig_manifest_dir_free(struct ig_manifest_dir *dir);
 
+/* For the store's listener, after each change: a file that declares what another source (the
+ * cluster) declared may fit now. It is tried from the loop, at most once in IG_MANIFEST_RETRY_MSEC.
+ */
+void ig_manifest_dir_store_changed(struct ig_manifest_dir *dir);
+
 /* Files whose last read failed. */
 size_t ig_manifest_dir_bad_files(const struct ig_manifest_dir *dir);
 /* Each of them, with the error of that read. */

@@ -16,7 +16,10 @@
 #include <sys/inotify.h>
 #include <unistd.h>
 
+#include <imdsgate/limits.h>
+
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "objects/manifest.h"
 #include "objects/manifest_scan.h"
 
@@ -38,11 +41,13 @@ struct ig_manifest_dir {
 	ig_manifest_reported *reported;
 	void *userdata;
 	struct event *readable;
-	int fd;	   /* inotify */
-	int wd;	   /* of the directory, or of an ancestor while `away` */
-	bool away; /* there is no directory to read */
-	bool all;  /* the next run reads everything that is new */
-	int error; /* of the last look at the directory itself */
+	struct event *retry;   /* owned; tries again what clashed */
+	uint64_t retried_usec; /* monotonic; the last time; 0: never */
+	int fd;		       /* inotify */
+	int wd;		       /* of the directory, or of an ancestor while `away` */
+	bool away;	       /* there is no directory to read */
+	bool all;	       /* the next run reads everything that is new */
+	int error;	       /* of the last look at the directory itself */
 };
 
 /* What one turn's events ask for. */
@@ -59,6 +64,8 @@ struct ig_manifest_dir *ig_manifest_dir_free(struct ig_manifest_dir *dir)
 		return NULL;
 	if (dir->readable)
 		event_free(dir->readable);
+	if (dir->retry)
+		event_free(dir->retry);
 	dir->fd = ig_close(dir->fd);
 	(void)ig_manifest_scan_free(dir->scan);
 	free(dir->path);
@@ -242,6 +249,32 @@ static void on_readable(evutil_socket_t fd, short what, void *userdata)
 		look(dir);
 }
 
+static void on_retry(evutil_socket_t fd, short what, void *userdata)
+{
+	struct ig_manifest_dir *dir = userdata;
+
+	(void)fd;
+	(void)what;
+	dir->retried_usec = ig_clock_mono_usec();
+	ig_manifest_scan_retry(dir->scan);
+}
+
+/* Anybody's object in the cluster is a change, and a file may be large: not for each of them. */
+void ig_manifest_dir_store_changed(struct ig_manifest_dir *dir)
+{
+	static const uint64_t pause_usec = IG_MANIFEST_RETRY_MSEC * IG_USEC_PER_MSEC;
+	uint64_t since_usec = ig_clock_mono_usec() - dir->retried_usec;
+	struct timeval after = {};
+
+	if (!ig_manifest_scan_clashes(dir->scan) || evtimer_pending(dir->retry, NULL))
+		return;
+	if (dir->retried_usec && since_usec < pause_usec) {
+		after.tv_sec = (time_t)((pause_usec - since_usec) / IG_USEC_PER_SEC);
+		after.tv_usec = (suseconds_t)((pause_usec - since_usec) % IG_USEC_PER_SEC);
+	}
+	(void)evtimer_add(dir->retry, &after);
+}
+
 static int start(struct ig_manifest_dir *dir, struct event_base *base, struct ig_err *err)
 {
 	int r;
@@ -256,8 +289,9 @@ static int start(struct ig_manifest_dir *dir, struct event_base *base, struct ig
 	r = ig_manifest_scan_run(dir->scan, true, err);
 	if (r < 0)
 		return r;
+	dir->retry = evtimer_new(base, on_retry, dir);
 	dir->readable = event_new(base, dir->fd, EV_READ | EV_PERSIST, on_readable, dir);
-	if (!dir->readable || event_add(dir->readable, NULL) < 0)
+	if (!dir->retry || !dir->readable || event_add(dir->readable, NULL) < 0)
 		return ig_err_at(err, -ENOMEM, dir->path, 0, 0, "out of memory");
 	return 0;
 }

@@ -6,8 +6,8 @@
  * not be read before its writer closes it, or the objects that stand in the unwritten rest would be
  * gone for a moment. So outside of full runs a plain file is read only when it was touched.
  *
- * A file that declares what another one declares already is put off and tried again after every
- * change to the others, so that the order in which files change does not matter.
+ * A file that declares what another one (or the cluster) declares already is put off and tried
+ * again after every change to the others, so that the order in which they change does not matter.
  *
  * Never writes to the directory, never follows a link out of it.
  */
@@ -371,15 +371,20 @@ static void drop_gone(struct ig_manifest_scan *scan)
 	}
 }
 
+static void try_clashes(struct ig_manifest_scan *scan, int dirfd)
+{
+	for (struct file *file = scan->files; file; file = file->hh.next)
+		if (file->clash)
+			attempt(scan, dirfd, file, AGAIN);
+}
+
 static void retry_clashes(struct ig_manifest_scan *scan, int dirfd, uint64_t epoch)
 {
 	/* every round that goes on has changed the store by at least one file's success, and a file
 	 * that succeeded is not tried again */
 	while (ig_store_epoch(scan->store) != epoch) {
 		epoch = ig_store_epoch(scan->store);
-		for (struct file *file = scan->files; file; file = file->hh.next)
-			if (file->clash)
-				attempt(scan, dirfd, file, AGAIN);
+		try_clashes(scan, dirfd);
 	}
 	for (struct file *file = scan->files; file; file = file->hh.next)
 		if (file->clash && file->untold)
@@ -411,6 +416,26 @@ int ig_manifest_scan_run(struct ig_manifest_scan *scan, bool all, struct ig_err 
 	}
 	retry_clashes(scan, fd, epoch);
 	return 0;
+}
+
+bool ig_manifest_scan_clashes(const struct ig_manifest_scan *scan)
+{
+	for (const struct file *file = scan->files; file; file = file->hh.next)
+		if (file->clash)
+			return true;
+	return false;
+}
+
+void ig_manifest_scan_retry(struct ig_manifest_scan *scan)
+{
+	_cleanup_close_ int fd = open(scan->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	uint64_t epoch = ig_store_epoch(scan->store);
+
+	/* gone: it is read when it is back */
+	if (fd < 0)
+		return;
+	try_clashes(scan, fd);
+	retry_clashes(scan, fd, epoch);
 }
 
 size_t ig_manifest_scan_bad(const struct ig_manifest_scan *scan)

@@ -32,6 +32,10 @@ int ig_manifest_scan_touch(
  * files are reported. A negative errno, with nothing changed, when the directory cannot be read. */
 int ig_manifest_scan_run(struct ig_manifest_scan *scan, bool all, struct ig_err *reterr_err);
 
+/* Others have changed the store: tries the files again that declare what they declared. */
+bool ig_manifest_scan_clashes(const struct ig_manifest_scan *scan);
+void ig_manifest_scan_retry(struct ig_manifest_scan *scan);
+
 size_t ig_manifest_scan_bad(const struct ig_manifest_scan *scan);
 void ig_manifest_scan_each_bad(const struct ig_manifest_scan *scan,
 	void (*each)(const char *path, int error, void *userdata), void *userdata);
