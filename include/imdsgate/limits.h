@@ -131,6 +131,7 @@
 #define IG_KUBE_REASON_BYTES	    64		      /* of a Status; cut */
 #define IG_KUBE_MESSAGE_BYTES	    512		      /* of a Status; cut */
 #define IG_KUBE_OBJECTS_MAX	    65536	      /* known of one kind; left out beyond */
+#define IG_KUBE_OBJECTS_RESERVED    4096	      /* of these, for the policy namespace alone */
 #define IG_KUBE_PAGE_OBJECTS	    500		      /* asked for at a time */
 #define IG_KUBE_PAGES_MAX	    4096	      /* of one list; it begins anew beyond */
 #define IG_KUBE_STATUS_BYTES	    65536	      /* body of a reply that is no success */

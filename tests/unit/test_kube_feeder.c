@@ -391,6 +391,10 @@ static void asks_for_what_it_uses_and_no_secret(void **state)
 		assert_true(known);
 		n++;
 		assert_true(w->options.metadata_only == (kind == IG_OBJECT_SERVICE_ACCOUNT));
+		if (kind == IG_OBJECT_METADATA_POLICY)
+			assert_string_equal(w->options.reserved_ns, "imdsgate-system");
+		else
+			assert_null(w->options.reserved_ns);
 		if (kind == IG_OBJECT_POD)
 			assert_string_equal(w->options.query, "fieldSelector=spec.nodeName%3Dn1");
 		else

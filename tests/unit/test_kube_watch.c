@@ -48,6 +48,7 @@
 	"&timeoutSeconds=" sec
 
 static bool from_cache; /* of the next watch */
+static const char *reserved_ns;
 
 struct fixture {
 	struct event_base *base;
@@ -211,6 +212,7 @@ static void start_with(
 		.fields = fields,
 		.metadata_only = metadata_only,
 		.from_cache = from_cache,
+		.reserved_ns = reserved_ns,
 		.mono_usec = fake_clock,
 		.random = fake_random};
 
@@ -582,6 +584,64 @@ static void test_too_many(void **state)
 	after(&f, 0, WATCH_PATH("10", "300"));
 	stream(&f, EVENT("ADDED", OBJECT("more", "", "12")));
 	expect_heard(&f, "too-many (there are more than 65536 objects); ");
+	end(&f);
+}
+
+static unsigned int n_reserved_put;
+
+static void on_reserved_put(const json_t *object, void *userdata)
+{
+	const json_t *metadata = json_object_get(object, "metadata");
+	const char *ns = json_string_value(json_object_get(metadata, "namespace"));
+
+	(void)userdata;
+	n_reserved_put += strcmp(ns, "reserved") == 0;
+}
+
+static void list_named(FILE *file, const char *ns, unsigned int from, unsigned int to)
+{
+	for (unsigned int i = from; i < to; i++)
+		(void)fprintf(file, "%s{\"metadata\":{\"namespace\":\"%s\",\"name\":\"n%u\"}}",
+			i || ns[0] == 'r' ? "," : "", ns, i);
+}
+
+/* One that comes first by name has more than there is room for: those that count are known all the
+ * same, and later ones, too, as long as others have not used up what is theirs. */
+static void test_reserved_room(void **state)
+{
+	struct fixture f;
+	FILE *file;
+	_cleanup_free_ char *body = NULL;
+	size_t len;
+
+	(void)state;
+	file = open_memstream(&body, &len);
+	assert_non_null(file);
+	(void)fprintf(file, "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[");
+	list_named(file, "a-tenant", 0, IG_KUBE_OBJECTS_MAX + 1);
+	list_named(file, "reserved", 0, IG_KUBE_OBJECTS_RESERVED - 1);
+	(void)fprintf(file, "]}");
+	assert_int_equal(fclose(file), 0);
+	n_reserved_put = 0;
+	reserved_ns = "reserved";
+	start_with(
+		&f, false, &(struct ig_kube_watch_ops){.put = on_reserved_put, .state = on_state});
+	reserved_ns = NULL;
+	after(&f, 0, LIST_PATH);
+	assert_int_equal(f.on_data(body, len, f.userdata), 0);
+	reply(&f, 200, "");
+	expect_heard(&f, "too-many (there are more than 61440 objects); ");
+	assert_int_equal(n_reserved_put, IG_KUBE_OBJECTS_RESERVED - 1);
+	assert_int_equal(stats_of(&f).left_out, IG_KUBE_OBJECTS_RESERVED + 1);
+	after(&f, 0, WATCH_PATH("10", "300"));
+	stream(&f,
+		EVENT("ADDED",
+			"{\"metadata\":{\"namespace\":\"a-tenant\",\"name\":\"x\",\"resourceVersion\":\"11\"}}"));
+	stream(&f,
+		EVENT("ADDED",
+			"{\"metadata\":{\"namespace\":\"reserved\",\"name\":\"x\",\"resourceVersion\":\"12\"}}"));
+	assert_int_equal(n_reserved_put, IG_KUBE_OBJECTS_RESERVED);
+	assert_int_equal(stats_of(&f).objects, IG_KUBE_OBJECTS_MAX);
 	end(&f);
 }
 
@@ -1153,6 +1213,7 @@ int main(void)
 		cmocka_unit_test(test_relist_sweeps),
 		cmocka_unit_test(test_empty_lists),
 		cmocka_unit_test(test_too_many),
+		cmocka_unit_test(test_reserved_room),
 		cmocka_unit_test(test_unusable),
 		cmocka_unit_test(test_replaced_while_watching),
 		cmocka_unit_test(test_watch_ends_make_no_hot_loop),

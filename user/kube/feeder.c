@@ -339,6 +339,12 @@ void ig_kube_feeder_store_changed(struct ig_kube_feeder *feeder)
 
 /* ---- start and end ---- */
 
+/* Who may make policies in some namespace must not be able to leave the cluster's without room. */
+static const char *reserved_ns(const struct feed *f)
+{
+	return f->resource->kind == IG_OBJECT_METADATA_POLICY ? f->feeder->policy_namespace : NULL;
+}
+
 static int start_feed(struct feed *f)
 {
 	const struct ig_kube_watch_options watch = {
@@ -346,6 +352,7 @@ static int start_feed(struct feed *f)
 		.query = f->query[0] ? f->query : NULL,
 		.metadata_only = f->resource->metadata_only,
 		.from_cache = f->resource->from_cache,
+		.reserved_ns = reserved_ns(f),
 		.fields = f->resource->fields,
 	};
 

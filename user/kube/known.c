@@ -49,14 +49,14 @@ struct ig_kube_known_entry *ig_kube_known_find(
 	return entry;
 }
 
-int ig_kube_known_add(struct ig_kube_known *known, const char *ns, const char *name,
+int ig_kube_known_add(struct ig_kube_known *known, size_t max, const char *ns, const char *name,
 	const char *uid, struct ig_kube_known_entry **ret)
 {
 	size_t ns_len = strlen(ns), name_len = strlen(name), uid_len = strlen(uid);
 	_cleanup_free_ struct ig_kube_known_entry *entry = NULL;
 
 	if (ns_len > IG_KUBE_NAME_BYTES || name_len > IG_KUBE_NAME_BYTES ||
-		ig_kube_known_count(known) >= IG_KUBE_OBJECTS_MAX)
+		ig_kube_known_count(known) >= max)
 		return -E2BIG;
 	entry = calloc(1, sizeof(*entry) + ns_len + name_len + uid_len + 3);
 	if (!entry)

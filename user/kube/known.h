@@ -25,8 +25,8 @@ size_t ig_kube_known_count(const struct ig_kube_known *known);
 struct ig_kube_known_entry *ig_kube_known_find(
 	const struct ig_kube_known *known, const char *ns, const char *name);
 
-/* The name is not known yet. -E2BIG: IG_KUBE_OBJECTS_MAX are; -ENOMEM. */
-int ig_kube_known_add(struct ig_kube_known *known, const char *ns, const char *name,
+/* The name is not known yet. -E2BIG: `max` are; -ENOMEM. */
+int ig_kube_known_add(struct ig_kube_known *known, size_t max, const char *ns, const char *name,
 	const char *uid, struct ig_kube_known_entry **ret);
 void ig_kube_known_remove(struct ig_kube_known *known, struct ig_kube_known_entry *entry);
 

@@ -443,8 +443,11 @@ int ig_kube_watch_new(struct event_base *base, struct ig_kube_client *client,
 	watch->options.path = watch->path = strdup(options->path);
 	watch->query = options->query ? strdup(options->query) : NULL;
 	watch->options.query = watch->query;
+	watch->reserved_ns = options->reserved_ns ? strdup(options->reserved_ns) : NULL;
+	watch->options.reserved_ns = watch->reserved_ns;
 	watch->timer = evtimer_new(base, on_timer, watch);
-	if (!watch->path || (options->query && !watch->query) || !watch->timer)
+	if (!watch->path || (options->query && !watch->query) ||
+		(options->reserved_ns && !watch->reserved_ns) || !watch->timer)
 		return -ENOMEM;
 	schedule(watch, IG_KUBE_PHASE_LIST, 0);
 	*ret = TAKE_PTR(watch);
@@ -464,6 +467,7 @@ struct ig_kube_watch *ig_kube_watch_free(struct ig_kube_watch *watch)
 	free(watch->next);
 	free(watch->path);
 	free(watch->query);
+	free(watch->reserved_ns);
 	free(watch);
 	return NULL;
 }

@@ -27,7 +27,7 @@ enum ig_kube_watch_state {
 	IG_KUBE_WATCH_STALE,	 /* was synced; the connection is lost, or it is listed anew */
 	IG_KUBE_WATCH_ABSENT,	 /* 404: the kind is not installed; counts as "there are none" */
 	IG_KUBE_WATCH_FORBIDDEN, /* 401, 403: what was known stays; tried again */
-	IG_KUBE_WATCH_TOO_MANY, /* as SYNCED, but objects beyond IG_KUBE_OBJECTS_MAX are left out */
+	IG_KUBE_WATCH_TOO_MANY, /* as SYNCED, but objects for which there is no room are left out */
 	_IG_KUBE_WATCH_STATE_MAX
 };
 
@@ -46,6 +46,9 @@ struct ig_kube_watch_options {
 	 * reads all the same. For what is many in a large cluster: a consistent read of the pods of
 	 * one node reads all pods there are. */
 	bool from_cache;
+	/* Others' objects leave IG_KUBE_OBJECTS_RESERVED places to those of this namespace, so that
+	 * nobody can push them out by making many. NULL: first come, first served. Copied. */
+	const char *reserved_ns;
 	/* for tests; NULL: the real ones */
 	uint64_t (*mono_usec)(void);
 	uint64_t (*random)(uint64_t below); /* 0 … below - 1 */

@@ -27,9 +27,10 @@ enum ig_kube_verdict {
 
 struct ig_kube_watch {
 	struct ig_kube_client *client;	      /* the caller's */
-	struct ig_kube_watch_options options; /* path and query are the two below */
+	struct ig_kube_watch_options options; /* path, query, reserved_ns are the three below */
 	char *path;			      /* owned */
 	char *query;			      /* owned; may be NULL */
+	char *reserved_ns;		      /* owned; may be NULL */
 	struct ig_kube_watch_ops ops;
 	void *userdata;
 

@@ -43,13 +43,16 @@ void ig_kube_watch_set_state(
 
 void ig_kube_watch_set_synced(struct ig_kube_watch *watch)
 {
+	int max = IG_KUBE_OBJECTS_MAX;
 	char text[64];
 
+	if (watch->options.reserved_ns)
+		max -= IG_KUBE_OBJECTS_RESERVED;
 	if (!watch->stats.left_out) {
 		ig_kube_watch_set_state(watch, IG_KUBE_WATCH_SYNCED, "");
 		return;
 	}
-	(void)snprintf(text, sizeof(text), "there are more than %d objects", IG_KUBE_OBJECTS_MAX);
+	(void)snprintf(text, sizeof(text), "there are more than %d objects", max);
 	ig_kube_watch_set_state(watch, IG_KUBE_WATCH_TOO_MANY, text);
 }
 
@@ -98,6 +101,16 @@ void ig_kube_watch_sweep(struct ig_kube_watch *watch)
 
 /* ---- what goes by ---------------------------------------------------------------------------- */
 
+/* How many may be known when one of this namespace is to become known. */
+static size_t room_for(const struct ig_kube_watch *watch, const char *ns)
+{
+	const char *reserved = watch->options.reserved_ns;
+
+	if (!reserved || strcmp(ns, reserved) == 0)
+		return IG_KUBE_OBJECTS_MAX;
+	return IG_KUBE_OBJECTS_MAX - IG_KUBE_OBJECTS_RESERVED;
+}
+
 static int put_item(struct ig_kube_watch *watch, const struct ig_kube_item *item)
 {
 	struct ig_kube_known_entry *entry = ig_kube_known_find(&watch->known, item->ns, item->name);
@@ -108,7 +121,8 @@ static int put_item(struct ig_kube_watch *watch, const struct ig_kube_item *item
 		entry = NULL;
 	}
 	if (!entry) {
-		r = ig_kube_known_add(&watch->known, item->ns, item->name, item->uid, &entry);
+		r = ig_kube_known_add(&watch->known, room_for(watch, item->ns), item->ns,
+			item->name, item->uid, &entry);
 		if (r == -E2BIG) {
 			watch->stats.left_out++;
 			return 0;
