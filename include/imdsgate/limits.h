@@ -156,6 +156,7 @@
 #define IG_KUBE_FEEDER_RETRY_MSEC    1000 /* what there was no memory for */
 #define IG_KUBE_FEEDER_BATCH_MSEC    1000 /* changes are told at the latest, though a list goes on */
 #define IG_KUBE_STATUS_SPREAD_MSEC   20000 /* within which nodes write a policy's status */
+#define IG_KUBE_STATUS_CALLS_MAX     8 /* under way at once; the rest of the calls are for others */
 #define IG_KUBE_STATUS_RETRY_MSEC    60000
 #define IG_KUBE_STATUS_SETTLE_SEC    600 /* another agent's verdict is not contradicted sooner */
 #define IG_KUBE_STATUS_FORBIDDEN_SEC 600 /* no writes after one was forbidden */

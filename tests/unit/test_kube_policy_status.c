@@ -46,6 +46,7 @@ static struct fixture {
 	struct ig_kube_policy_status *status;
 	/* the last call */
 	bool calling;
+	bool many; /* more than one may be under way */
 	unsigned int n_calls, n_cancelled;
 	char *path, *body;
 	ig_http_done *done;
@@ -94,7 +95,7 @@ int __wrap_ig_kube_client_start(struct ig_kube_client *client,
 	struct ig_kube_call **ret_call)
 {
 	assert_null(client);
-	assert_false(f.calling);
+	assert_true(f.many || !f.calling);
 	if (f.start_error)
 		return f.start_error;
 	assert_string_equal(request->method, "PATCH");
@@ -116,7 +117,7 @@ int __wrap_ig_kube_client_start(struct ig_kube_client *client,
 void __wrap_ig_kube_call_cancel(struct ig_kube_call *call)
 {
 	assert_ptr_equal(call, &f);
-	assert_true(f.calling);
+	assert_true(f.many || f.calling);
 	f.calling = false;
 	f.n_cancelled++;
 }
@@ -315,6 +316,42 @@ static void a_message_is_text_whatever_it_was(void **state)
 	expect_body("8", WRITTEN("False", "Invalid", "what is wrong is in the logs of the agents",
 				 "4", NOW));
 	answer(0, 200);
+}
+
+/* Any number of policies may come at once, and the calls of the client are for the watches and for
+ * tokens, too. */
+static void few_are_written_at_once(void **state)
+{
+	char name[16];
+
+	(void)state;
+	f.many = true;
+	for (unsigned int i = 0; i < 3 * IG_KUBE_STATUS_CALLS_MAX; i++) {
+		(void)snprintf(name, sizeof(name), "p%u", i);
+		assert_int_equal(report_named(name, "7", 3, "", NULL), 0);
+		fire();
+		assert_int_equal(is_waiting(), i >= IG_KUBE_STATUS_CALLS_MAX);
+	}
+	assert_int_equal(f.n_calls, IG_KUBE_STATUS_CALLS_MAX);
+	/* the last one waits for its turn */
+	assert_true(f.delay_usec < SPREAD);
+	fire();
+	assert_int_equal(f.n_calls, IG_KUBE_STATUS_CALLS_MAX);
+	/* an answer makes room, and so does a policy that goes */
+	answer(0, 200);
+	fire();
+	assert_int_equal(f.n_calls, IG_KUBE_STATUS_CALLS_MAX + 1);
+	assert_int_equal(report_named("more", "7", 3, "", NULL), 0);
+	fire();
+	assert_true(is_waiting());
+	ig_kube_policy_status_forget(f.status, "shop", "p0");
+	assert_int_equal(f.n_cancelled, 1);
+	fire();
+	assert_int_equal(f.n_calls, IG_KUBE_STATUS_CALLS_MAX + 2);
+	assert_false(is_waiting());
+	f.status = ig_kube_policy_status_free(f.status);
+	assert_int_equal(f.n_cancelled, 1 + IG_KUBE_STATUS_CALLS_MAX);
+	f.calling = false;
 }
 
 static void names_that_are_none_are_refused(void **state)
@@ -592,6 +629,7 @@ int main(void)
 		TEST(agents_that_disagree_do_not_take_turns),
 		TEST(keeps_conditions_of_others),
 		TEST(a_message_is_text_whatever_it_was),
+		TEST(few_are_written_at_once),
 		TEST(names_that_are_none_are_refused),
 		TEST(another_agent_was_quicker),
 		TEST(the_newest_is_written_and_not_put_off),

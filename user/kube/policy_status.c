@@ -2,8 +2,9 @@
  * Writes the condition "Accepted" of MetadataPolicies; see policy_status.h. Called by the feeder
  * for each policy that the watch brings.
  *
- * It must never write what is there already, never write over a version that it has not seen, and
- * never drop a condition that somebody else wrote.
+ * It must never write what is there already, never write over a version that it has not seen, never
+ * drop a condition that somebody else wrote, and never take up the client's calls, which watches
+ * and tokens need: anybody may make any number of policies.
  */
 #include "kube/policy_status.h"
 
@@ -49,6 +50,7 @@ struct ig_kube_policy_status {
 	struct event_base *base;
 	struct ig_kube_client *client;
 	struct entry *entries; /* uthash head; owned */
+	unsigned int n_calls;  /* under way */
 	ig_kube_policy_status_forbidden *forbidden;
 	void *userdata;
 	uint64_t quiet_until_usec; /* monotonic; nothing is written before */
@@ -58,8 +60,10 @@ static struct entry *entry_free(struct entry *e)
 {
 	if (!e)
 		return NULL;
-	if (e->call)
+	if (e->call) {
 		ig_kube_call_cancel(e->call);
+		e->status->n_calls--;
+	}
 	if (e->timer)
 		event_free(e->timer);
 	free(e->path);
@@ -121,6 +125,12 @@ static void retry_later(struct entry *e)
 	start_timer(e, IG_KUBE_STATUS_RETRY_MSEC + random_number() % IG_KUBE_STATUS_RETRY_MSEC);
 }
 
+/* Until some of the calls under way have ended. Any number may wait, so not all for the first. */
+static void wait_for_room(struct entry *e)
+{
+	start_timer(e, random_number() % IG_KUBE_STATUS_SPREAD_MSEC);
+}
+
 /* ---- calls ---- */
 
 static void become_quiet(struct ig_kube_policy_status *status, unsigned int http_status)
@@ -135,6 +145,7 @@ static void on_written(const struct ig_http_response *response, void *userdata)
 	struct entry *e = userdata;
 
 	e->call = NULL;
+	e->status->n_calls--;
 	if (response->error || response->status == 429 || response->status >= 500) {
 		if (e->body)
 			retry_later(e);
@@ -166,11 +177,17 @@ static void on_timer(evutil_socket_t fd, short what, void *arg)
 	/* with a call under way, its end sees to the rest */
 	if (!e->body || e->call || ig_clock_mono_usec() < e->status->quiet_until_usec)
 		return;
+	if (e->status->n_calls >= IG_KUBE_STATUS_CALLS_MAX) {
+		wait_for_room(e);
+		return;
+	}
 	request.body_len = strlen(e->body);
-	if (ig_kube_client_start(e->status->client, &request, on_written, e, &e->call) < 0)
+	if (ig_kube_client_start(e->status->client, &request, on_written, e, &e->call) < 0) {
 		retry_later(e);
-	else
-		e->unsent = false;
+		return;
+	}
+	e->status->n_calls++;
+	e->unsent = false;
 }
 
 static int entry_new(struct ig_kube_policy_status *status, const char *ns, const char *name,
