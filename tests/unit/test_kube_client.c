@@ -641,6 +641,31 @@ static void test_token_that_was_replaced(void **state)
 	assert_int_equal(got.n_done, 1);
 }
 
+/* The first refusal has the file read again, and finds another token. Those that were on their way
+ * with the old one have to find it as well. */
+static void test_token_that_was_replaced_for_another(void **state)
+{
+	struct fixture *f = *state;
+	struct ig_kube_request request = get("/x");
+	struct outcome got[3] = {};
+
+	for (int i = 0; i < 3; i++)
+		f->server.answers[3 + i] = OK;
+	use_token_file(f, SECRET "-old");
+	for (int i = 0; i < 3; i++)
+		start(f, &request, &got[i]);
+	run_until(f->base, &f->server.n_requests, 3);
+	put_file("token", SECRET "-new");
+	for (int i = 0; i < 3; i++) {
+		server_say(&f->server, f->server.conns[i], UNAUTHORIZED);
+		run_until(f->base, &got[i].n_done, 1);
+		assert_int_equal(got[i].status, 200);
+		assert_true(asked(f, 3 + i, "Bearer " SECRET "-new\r\n"));
+		outcome_done(&got[i]);
+	}
+	assert_int_equal(f->server.n_requests, 6);
+}
+
 static void test_token_that_stays_refused(void **state)
 {
 	struct fixture *f = *state;
@@ -845,6 +870,7 @@ int main(void)
 		TEST(test_from_inside_data),
 		TEST(test_from_inside_done),
 		TEST(test_token_that_was_replaced),
+		TEST(test_token_that_was_replaced_for_another),
 		TEST(test_token_that_stays_refused),
 		TEST(test_token_of_the_configuration),
 		TEST(test_request_is_sent_twice_at_most),

@@ -25,6 +25,7 @@
 struct ig_kube_bearer {
 	unsigned int refs;
 	struct ig_buf token;
+	uint64_t generation; /* of the token */
 	/* the rest is for a file; directory is NULL without one */
 	char *directory;  /* owned */
 	const char *name; /* in it; part of path */
@@ -76,6 +77,7 @@ static int read_token(struct ig_kube_bearer *bearer)
 	ig_buf_wipe(&bearer->token);
 	bearer->token = token;
 	token = (struct ig_buf){};
+	bearer->generation += !same;
 	return !same;
 }
 
@@ -112,6 +114,11 @@ int ig_kube_bearer_refresh(struct ig_kube_bearer *bearer, uint64_t now_mono_usec
 		return 0;
 	bearer->checked_usec = now_mono_usec;
 	return read_token(bearer) > 0;
+}
+
+uint64_t ig_kube_bearer_generation(const struct ig_kube_bearer *bearer)
+{
+	return bearer->generation;
 }
 
 const char *ig_kube_bearer_directory(const struct ig_kube_bearer *bearer)

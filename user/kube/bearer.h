@@ -25,6 +25,8 @@ struct ig_kube_bearer *ig_kube_bearer_unref(struct ig_kube_bearer *bearer);
 /* The token; valid until the next call for this bearer. The file is looked at when that was
  * IG_KUBE_TOKEN_CHECK_SEC ago, and read if it is another one or was changed. */
 const char *ig_kube_bearer_token(struct ig_kube_bearer *bearer, uint64_t now_mono_usec);
+/* Another number for another token. */
+uint64_t ig_kube_bearer_generation(const struct ig_kube_bearer *bearer);
 /* After the server refused it: reads the file at once. 1: the token is another one now; 0: not. */
 int ig_kube_bearer_refresh(struct ig_kube_bearer *bearer, uint64_t now_mono_usec);
 

@@ -45,6 +45,7 @@ struct ig_kube_call {
 	char *content_type;		/* owned; a header line, may be NULL */
 	struct ig_buf body;
 	uint64_t deadline_usec;
+	uint64_t token_generation; /* of the one it was sent with */
 	bool sent_twice;
 	ig_http_done *done;
 	void *userdata;
@@ -81,13 +82,15 @@ static int on_data(const char *data, size_t len, void *userdata)
 
 static void on_done(const struct ig_http_response *response, void *userdata);
 
-static int write_authorization(struct ig_kube_client *client, struct ig_buf *line, uint64_t now)
+static int write_authorization(struct ig_kube_call *call, struct ig_buf *line, uint64_t now)
 {
+	struct ig_kube_bearer *bearer = call->client->bearer;
 	const char *token;
 
-	if (!client->bearer)
+	if (!bearer)
 		return 0;
-	token = ig_kube_bearer_token(client->bearer, now);
+	token = ig_kube_bearer_token(bearer, now);
+	call->token_generation = ig_kube_bearer_generation(bearer);
 	ig_buf_init(line, IG_KUBE_TOKEN_BYTES + sizeof("Authorization: Bearer "));
 	ig_buf_puts(line, "Authorization: Bearer ");
 	ig_buf_puts(line, token);
@@ -116,7 +119,7 @@ static int send_call(struct ig_kube_call *call)
 	if (now >= call->deadline_usec)
 		return -ETIMEDOUT;
 	options.timeout_usec = call->deadline_usec - now;
-	r = write_authorization(call->client, &authorization, now);
+	r = write_authorization(call, &authorization, now);
 	if (r < 0)
 		return r;
 	headers[n++] = call->accept;
@@ -130,13 +133,19 @@ static int send_call(struct ig_kube_call *call)
 	return ig_http_client_start(call->client->http, &options, on_done, call, &call->http);
 }
 
-/* After a 401: true if the call is under way again, with another token. */
-static bool send_again(struct ig_kube_call *call)
+/* Is there another token than the one that was refused? Others may have been refused before. */
+static bool has_another_token(const struct ig_kube_call *call)
 {
 	struct ig_kube_bearer *bearer = call->client->bearer;
 
-	if (call->sent_twice || !bearer ||
-		ig_kube_bearer_refresh(bearer, ig_clock_mono_usec()) <= 0)
+	return bearer && (ig_kube_bearer_generation(bearer) != call->token_generation ||
+				 ig_kube_bearer_refresh(bearer, ig_clock_mono_usec()) > 0);
+}
+
+/* After a 401: true if the call is under way again, with another token. */
+static bool send_again(struct ig_kube_call *call)
+{
+	if (call->sent_twice || !has_another_token(call))
 		return false;
 	call->sent_twice = true;
 	return send_call(call) == 0;
