@@ -324,6 +324,31 @@ static void test_fairness(void **state)
 	free(greedy);
 }
 
+/* Two workloads may share an identity: who asks for what the other one wants last of all does not
+ * wait for everything else that it wants. */
+static void test_fairness_of_one_token(void **state)
+{
+	struct fixture *f = *state;
+	struct asked *greedy = calloc(MANY, sizeof(*greedy));
+	struct asked shared = {}, modest = {};
+	const struct ig_token_key key = key_for("shared");
+
+	f->hold = true;
+	ask_many(f, "greedy", MANY, 1, greedy);
+	assert_int_equal(ask_key(f, &key, 0, "", 1, &shared), 0);
+	assert_int_equal(ask_key(f, &key, 0, "", 2, &modest), 0);
+	run_until(f->base, &f->n_calls, IG_UPSTREAM_CONCURRENCY);
+	release(f);
+	run_until(f->base, &modest.n, 1);
+	assert_true(modest.ok);
+	assert_string_equal(f->resources[IG_UPSTREAM_CONCURRENCY + 1], "shared");
+	/* it was one call for both */
+	run_until(f->base, &shared.n, 1);
+	assert_string_equal(shared.token, modest.token);
+	f->service = ig_token_service_free(f->service);
+	free(greedy);
+}
+
 static void test_queue_timeout(void **state)
 {
 	struct fixture *f = *state;
@@ -478,6 +503,45 @@ static void test_turns(void **state)
 	assert_ptr_equal(ig_token_queue_pop(&queue), &a[2]);
 	assert_null(ig_token_queue_pop(&queue));
 	assert_int_equal(queue.len, 0);
+}
+
+/* An item that a second workload wants, too, stands with the one for which it comes sooner. */
+static void test_shared_item(void **state)
+{
+	struct ig_token_queue queue;
+	struct ig_token_queued a[4] = {}, b[3] = {};
+
+	(void)state;
+	ig_token_queue_init(&queue);
+	for (int i = 0; i < 4; i++)
+		push(&queue, &a[i], 7);
+	push(&queue, &b[0], 8);
+	/* of its own workload, the first of it, no sooner for the other: nothing changes */
+	ig_token_queue_share(&queue, &a[3], 7);
+	ig_token_queue_share(&queue, &a[0], 9);
+	ig_token_queue_share(&queue, &a[1], 8);
+	assert_int_equal(a[3].fairness, 7);
+	assert_int_equal(a[0].fairness, 7);
+	assert_int_equal(a[1].fairness, 7);
+	/* two before it; with the other, one */
+	ig_token_queue_share(&queue, &a[2], 8);
+	assert_int_equal(a[2].fairness, 8);
+	/* three workloads, of which one is new */
+	ig_token_queue_share(&queue, &a[3], 9);
+	assert_int_equal(a[3].fairness, 9);
+	push(&queue, &b[1], 8);
+	assert_int_equal(queue.len, 6);
+	/* the order of age is the old one */
+	assert_ptr_equal(ig_token_queue_oldest(&queue), &a[0]);
+	assert_ptr_equal(ig_token_queue_pop(&queue), &a[0]);
+	assert_ptr_equal(ig_token_queue_oldest(&queue), &a[1]);
+	assert_ptr_equal(ig_token_queue_pop(&queue), &b[0]);
+	assert_ptr_equal(ig_token_queue_pop(&queue), &a[3]);
+	assert_ptr_equal(ig_token_queue_pop(&queue), &a[1]);
+	assert_ptr_equal(ig_token_queue_oldest(&queue), &a[2]);
+	assert_ptr_equal(ig_token_queue_pop(&queue), &a[2]);
+	assert_ptr_equal(ig_token_queue_pop(&queue), &b[1]);
+	assert_null(ig_token_queue_pop(&queue));
 }
 
 static void test_queue_limits(void **state)
@@ -659,11 +723,13 @@ int main(void)
 		TEST(test_rate),
 		TEST(test_rate_timer),
 		TEST(test_fairness),
+		TEST(test_fairness_of_one_token),
 		TEST(test_queue_timeout),
 		TEST(test_retry_after),
 		TEST(test_waiters_limit),
 		TEST(test_full_queue),
 		cmocka_unit_test(test_turns),
+		cmocka_unit_test(test_shared_item),
 		cmocka_unit_test(test_queue_limits),
 		cmocka_unit_test(test_rate_window),
 		cmocka_unit_test(test_eviction),

@@ -70,6 +70,41 @@ int ig_token_queue_push(struct ig_token_queue *queue, struct ig_token_queued *it
 	return 0;
 }
 
+/* Of the same workload. */
+static size_t n_before(const struct ig_token_queued *item)
+{
+	const struct ig_token_queued *other;
+	size_t n = 0;
+
+	TAILQ_FOREACH (other, &item->flow->items, in_flow) {
+		if (other == item)
+			break;
+		n++;
+	}
+	return n;
+}
+
+/* Neither list gets longer than a workload's share: what the item joins is shorter than what it
+ * leaves, which keeps those that stood before it. */
+void ig_token_queue_share(
+	struct ig_token_queue *queue, struct ig_token_queued *item, uint64_t fairness)
+{
+	struct ig_token_flow *flow = find_flow(queue, fairness);
+
+	if (flow == item->flow || n_before(item) <= (flow ? flow->len : 0))
+		return;
+	if (!flow)
+		flow = add_flow(queue, fairness);
+	if (!flow)
+		return; /* no memory: it comes when it would have come */
+	TAILQ_REMOVE(&item->flow->items, item, in_flow);
+	item->flow->len--;
+	TAILQ_INSERT_TAIL(&flow->items, item, in_flow);
+	item->flow = flow;
+	item->fairness = fairness;
+	flow->len++;
+}
+
 void ig_token_queue_remove(struct ig_token_queue *queue, struct ig_token_queued *item)
 {
 	struct ig_token_flow *flow = item->flow;

@@ -34,6 +34,9 @@ void ig_token_queue_init(struct ig_token_queue *queue);
 
 /* -EBUSY: the queue or this workload's share of it is full. -ENOMEM. */
 int ig_token_queue_push(struct ig_token_queue *queue, struct ig_token_queued *item);
+/* That workload wants the queued item as well: it goes there if fewer stand before it. */
+void ig_token_queue_share(
+	struct ig_token_queue *queue, struct ig_token_queued *item, uint64_t fairness);
 /* The next one in turn, no longer queued; NULL when empty. */
 struct ig_token_queued *ig_token_queue_pop(struct ig_token_queue *queue);
 void ig_token_queue_remove(struct ig_token_queue *queue, struct ig_token_queued *item);

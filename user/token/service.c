@@ -118,7 +118,7 @@ static int ask_upstream(struct ig_token_service *service, struct ig_token_entry 
 	bool bypass = request->bypass_cache || refused;
 
 	if (entry->fetch) {
-		ig_token_upstream_join(entry, bypass);
+		ig_token_upstream_join(entry, request->fairness, bypass);
 		return 0;
 	}
 	return ig_token_upstream_request(service, entry, request->fairness, bypass, false);

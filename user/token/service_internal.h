@@ -122,7 +122,7 @@ void ig_token_refresh_sweep(struct ig_token_service *service);
 int ig_token_upstream_request(struct ig_token_service *service, struct ig_token_entry *entry,
 	uint64_t fairness, bool bypass_cache, bool background);
 /* Somebody now waits for the entry's call, and perhaps wants it past upstream's cache. */
-void ig_token_upstream_join(struct ig_token_entry *entry, bool bypass_cache);
+void ig_token_upstream_join(struct ig_token_entry *entry, uint64_t fairness, bool bypass_cache);
 /* Nobody waits any longer: takes a call that was not started and is no refresh out of the queue. */
 void ig_token_upstream_leave(struct ig_token_entry *entry);
 /* Ends the entry's call, if there is one, whatever its state. */

@@ -410,11 +410,15 @@ int ig_token_upstream_request(struct ig_token_service *service, struct ig_token_
 	return 0;
 }
 
-void ig_token_upstream_join(struct ig_token_entry *entry, bool bypass_cache)
+void ig_token_upstream_join(struct ig_token_entry *entry, uint64_t fairness, bool bypass_cache)
 {
+	struct ig_token_fetch *fetch = entry->fetch;
+
 	/* without effect on a call that is under way */
 	if (bypass_cache)
-		entry->fetch->bypass_cache = true;
+		fetch->bypass_cache = true;
+	if (fetch->queued.flow)
+		ig_token_queue_share(&fetch->lane->queue, &fetch->queued, fairness);
 }
 
 void ig_token_upstream_leave(struct ig_token_entry *entry)
