@@ -46,6 +46,7 @@
 #define IG_UPSTREAM_CONCURRENCY	       4
 #define IG_UPSTREAM_PER_SEC	       15
 #define IG_ENTRA_CONCURRENCY	       32 /* no limit per machine; one authority may hang */
+#define IG_ENTRA_WORKLOAD_CONCURRENCY  8  /* of them for one workload, whose authority hangs */
 #define IG_UPSTREAM_TIMEOUT_SEC	       20
 #define IG_UPSTREAM_RESPONSE_BYTES     65536
 #define IG_HTTP_STREAM_BYTES	       (4 * 1024 * 1024) /* of one stream in one turn of the loop */

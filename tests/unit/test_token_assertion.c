@@ -379,7 +379,8 @@ static void test_queued_first(void **state)
 
 		(void)snprintf(resource, sizeof(resource), "r%d", i);
 		key = account_key(f, resource);
-		assert_int_equal(ask_key(f, &key, 0, "", 1, &asked[i]), 0);
+		/* of as many workloads */
+		assert_int_equal(ask_key(f, &key, 0, "", (uint64_t)i, &asked[i]), 0);
 		if (i % (IG_UPSTREAM_PER_SEC - 1) == 0)
 			pass_sec(1);
 		ig_token_upstream_pump(f->service);

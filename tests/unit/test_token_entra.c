@@ -314,6 +314,59 @@ static void test_imds_beside_stuck_entra(void **state)
 	assert_int_equal(asked.n, 0);
 }
 
+static int listen_and_say_nothing(uint16_t *ret_port)
+{
+	const struct sockaddr_in addr = {
+		.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+	int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+	assert_int_equal(bind(fd, (const struct sockaddr *)&addr, sizeof(addr)), 0);
+	assert_int_equal(listen(fd, 2 * IG_ENTRA_CONCURRENCY), 0);
+	*ret_port = port_of(fd);
+	return fd;
+}
+
+/* Identities name their own authority. One workload wants more tokens of one that never answers
+ * than there are slots; another one's authority is well. */
+static void test_entra_beside_stuck_authority(void **state)
+{
+	enum { MANY = 2 * IG_ENTRA_CONCURRENCY };
+	struct fixture *f = *state;
+	struct ig_token_key stuck = entra_key(f, ""), key;
+	struct asked *asked = calloc(MANY, sizeof(*asked)), other = {};
+	char authority[64], resource[16];
+	struct timeval due, now;
+	uint16_t port;
+	int fd = listen_and_say_nothing(&port);
+
+	(void)snprintf(authority, sizeof(authority), "http://127.0.0.1:%u", port);
+	stuck.authority = authority;
+	stuck.resource = resource;
+	for (int i = 0; i < MANY; i++) {
+		(void)snprintf(resource, sizeof(resource), "r%d", i);
+		assert_int_equal(ask_key(f, &stuck, 0, "", 1, &asked[i]), 0);
+	}
+	for (int i = 0; i < 5; i++) {
+		pass_sec(1);
+		ig_token_upstream_pump(f->service);
+	}
+	key = entra_key(f, "r");
+	assert_int_equal(ask_key(f, &key, 0, "", 2, &other), 0);
+	run_until(f->base, &other.n, 1);
+	assert_true(other.ok);
+	assert_int_equal(n_running(f->service), IG_ENTRA_WORKLOAD_CONCURRENCY);
+	assert_int_equal(
+		ig_token_service_stats(f->service).queued, MANY - IG_ENTRA_WORKLOAD_CONCURRENCY);
+	/* nothing happens until one of them is over */
+	assert_true(event_pending(
+		f->service->lanes[IG_SOURCE_LANE_ENTRA].pump_timer, EV_TIMEOUT, &due));
+	assert_int_equal(evutil_gettimeofday(&now, NULL), 0);
+	assert_true(due.tv_sec > now.tv_sec + 5);
+	f->service = ig_token_service_free(f->service);
+	(void)ig_close(fd);
+	free(asked);
+}
+
 /* ---- out of memory --------------------------------------------------------------------------- */
 
 static void one_with_failure(struct fixture *f, const struct ig_token_key *key, unsigned int n)
@@ -412,6 +465,7 @@ int main(void)
 		TEST(test_survives),
 		TEST(test_entra_beside_stuck_imds),
 		TEST(test_imds_beside_stuck_entra),
+		TEST(test_entra_beside_stuck_authority),
 		TEST(test_oom_secret),
 		TEST(test_oom_federation),
 		TEST(test_oom_refused),

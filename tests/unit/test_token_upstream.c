@@ -475,6 +475,13 @@ static void push(struct ig_token_queue *queue, struct ig_token_queued *item, uin
 	assert_int_equal(ig_token_queue_push(queue, item), 0);
 }
 
+static const struct ig_token_running nothing_runs = {.max_each = 1};
+
+static struct ig_token_queued *pop(struct ig_token_queue *queue)
+{
+	return ig_token_queue_pop(queue, &nothing_runs);
+}
+
 static void test_turns(void **state)
 {
 	struct ig_token_queue queue;
@@ -482,7 +489,7 @@ static void test_turns(void **state)
 
 	(void)state;
 	ig_token_queue_init(&queue);
-	assert_null(ig_token_queue_pop(&queue));
+	assert_null(pop(&queue));
 	assert_null(ig_token_queue_oldest(&queue));
 	for (int i = 0; i < 3; i++)
 		push(&queue, &a[i], 7);
@@ -490,18 +497,18 @@ static void test_turns(void **state)
 	push(&queue, &b[1], 8);
 	push(&queue, &c, 9);
 	assert_ptr_equal(ig_token_queue_oldest(&queue), &a[0]);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &a[0]);
+	assert_ptr_equal(pop(&queue), &a[0]);
 	assert_ptr_equal(ig_token_queue_oldest(&queue), &a[1]);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &b[0]);
+	assert_ptr_equal(pop(&queue), &b[0]);
 	/* one that comes back waits for its turn */
 	push(&queue, &b[0], 8);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &c);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &a[1]);
+	assert_ptr_equal(pop(&queue), &c);
+	assert_ptr_equal(pop(&queue), &a[1]);
 	ig_token_queue_remove(&queue, &b[1]);
 	assert_null(b[1].flow);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &b[0]);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &a[2]);
-	assert_null(ig_token_queue_pop(&queue));
+	assert_ptr_equal(pop(&queue), &b[0]);
+	assert_ptr_equal(pop(&queue), &a[2]);
+	assert_null(pop(&queue));
 	assert_int_equal(queue.len, 0);
 }
 
@@ -517,31 +524,68 @@ static void test_shared_item(void **state)
 		push(&queue, &a[i], 7);
 	push(&queue, &b[0], 8);
 	/* of its own workload, the first of it, no sooner for the other: nothing changes */
-	ig_token_queue_share(&queue, &a[3], 7);
-	ig_token_queue_share(&queue, &a[0], 9);
-	ig_token_queue_share(&queue, &a[1], 8);
+	ig_token_queue_share(&queue, &a[3], 7, &nothing_runs);
+	ig_token_queue_share(&queue, &a[0], 9, &nothing_runs);
+	ig_token_queue_share(&queue, &a[1], 8, &nothing_runs);
 	assert_int_equal(a[3].fairness, 7);
 	assert_int_equal(a[0].fairness, 7);
 	assert_int_equal(a[1].fairness, 7);
 	/* two before it; with the other, one */
-	ig_token_queue_share(&queue, &a[2], 8);
+	ig_token_queue_share(&queue, &a[2], 8, &nothing_runs);
 	assert_int_equal(a[2].fairness, 8);
 	/* three workloads, of which one is new */
-	ig_token_queue_share(&queue, &a[3], 9);
+	ig_token_queue_share(&queue, &a[3], 9, &nothing_runs);
 	assert_int_equal(a[3].fairness, 9);
 	push(&queue, &b[1], 8);
 	assert_int_equal(queue.len, 6);
 	/* the order of age is the old one */
 	assert_ptr_equal(ig_token_queue_oldest(&queue), &a[0]);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &a[0]);
+	assert_ptr_equal(pop(&queue), &a[0]);
 	assert_ptr_equal(ig_token_queue_oldest(&queue), &a[1]);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &b[0]);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &a[3]);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &a[1]);
+	assert_ptr_equal(pop(&queue), &b[0]);
+	assert_ptr_equal(pop(&queue), &a[3]);
+	assert_ptr_equal(pop(&queue), &a[1]);
 	assert_ptr_equal(ig_token_queue_oldest(&queue), &a[2]);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &a[2]);
-	assert_ptr_equal(ig_token_queue_pop(&queue), &b[1]);
-	assert_null(ig_token_queue_pop(&queue));
+	assert_ptr_equal(pop(&queue), &a[2]);
+	assert_ptr_equal(pop(&queue), &b[1]);
+	assert_null(pop(&queue));
+}
+
+/* A workload that has its share under way keeps its turn, and the others have theirs. */
+static void test_share_under_way(void **state)
+{
+	struct ig_token_running running = {.max_each = 2, .fairness = {7, 8, 7}, .n = 3};
+	struct ig_token_queue queue;
+	struct ig_token_queued a[2] = {}, b[2] = {};
+
+	(void)state;
+	ig_token_queue_init(&queue);
+	assert_null(ig_token_queue_pop(&queue, &running));
+	for (int i = 0; i < 2; i++) {
+		push(&queue, &a[i], 7);
+		push(&queue, &b[i], 8);
+	}
+	assert_ptr_equal(ig_token_queue_pop(&queue, &running), &b[0]);
+	running.fairness[running.n++] = 8;
+	assert_null(ig_token_queue_pop(&queue, &running));
+	assert_int_equal(queue.len, 3);
+	/* one of each ends: the first in turn is who was passed over */
+	running.fairness[0] = running.fairness[--running.n];
+	running.fairness[1] = running.fairness[--running.n];
+	assert_ptr_equal(ig_token_queue_pop(&queue, &running), &a[0]);
+	running.fairness[running.n++] = 7;
+	assert_ptr_equal(ig_token_queue_pop(&queue, &running), &b[1]);
+	assert_null(ig_token_queue_pop(&queue, &running));
+	/* somebody who may start one wants the same */
+	ig_token_queue_share(&queue, &a[1], 9, &running);
+	assert_ptr_equal(ig_token_queue_pop(&queue, &running), &a[1]);
+	/* but not if it may not either */
+	push(&queue, &a[0], 7);
+	running.fairness[running.n++] = 8;
+	ig_token_queue_share(&queue, &a[0], 8, &running);
+	assert_int_equal(a[0].fairness, 7);
+	assert_ptr_equal(pop(&queue), &a[0]);
+	assert_null(pop(&queue));
 }
 
 static void test_queue_limits(void **state)
@@ -562,9 +606,9 @@ static void test_queue_limits(void **state)
 	assert_int_equal(n, IG_UPSTREAM_QUEUE_MAX);
 	items[n].fairness = 99;
 	assert_int_equal(ig_token_queue_push(&queue, &items[n]), -EBUSY);
-	assert_non_null(ig_token_queue_pop(&queue));
+	assert_non_null(pop(&queue));
 	push(&queue, &items[n], 99);
-	while (ig_token_queue_pop(&queue))
+	while (pop(&queue))
 		n--;
 	assert_int_equal(n, 0);
 	free(items);
@@ -730,6 +774,7 @@ int main(void)
 		TEST(test_full_queue),
 		cmocka_unit_test(test_turns),
 		cmocka_unit_test(test_shared_item),
+		cmocka_unit_test(test_share_under_way),
 		cmocka_unit_test(test_queue_limits),
 		cmocka_unit_test(test_rate_window),
 		cmocka_unit_test(test_eviction),

@@ -169,7 +169,7 @@ static inline size_t n_running(const struct ig_token_service *service)
 	size_t n = 0;
 
 	for (int i = 0; i < _IG_SOURCE_LANE_MAX; i++)
-		n += service->lanes[i].n_running;
+		n += service->lanes[i].running.n;
 	return n;
 }
 

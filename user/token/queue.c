@@ -3,7 +3,7 @@
  * caller says what time it is.
  *
  * It must never let one workload's requests stand before another's for longer than one turn, nor
- * let one workload fill the queue.
+ * let one workload fill the queue or have all that may be under way.
  */
 #include "token/queue.h"
 
@@ -70,6 +70,35 @@ int ig_token_queue_push(struct ig_token_queue *queue, struct ig_token_queued *it
 	return 0;
 }
 
+static void leave_flow(struct ig_token_queue *queue, struct ig_token_queued *item)
+{
+	struct ig_token_flow *flow = item->flow;
+
+	TAILQ_REMOVE(&flow->items, item, in_flow);
+	item->flow = NULL;
+	if (--flow->len)
+		return;
+	TAILQ_REMOVE(&queue->turns, flow, turn);
+	free(flow);
+}
+
+void ig_token_queue_remove(struct ig_token_queue *queue, struct ig_token_queued *item)
+{
+	leave_flow(queue, item);
+	TAILQ_REMOVE(&queue->by_age, item, by_age);
+	queue->len--;
+}
+
+/* Has the workload its share under way? */
+static bool has_share(const struct ig_token_running *running, uint64_t fairness)
+{
+	size_t n = 0;
+
+	for (size_t i = 0; i < running->n; i++)
+		n += running->fairness[i] == fairness;
+	return n >= running->max_each;
+}
+
 /* Of the same workload. */
 static size_t n_before(const struct ig_token_queued *item)
 {
@@ -84,49 +113,41 @@ static size_t n_before(const struct ig_token_queued *item)
 	return n;
 }
 
-/* Neither list gets longer than a workload's share: what the item joins is shorter than what it
- * leaves, which keeps those that stood before it. */
-void ig_token_queue_share(
-	struct ig_token_queue *queue, struct ig_token_queued *item, uint64_t fairness)
+void ig_token_queue_share(struct ig_token_queue *queue, struct ig_token_queued *item,
+	uint64_t fairness, const struct ig_token_running *running)
 {
 	struct ig_token_flow *flow = find_flow(queue, fairness);
+	size_t len = flow ? flow->len : 0;
 
-	if (flow == item->flow || n_before(item) <= (flow ? flow->len : 0))
+	if (flow == item->flow || has_share(running, fairness) ||
+		len >= IG_UPSTREAM_QUEUE_WORKLOAD_MAX)
+		return;
+	if (!has_share(running, item->fairness) && n_before(item) <= len)
 		return;
 	if (!flow)
 		flow = add_flow(queue, fairness);
 	if (!flow)
 		return; /* no memory: it comes when it would have come */
-	TAILQ_REMOVE(&item->flow->items, item, in_flow);
-	item->flow->len--;
+	leave_flow(queue, item);
 	TAILQ_INSERT_TAIL(&flow->items, item, in_flow);
 	item->flow = flow;
 	item->fairness = fairness;
 	flow->len++;
 }
 
-void ig_token_queue_remove(struct ig_token_queue *queue, struct ig_token_queued *item)
+/* Who has its share under way keeps its turn until one of those ends. */
+struct ig_token_queued *ig_token_queue_pop(
+	struct ig_token_queue *queue, const struct ig_token_running *running)
 {
-	struct ig_token_flow *flow = item->flow;
+	struct ig_token_queued *item;
+	struct ig_token_flow *flow;
 
-	TAILQ_REMOVE(&flow->items, item, in_flow);
-	TAILQ_REMOVE(&queue->by_age, item, by_age);
-	item->flow = NULL;
-	flow->len--;
-	queue->len--;
-	if (flow->len)
-		return;
-	TAILQ_REMOVE(&queue->turns, flow, turn);
-	free(flow);
-}
-
-struct ig_token_queued *ig_token_queue_pop(struct ig_token_queue *queue)
-{
-	struct ig_token_flow *flow = TAILQ_FIRST(&queue->turns);
-	struct ig_token_queued *item = flow ? TAILQ_FIRST(&flow->items) : NULL;
-
-	if (!item)
+	TAILQ_FOREACH (flow, &queue->turns, turn)
+		if (!has_share(running, flow->fairness))
+			break;
+	if (!flow)
 		return NULL;
+	item = TAILQ_FIRST(&flow->items);
 	TAILQ_REMOVE(&queue->turns, flow, turn);
 	TAILQ_INSERT_TAIL(&queue->turns, flow, turn);
 	ig_token_queue_remove(queue, item);

@@ -30,15 +30,25 @@ struct ig_token_queue {
 	size_t oldest_start;
 };
 
+/* Those that were started and are not over: whose they are. The caller's. */
+struct ig_token_running {
+	size_t max_each; /* of one workload */
+	size_t n;
+	uint64_t fairness[IG_ENTRA_CONCURRENCY];
+};
+
 void ig_token_queue_init(struct ig_token_queue *queue);
 
 /* -EBUSY: the queue or this workload's share of it is full. -ENOMEM. */
 int ig_token_queue_push(struct ig_token_queue *queue, struct ig_token_queued *item);
-/* That workload wants the queued item as well: it goes there if fewer stand before it. */
-void ig_token_queue_share(
-	struct ig_token_queue *queue, struct ig_token_queued *item, uint64_t fairness);
-/* The next one in turn, no longer queued; NULL when empty. */
-struct ig_token_queued *ig_token_queue_pop(struct ig_token_queue *queue);
+/* That workload wants the queued item as well: it goes there if it comes sooner there, because
+ * fewer stand before it or the other one has its share under way. */
+void ig_token_queue_share(struct ig_token_queue *queue, struct ig_token_queued *item,
+	uint64_t fairness, const struct ig_token_running *running);
+/* The next one in turn of a workload that has not its share under way, no longer queued; NULL when
+ * there is none. */
+struct ig_token_queued *ig_token_queue_pop(
+	struct ig_token_queue *queue, const struct ig_token_running *running);
 void ig_token_queue_remove(struct ig_token_queue *queue, struct ig_token_queued *item);
 /* The one that waits longest. All have the same patience, so its deadline is the first. */
 struct ig_token_queued *ig_token_queue_oldest(const struct ig_token_queue *queue);

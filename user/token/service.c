@@ -321,6 +321,14 @@ struct ig_token_service *ig_token_service_free(struct ig_token_service *service)
 }
 IG_DEFINE_CLEANUP(struct ig_token_service *, ig_token_service_free);
 
+/* IMDS is one for all, and hangs for all. Behind the others are as many authorities as identities
+ * name, and one that hangs must not hold up those who ask another. */
+static size_t max_of_workload(enum ig_source_lane lane)
+{
+	return lane == IG_SOURCE_LANE_IMDS ? IG_UPSTREAM_CONCURRENCY
+					   : IG_ENTRA_WORKLOAD_CONCURRENCY;
+}
+
 static int make_lanes(struct ig_token_service *service)
 {
 	for (int i = 0; i < _IG_SOURCE_LANE_MAX; i++) {
@@ -328,6 +336,7 @@ static int make_lanes(struct ig_token_service *service)
 
 		lane->service = service;
 		ig_token_queue_init(&lane->queue);
+		lane->running.max_each = max_of_workload((enum ig_source_lane)i);
 		lane->pump_timer = evtimer_new(service->base, ig_token_upstream_event, lane);
 		if (!lane->pump_timer)
 			return -ENOMEM;

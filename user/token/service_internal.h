@@ -50,7 +50,7 @@ struct ig_token_waiter {
 struct ig_token_lane {
 	struct ig_token_service *service;
 	struct ig_token_queue queue;
-	size_t n_running;
+	struct ig_token_running running;
 	uint64_t paused_until_usec; /* upstream asked for it */
 	struct event *pump_timer;
 	struct ig_token_upstream_times times;

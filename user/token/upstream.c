@@ -1,6 +1,7 @@
 /*
- * Upstream calls of the token service: a lane for each upstream with so many under way at most, and
- * IG_UPSTREAM_PER_SEC started in a second, the rest in the fair queue until their time is up. Turns
+ * Upstream calls of the token service: a lane for each upstream with so many under way at most, of
+ * all and of one workload, and IG_UPSTREAM_PER_SEC started in a second, the rest in the fair queue
+ * until their time is up. Turns
  * what comes back into a token or a failure and gives it to refresh.c. Private to the service.
  *
  * A source may need a client assertion first. Asking for it is the first part of the call: the same
@@ -33,6 +34,7 @@ static const size_t concurrency[_IG_SOURCE_LANE_MAX] = {
 	[IG_SOURCE_LANE_ENTRA] = IG_ENTRA_CONCURRENCY,
 	[IG_SOURCE_LANE_SERVICE_ACCOUNT] = IG_ENTRA_CONCURRENCY,
 };
+_Static_assert(IG_UPSTREAM_CONCURRENCY <= IG_ENTRA_CONCURRENCY, "struct ig_token_running");
 
 struct ig_token_fetch {
 	struct ig_token_queued queued; /* first: a pointer to it is a pointer to this */
@@ -52,6 +54,25 @@ struct ig_token_fetch {
 static const struct ig_source *source_of(const struct ig_token_entry *entry)
 {
 	return ig_source_get(entry->ident->key.source);
+}
+
+/* ---- places in the lane ---------------------------------------------------------------------- */
+
+static void take_place(struct ig_token_fetch *fetch)
+{
+	struct ig_token_running *running = &fetch->lane->running;
+
+	running->fairness[running->n++] = fetch->queued.fairness;
+}
+
+static void give_place(struct ig_token_fetch *fetch)
+{
+	struct ig_token_running *running = &fetch->lane->running;
+	size_t i = 0;
+
+	while (running->fairness[i] != fetch->queued.fairness)
+		i++;
+	running->fairness[i] = running->fairness[--running->n];
 }
 
 /* ---- end of a call --------------------------------------------------------------------------- */
@@ -151,7 +172,7 @@ static void on_http_done(const struct ig_http_response *response, void *userdata
 	struct ig_token_service *service = fetch->service;
 
 	fetch->call = NULL;
-	fetch->lane->n_running--;
+	give_place(fetch);
 	note_pause(fetch, response);
 	if (response->error < 0)
 		ig_source_answer_no_reply(&answer, response);
@@ -249,7 +270,7 @@ static void on_assertion(const struct ig_assertion_result *result, void *userdat
 	use_assertion(fetch, result, &answer);
 	if (fetch->call)
 		return;
-	fetch->lane->n_running--;
+	give_place(fetch);
 	finish(fetch, &answer);
 	ig_token_upstream_pump(service);
 }
@@ -286,7 +307,7 @@ static int start(struct ig_token_fetch *fetch, uint64_t now_usec, struct ig_err 
 		r = send_call(fetch, NULL, now_usec, err);
 	if (r < 0)
 		return r;
-	fetch->lane->n_running++;
+	take_place(fetch);
 	if (!fetch->started_usec)
 		fetch->started_usec = now_usec;
 	ig_token_queue_note_start(&fetch->lane->queue, now_usec);
@@ -324,7 +345,7 @@ static void fail_late(struct ig_token_lane *lane, uint64_t now_usec)
 
 static bool has_slot(const struct ig_token_lane *lane)
 {
-	return lane->n_running < concurrency[lane - lane->service->lanes];
+	return lane->running.n < concurrency[lane - lane->service->lanes];
 }
 
 /* How long nothing may be started; 0: now. */
@@ -338,8 +359,9 @@ static uint64_t start_wait_usec(const struct ig_token_lane *lane, uint64_t now_u
 	return wait;
 }
 
-/* While all slots are taken only the deadlines matter: the end of a call pumps anyway. */
-static void arm_pump(struct ig_token_lane *lane, uint64_t now_usec)
+/* While all slots are taken, or those who wait have theirs, only the deadlines matter: the end of a
+ * call pumps anyway. */
+static void arm_pump(struct ig_token_lane *lane, uint64_t now_usec, bool is_over)
 {
 	const struct ig_token_queued *oldest = ig_token_queue_oldest(&lane->queue);
 	uint64_t delay, wait;
@@ -351,7 +373,7 @@ static void arm_pump(struct ig_token_lane *lane, uint64_t now_usec)
 	}
 	delay = oldest->deadline_usec - now_usec;
 	wait = start_wait_usec(lane, now_usec);
-	if (has_slot(lane) && wait < delay)
+	if (!is_over && has_slot(lane) && wait < delay)
 		delay = wait;
 	after.tv_sec = (time_t)(delay / IG_USEC_PER_SEC);
 	after.tv_usec = (suseconds_t)(delay % IG_USEC_PER_SEC);
@@ -361,16 +383,18 @@ static void arm_pump(struct ig_token_lane *lane, uint64_t now_usec)
 static void pump(struct ig_token_lane *lane)
 {
 	uint64_t now_usec = lane->service->clock.mono_usec();
+	bool is_over = false; /* nobody who waits may start one */
 
 	fail_late(lane, now_usec);
-	while (has_slot(lane) && start_wait_usec(lane, now_usec) == 0) {
-		struct ig_token_queued *next = ig_token_queue_pop(&lane->queue);
+	while (!is_over && has_slot(lane) && start_wait_usec(lane, now_usec) == 0) {
+		struct ig_token_queued *next = ig_token_queue_pop(&lane->queue, &lane->running);
 
-		if (!next)
-			break;
-		start_or_fail(fetch_of(next), now_usec);
+		if (next)
+			start_or_fail(fetch_of(next), now_usec);
+		else
+			is_over = true;
 	}
-	arm_pump(lane, now_usec);
+	arm_pump(lane, now_usec, is_over);
 }
 
 void ig_token_upstream_pump(struct ig_token_service *service)
@@ -418,7 +442,8 @@ void ig_token_upstream_join(struct ig_token_entry *entry, uint64_t fairness, boo
 	if (bypass_cache)
 		fetch->bypass_cache = true;
 	if (fetch->queued.flow)
-		ig_token_queue_share(&fetch->lane->queue, &fetch->queued, fairness);
+		ig_token_queue_share(
+			&fetch->lane->queue, &fetch->queued, fairness, &fetch->lane->running);
 }
 
 void ig_token_upstream_leave(struct ig_token_entry *entry)
@@ -450,5 +475,5 @@ void ig_token_upstream_abandon(struct ig_token_entry *entry)
 		cancel_assertion(fetch);
 	else
 		ig_http_call_cancel(fetch->call);
-	fetch->lane->n_running--;
+	give_place(fetch);
 }
