@@ -317,6 +317,35 @@ static void test_refused_token(void **state)
 	assert_int_equal(got.kind, IG_TOKEN_UNAVAILABLE);
 }
 
+/* It came from the agent before this one, and upstream's cache has it still. */
+static void test_refused_token_of_before(void **state)
+{
+	struct fixture *f = *state;
+	struct asked first = get_token(f, "r"), plain = {}, refusing = {};
+	const struct ig_token_key key = key_for("r");
+
+	new_service(f, f->port);
+	assert_true(ask_and_wait(f, "r", 0, first.sha256).ok);
+	assert_int_equal(f->n_calls, 2);
+	assert_true(f->bypass);
+	/* also if it joins somebody who does not mind */
+	new_service(f, f->port);
+	f->service->lanes[IG_SOURCE_LANE_IMDS].paused_until_usec = fake_mono_usec + IG_USEC_PER_SEC;
+	ask(f, "r", &plain);
+	assert_int_equal(ask_key(f, &key, 0, first.sha256, 1, &refusing), 0);
+	pass_sec(1);
+	ig_token_upstream_pump(f->service);
+	run_until(f->base, &refusing.n, 1);
+	assert_true(f->bypass);
+	assert_int_equal(f->n_calls, 3);
+	/* what we hold is another one, so upstream's cache holds no more of the refused one */
+	(void)get_token(f, "s");
+	pass_sec(DAY_SEC - IG_TOKEN_MIN_LIFE_SEC + 1);
+	assert_true(ask_and_wait(f, "s", 0, first.sha256).ok);
+	assert_int_equal(f->n_calls, 5);
+	assert_false(f->bypass);
+}
+
 /* ---- remembered failures --------------------------------------------------------------------- */
 
 static void test_failure_is_remembered(void **state)
@@ -684,6 +713,7 @@ int main(void)
 		TEST(test_bypass_when_upstream_fails),
 		TEST(test_bypass_after_rejection_asks_again),
 		TEST(test_refused_token),
+		TEST(test_refused_token_of_before),
 		TEST(test_failure_is_remembered),
 		TEST(test_passing_failure_is_forgotten_in_a_second),
 		TEST(test_failure_is_forgotten),

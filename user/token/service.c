@@ -108,14 +108,22 @@ static void hand_out(struct ig_token_service *service, struct ig_token_entry *en
 	(void)ig_token_unref(token);
 }
 
-/* Joins the call that is under way or asks for one. Upstream has a cache as well: a caller who
- * brings back the token that we hold gets past it, or it would see the same token again. */
+/* Upstream has a cache as well: a caller who brings back the token that we hold gets past it, or it
+ * would see the same token again. Where we hold none it may have been the one of an earlier agent.
+ */
+static bool is_upstreams_refused(
+	const struct ig_token_entry *entry, const struct ig_token_request *request)
+{
+	if (!request->refuse_sha256[0])
+		return false;
+	return !entry->token || ig_str_equal_nocase(request->refuse_sha256, entry->token->sha256);
+}
+
+/* Joins the call that is under way or asks for one. */
 static int ask_upstream(struct ig_token_service *service, struct ig_token_entry *entry,
 	const struct ig_token_request *request)
 {
-	bool refused =
-		entry->token && ig_str_equal_nocase(request->refuse_sha256, entry->token->sha256);
-	bool bypass = request->bypass_cache || refused;
+	bool bypass = request->bypass_cache || is_upstreams_refused(entry, request);
 
 	if (entry->fetch) {
 		ig_token_upstream_join(entry, request->fairness, bypass);

@@ -162,7 +162,8 @@ enum {
 
 /* Looks up or fetches. `fairness` is an opaque number of the asking workload: queued upstream calls
  * are served in turn between different numbers. `refresh_sha256` ("" or 64 hex digits): a cached
- * token with that hash counts as absent.
+ * token with that hash counts as absent; if there is none or that one, upstream's cache is got
+ * past.
  *
  * On a cache hit `done` is called before this returns and *ret_waiter becomes NULL. Otherwise it is
  * called later, once, unless ig_token_cancel() comes first. Negative errno: nothing will be called.
