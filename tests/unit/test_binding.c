@@ -159,9 +159,17 @@ static void test_object_id(void **state)
 	assert_int_equal(d.outcome, IG_POLICY_NEEDS_OBJECT_ID);
 	assert_null(d.identity);
 	assert_string_equal(d.learn->name, "one");
-	d = ask_object(s, OID2, &(struct known){OID1, ""});
+	d = ask_object(s, OID2, &(struct known){OID1, NULL});
 	assert_int_equal(d.outcome, IG_POLICY_NEEDS_OBJECT_ID);
 	assert_string_equal(d.learn->name, "two");
+	/* looked for in vain: not learned again, that would never end */
+	d = ask_object(s, OID2, &(struct known){"", NULL});
+	assert_int_equal(d.outcome, IG_POLICY_NEEDS_OBJECT_ID);
+	assert_string_equal(d.learn->name, "two");
+	expect_no(ask_object(s, OID2, &(struct known){OID1, ""}), IG_POLICY_NOT_FOUND);
+	expect_no(ask_object(s, OID2, &(struct known){"", ""}), IG_POLICY_NOT_FOUND);
+	expect_no(ask_object(s, "", &(struct known){"", ""}), IG_POLICY_NOT_FOUND);
+	expect_grant(ask_object(s, OID2, &(struct known){"", OID2}), "default", "two");
 	/* without a callback only the annotation counts, and here there is none */
 	d = ask_object(s, OID1, NULL);
 	assert_int_equal(d.outcome, IG_POLICY_NEEDS_OBJECT_ID);

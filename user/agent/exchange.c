@@ -52,6 +52,15 @@ struct ig_exchange {
 	bool counted; /* against the workload's rate; a request that decides twice counts once */
 	bool policy_counted; /* the same for the rate that a policy sets */
 	bool learning;	     /* the token is fetched for its object id only */
+	/* The last identity whose object id was looked for in vain; they are learned in order, so
+	 * that of none before it will be found either, until something is declared. */
+	struct {
+		uint64_t epoch; /* 0: there was none */
+		enum ig_identity_type type;
+		char namespace[IG_OBJECT_NAME_BYTES + 1];
+		char name[IG_OBJECT_NAME_BYTES + 1];
+	} in_vain;
+	bool deciding, again; /* what was learned meanwhile changes the decision */
 	struct part parts[PARTS_MAX];
 	size_t n_parts, n_missing;
 	unsigned int busy; /* our functions on the stack that go on using it */
@@ -310,15 +319,55 @@ static void upstream_failed(struct ig_exchange *x, const struct ig_token_failure
 	}
 }
 
+static void copy_name(char *to, size_t size, const char *from)
+{
+	size_t n = strlen(from);
+
+	/* names were checked against the same limit on load */
+	n = n < size ? n : size - 1;
+	memcpy(to, from, n);
+	to[n] = '\0';
+}
+
+/* Not remembered beyond this request: the next token may tell, and upstream may come to know the
+ * identity. */
+static void note_in_vain(struct ig_exchange *x)
+{
+	x->in_vain.epoch = ig_store_epoch(x->conn->agent->store);
+	x->in_vain.type = x->grant.type;
+	copy_name(x->in_vain.namespace, sizeof(x->in_vain.namespace), x->grant.namespace);
+	copy_name(x->in_vain.name, sizeof(x->in_vain.name), x->grant.name);
+}
+
+/* As ig_policy_object_id; userdata: the exchange. */
+static const char *object_id(const struct ig_identity *identity, void *userdata)
+{
+	struct ig_exchange *x = userdata;
+	const struct ig_identity last = {.type = x->in_vain.type,
+		.namespace = x->in_vain.namespace,
+		.name = x->in_vain.name};
+	const char *id = ig_serve_object_id(identity, x->conn->agent->serve);
+
+	if (id || x->in_vain.epoch != ig_store_epoch(x->conn->agent->store))
+		return id;
+	return ig_policy_compare_identities(identity, &last) <= 0 ? "" : NULL;
+}
+
 /* The token was fetched to see which object id the identity has. */
 static void learned(struct ig_exchange *x, const struct ig_token_result *result)
 {
+	const char *id = result->token ? result->token->object_id : "";
+
 	x->learning = false;
 	/* one that upstream does not know has no object id either; other failures tell nothing */
-	if (result->failure && result->failure->kind != IG_TOKEN_NOT_FOUND)
+	if (result->failure && result->failure->kind != IG_TOKEN_NOT_FOUND) {
 		upstream_failed(x, result->failure);
-	else if (ig_serve_learn_object_id(x->conn->agent->serve, x->grant.type, x->grant.namespace,
-			 x->grant.name, result->token ? result->token->object_id : "") < 0)
+		return;
+	}
+	if (!id[0])
+		note_in_vain(x);
+	if (id[0] && ig_serve_learn_object_id(x->conn->agent->serve, x->grant.type,
+			     x->grant.namespace, x->grant.name, id) < 0)
 		fail(x, IG_IMDS_ERROR_SERVER, "out_of_memory", NULL);
 	else
 		ig_exchange_decide(x);
@@ -350,16 +399,6 @@ static void on_token(const struct ig_token_result *result, void *userdata)
 	part->cache = result->cache;
 	if (--x->n_missing == 0)
 		issue(x);
-}
-
-static void copy_name(char *to, size_t size, const char *from)
-{
-	size_t n = strlen(from);
-
-	/* names were checked against the same limit on load */
-	n = n < size ? n : size - 1;
-	memcpy(to, from, n);
-	to[n] = '\0';
 }
 
 static void remember_identity(struct grant *grant, const struct ig_identity *identity)
@@ -531,8 +570,8 @@ static void decide_without_identity(
 	}
 }
 
-/* With the caller known: what may it have? */
-void ig_exchange_decide(struct ig_exchange *x)
+/* What may it have? */
+static void decide(struct ig_exchange *x)
 {
 	struct ig_agent *agent = x->conn->agent;
 	struct ig_policy_options options = agent->options->policy;
@@ -554,8 +593,7 @@ void ig_exchange_decide(struct ig_exchange *x)
 		ig_gate_saw_pod(x->conn, pod);
 	/* an exception lets a pod be what the node is, not whoever names it */
 	options.no_exceptions = is_on_behalf(x);
-	d = ig_policy_select(agent->store, pod, &x->request.token.selector, &options,
-		ig_serve_object_id, agent->serve);
+	d = ig_policy_select(agent->store, pod, &x->request.token.selector, &options, object_id, x);
 	switch (d.outcome) {
 	case IG_POLICY_GRANT:
 		remember_identity(&x->grant, d.identity);
@@ -577,4 +615,24 @@ void ig_exchange_decide(struct ig_exchange *x)
 	case IG_POLICY_AMBIGUOUS: deny(x, IG_IMDS_ERROR_MULTIPLE_IDENTITIES, d.reason); return;
 	default: decide_without_identity(x, pod, d.reason);
 	}
+}
+
+/* Tokens that are in the cache are there at once: what they tell is not to be decided upon from
+ * inside the decision that asked for them, or there would be one in the other for each identity. */
+void ig_exchange_decide(struct ig_exchange *x)
+{
+	if (x->deciding) {
+		x->again = true;
+		return;
+	}
+	x->deciding = true;
+	x->busy++;
+	do {
+		x->again = false;
+		decide(x);
+	} while (x->again && !x->ended);
+	x->busy--;
+	x->deciding = false;
+	if (x->ended)
+		(void)ig_exchange_free(x);
 }

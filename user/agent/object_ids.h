@@ -9,9 +9,8 @@ struct ig_object_ids;
 int ig_object_ids_new(struct ig_object_ids **ret);
 struct ig_object_ids *ig_object_ids_free(struct ig_object_ids *ids);
 
-/* object_id "": looked for, and there is none. */
 int ig_object_ids_learn(
 	struct ig_object_ids *ids, const char *ns, const char *name, const char *object_id);
-/* NULL: not looked for yet. */
+/* NULL: not known. */
 const char *ig_object_ids_get(const struct ig_object_ids *ids, const char *ns, const char *name);
 void ig_object_ids_clear(struct ig_object_ids *ids);

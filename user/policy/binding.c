@@ -123,7 +123,7 @@ static bool next_candidate(const struct query *q, size_t *iter, struct candidate
 }
 
 /* An account may be called like an AzureIdentity; they are two all the same. */
-static int compare_identities(const struct ig_identity *a, const struct ig_identity *b)
+int ig_policy_compare_identities(const struct ig_identity *a, const struct ig_identity *b)
 {
 	int order = ig_policy_compare_names(a->namespace, a->name, b->namespace, b->name);
 
@@ -135,21 +135,13 @@ static int compare_identities(const struct ig_identity *a, const struct ig_ident
 /* Keeps the first of two by identity, then by binding. */
 static void keep_first(struct candidate *best, const struct candidate *c)
 {
-	int order = best->identity ? compare_identities(c->identity, best->identity) : -1;
+	int order = best->identity ? ig_policy_compare_identities(c->identity, best->identity) : -1;
 
 	if (order == 0 && c->binding)
 		order = ig_policy_compare_names(c->binding->namespace, c->binding->name,
 			best->binding->namespace, best->binding->name);
 	if (order < 0)
 		*best = *c;
-}
-
-static const char *known_object_id(
-	const struct ig_identity *identity, ig_policy_object_id *object_id, void *userdata)
-{
-	const char *id = object_id ? object_id(identity, userdata) : identity->object_id;
-
-	return id && id[0] ? id : NULL;
 }
 
 static bool text_matches(const char *have, const char *want)
@@ -172,6 +164,14 @@ struct question {
 	void *userdata;
 };
 
+/* NULL: it may have the one that is asked for. */
+static const char *known_object_id(const struct question *ask, const struct ig_identity *identity)
+{
+	if (ask->object_id)
+		return ask->object_id(identity, ask->userdata);
+	return identity->object_id[0] ? identity->object_id : NULL;
+}
+
 static bool fits(const struct question *ask, const struct ig_identity *identity, bool *ret_unknown)
 {
 	const char *id;
@@ -182,7 +182,7 @@ static bool fits(const struct question *ask, const struct ig_identity *identity,
 	case IG_SELECTOR_RESOURCE_ID:
 		return text_matches(identity->resource_id, ask->selector->value);
 	case IG_SELECTOR_OBJECT_ID:
-		id = known_object_id(identity, ask->object_id, ask->userdata);
+		id = known_object_id(ask, identity);
 		*ret_unknown = !id;
 		return id && text_matches(id, ask->selector->value);
 	case IG_SELECTOR_NONE:
@@ -200,7 +200,7 @@ static void count(struct tally *t, const struct candidate *c, const struct candi
 	const struct candidate *as = merged ? own : c;
 	bool unknown, match = fits(ask, c->identity, &unknown);
 
-	if (t->first.identity && compare_identities(t->first.identity, as->identity) != 0)
+	if (t->first.identity && ig_policy_compare_identities(t->first.identity, as->identity) != 0)
 		t->several = true;
 	keep_first(&t->first, as);
 	if (match)
@@ -289,9 +289,9 @@ static bool insert(
 	bool full = *n == max;
 	size_t at = *n;
 
-	while (at > 0 && compare_identities(identity, array[at - 1]) < 0)
+	while (at > 0 && ig_policy_compare_identities(identity, array[at - 1]) < 0)
 		at--;
-	if (at > 0 && compare_identities(identity, array[at - 1]) == 0)
+	if (at > 0 && ig_policy_compare_identities(identity, array[at - 1]) == 0)
 		return false;
 	if (at == max)
 		return true;

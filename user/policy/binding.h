@@ -55,10 +55,13 @@ struct ig_policy_decision {
 /* No object can have this name. */
 #define IG_POLICY_AKS_RULE "builtin:aks"
 
-/* The object id that is known for an identity (from its annotation or learned from a token), or
- * NULL. An account's identity may have the namespace and name of an AzureIdentity: tell them apart
- * by type. */
+/* The object id that is known for an identity (from its annotation or learned from a token). NULL:
+ * none yet, and it may be worth learning; "": it was looked for in vain. An account's identity may
+ * have the namespace and name of an AzureIdentity: tell them apart by type. */
 typedef const char *ig_policy_object_id(const struct ig_identity *identity, void *userdata);
+
+/* The order in which candidates are taken, and in which their object ids are learned. */
+int ig_policy_compare_identities(const struct ig_identity *a, const struct ig_identity *b);
 
 struct ig_policy_decision ig_policy_select(const struct ig_store *store, const struct ig_pod *pod,
 	const struct ig_selector *selector, const struct ig_policy_options *options,
