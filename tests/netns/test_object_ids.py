@@ -10,6 +10,7 @@ from places import TOKEN_PATH, Place
 from tap import Suite
 
 A, B = manifests.ID_A, manifests.ID_B
+BROKEN = manifests.Identity("a-broken", "dddddddd-0000-4000-8000-000000000004", "")
 LOST = manifests.Identity("a-lost", "cccccccc-0000-4000-8000-000000000003", "")
 NOBODY = "99999999-1111-4000-8000-000000000009"
 
@@ -31,7 +32,7 @@ class Service(http.server.BaseHTTPRequestHandler):
                 "client_id": client, "expires_in": "3600", "expires_on": str(int(time.time()) + 3600)}
         if client not in (OPAQUE, OTHER):
             body = {"error": "invalid_request", "error_description": "Identity not found"}
-        text = json.dumps(body).encode()
+        text = json.dumps(body).encode() if not client.startswith("dddd") else b"<html>"
         self.send_response(200 if "access_token" in body else 400)
         self.send_header("Content-Length", str(len(text)))
         self.end_headers()
@@ -83,14 +84,27 @@ def lost(w):
     w.apply("bind-lost.yaml", manifests.binding("bind-lost", LOST, "sel-a"))
     pids = w.agent.pids()
     assert not_found(ask(w, NOBODY))
+    assert not_found(ask(w, NOBODY))
     w.apply("bind-b.yaml", manifests.binding("bind-also-b", B, "sel-a"))
     reply = ask(w, B.object_id)
     assert reply.status == 200 and reply.appid == B.client_id, reply
     assert not_found(ask(w, NOBODY))
     assert w.agent.pids() == pids
+
+
+@suite.test("an identity that cannot be asked for is not in the way of others, and says so where it may be meant")
+def broken(w):
+    w.apply("broken.yaml", manifests.identity(BROKEN))  # nothing is known of any identity now
+    w.apply("bind-broken.yaml", manifests.binding("bind-broken", BROKEN, "sel-a"))
+    reply = ask(w, B.object_id)
+    assert reply.status == 200 and reply.appid == B.client_id, reply
+    reply = ask(w, NOBODY)
+    assert reply.status == 500 and "server_error" in reply.body, reply
+    w.apply("bind-broken.yaml", None)
+    assert not_found(ask(w, NOBODY))
     w.service.terminate()
     asked = [line for line in w.service.stdout if LOST.client_id in line]
-    assert len(asked) == 1, asked
+    assert len(asked) < 4, asked  # once in five seconds
 
 
 if __name__ == "__main__":

@@ -59,6 +59,11 @@ struct ig_exchange {
 		enum ig_identity_type type;
 		char namespace[IG_OBJECT_NAME_BYTES + 1];
 		char name[IG_OBJECT_NAME_BYTES + 1];
+		/* the first failure that tells nothing of the object id: the identity may be the
+		 * one that was asked for */
+		bool failed;
+		enum ig_token_failure_kind kind;
+		char *code, *text; /* owned; NULL: none */
 	} in_vain;
 	bool deciding, again; /* what was learned meanwhile changes the decision */
 	struct part parts[PARTS_MAX];
@@ -107,12 +112,20 @@ static void drop_parts(struct ig_exchange *x)
 	x->n_parts = x->n_missing = 0;
 }
 
+static void forget_in_vain(struct ig_exchange *x)
+{
+	free(x->in_vain.code);
+	free(x->in_vain.text);
+	memset(&x->in_vain, 0, sizeof(x->in_vain));
+}
+
 struct ig_exchange *ig_exchange_free(struct ig_exchange *x)
 {
 	if (!x)
 		return NULL;
 	if (!x->ended) {
 		drop_parts(x);
+		forget_in_vain(x);
 		x->conn->exchange = NULL;
 		x->ended = true;
 	}
@@ -331,12 +344,37 @@ static void copy_name(char *to, size_t size, const char *from)
 
 /* Not remembered beyond this request: the next token may tell, and upstream may come to know the
  * identity. */
-static void note_in_vain(struct ig_exchange *x)
+static void note_in_vain(struct ig_exchange *x, const struct ig_token_failure *failure)
 {
-	x->in_vain.epoch = ig_store_epoch(x->conn->agent->store);
+	uint64_t epoch = ig_store_epoch(x->conn->agent->store);
+
+	if (x->in_vain.epoch != epoch)
+		forget_in_vain(x);
+	x->in_vain.epoch = epoch;
 	x->in_vain.type = x->grant.type;
 	copy_name(x->in_vain.namespace, sizeof(x->in_vain.namespace), x->grant.namespace);
 	copy_name(x->in_vain.name, sizeof(x->in_vain.name), x->grant.name);
+	/* one that upstream does not know has no object id */
+	if (!failure || failure->kind == IG_TOKEN_NOT_FOUND || x->in_vain.failed)
+		return;
+	x->in_vain.failed = true;
+	x->in_vain.kind = failure->kind;
+	/* without memory the answer says less */
+	x->in_vain.code = strdup(failure->code);
+	x->in_vain.text = strdup(failure->text);
+}
+
+/* No identity has the object id, as far as was to be learned. false: that is the whole truth. */
+static bool fail_in_vain(struct ig_exchange *x)
+{
+	const struct ig_token_failure failure = {.kind = x->in_vain.kind,
+		.code = x->in_vain.code ? x->in_vain.code : "",
+		.text = x->in_vain.text ? x->in_vain.text : ""};
+
+	if (!x->in_vain.failed || x->in_vain.epoch != ig_store_epoch(x->conn->agent->store))
+		return false;
+	upstream_failed(x, &failure);
+	return true;
 }
 
 /* As ig_policy_object_id; userdata: the exchange. */
@@ -359,13 +397,13 @@ static void learned(struct ig_exchange *x, const struct ig_token_result *result)
 	const char *id = result->token ? result->token->object_id : "";
 
 	x->learning = false;
-	/* one that upstream does not know has no object id either; other failures tell nothing */
-	if (result->failure && result->failure->kind != IG_TOKEN_NOT_FOUND) {
+	/* it passes, and the client asks again */
+	if (result->failure && result->failure->kind == IG_TOKEN_UNAVAILABLE) {
 		upstream_failed(x, result->failure);
 		return;
 	}
 	if (!id[0])
-		note_in_vain(x);
+		note_in_vain(x, result->failure);
 	if (id[0] && ig_serve_learn_object_id(x->conn->agent->serve, x->grant.type,
 			     x->grant.namespace, x->grant.name, id) < 0)
 		fail(x, IG_IMDS_ERROR_SERVER, "out_of_memory", NULL);
@@ -613,6 +651,10 @@ static void decide(struct ig_exchange *x)
 			fetch_node(x);
 		return;
 	case IG_POLICY_AMBIGUOUS: deny(x, IG_IMDS_ERROR_MULTIPLE_IDENTITIES, d.reason); return;
+	case IG_POLICY_NOT_FOUND:
+		if (fail_in_vain(x))
+			return;
+		/* fall through */
 	default: decide_without_identity(x, pod, d.reason);
 	}
 }
