@@ -202,7 +202,7 @@ def _(c):
 @suite.test("a service principal: its secret is a file that kubelet mounts")
 def _(c):
     c.apply(workloads.aad("AzureIdentity", "principal", "shop", type=1, clientID=PRINCIPAL,
-                          tenantID=labs.TENANT, adEndpoint=c.entra.authority,
+                          tenantID=labs.TENANT,
                           clientPassword={"name": "azure", "namespace": "shop"}),
             workloads.binding("principal", "principal", "principal", "shop"))
     c.add_pod("robot", "shop", labels={"aadpodidbinding": "principal"})

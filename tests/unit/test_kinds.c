@@ -569,6 +569,31 @@ static void test_policy_limits(void **state)
 		"found 4294967297");
 }
 
+/* Who may make identities in the cluster must not have the agent talk to what listens on the node's
+ * loopback host only. */
+static void test_identity_authority(void **state)
+{
+	static const char text[] =
+		"{\"apiVersion\": \"aadpodidentity.k8s.io/v1\", \"kind\": \"AzureIdentity\","
+		" \"metadata\": {\"namespace\": \"shop\", \"name\": \"web\"},"
+		" \"spec\": {\"type\": 1, \"clientID\": \"" GUID "\", \"tenantID\": \"" GUID "\","
+		" \"clientPassword\": {\"name\": \"s\"}, \"adEndpoint\": \"%s\"}}";
+	_cleanup_(ig_object_set_freep) struct ig_object_set *manifest = NULL, *api = NULL;
+	struct ig_err err = {};
+	char json[1024];
+
+	(void)state;
+	(void)snprintf(json, sizeof(json), text, "http://127.0.0.1:10255/x");
+	manifest = parse(json);
+	assert_string_equal(manifest->identities[0].ad_endpoint, "http://127.0.0.1:10255/x");
+	assert_null(from_api(json, NULL, &err));
+	assert_non_null(
+		strstr(err.message, "adEndpoint: expected an https:// URL (only manifests"));
+	(void)snprintf(json, sizeof(json), text, "https://login.example");
+	api = from_api(json, NULL, NULL);
+	assert_string_equal(api->identities[0].ad_endpoint, "https://login.example");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -583,6 +608,7 @@ int main(void)
 		cmocka_unit_test(test_mirror_in_manifest),
 		cmocka_unit_test(test_service_account),
 		cmocka_unit_test(test_service_account_without_client_id),
+		cmocka_unit_test(test_identity_authority),
 		cmocka_unit_test(test_policy),
 		cmocka_unit_test(test_policy_places),
 		cmocka_unit_test(test_policy_reach),

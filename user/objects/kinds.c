@@ -120,6 +120,10 @@ static int identity_formats(const struct ig_input *in, const struct ig_identity 
 		return ig_fields_fail(&in->spec, "adEndpoint",
 			"expected an https:// URL without query (http:// only for the loopback host), found \"%s\"",
 			id->ad_endpoint);
+	if (id->ad_endpoint[0] && !in->local && !ig_str_has_prefix(id->ad_endpoint, "https://"))
+		return ig_fields_fail(&in->spec, "adEndpoint",
+			"expected an https:// URL (only manifests on the node may have http://), found \"%s\"",
+			id->ad_endpoint);
 	return 0;
 }
 

@@ -14,7 +14,7 @@ struct ig_validator;
 /* One object while it is being read. */
 struct ig_input {
 	struct ig_validator *validator;
-	bool cgroups; /* see struct ig_validate_options */
+	bool local; /* see struct ig_validate_options */
 	const char *policy_namespace;
 	struct ig_object_set *set;
 	struct ig_fields top;

@@ -89,7 +89,7 @@ static int mirror_uid(const struct ig_input *in, const char **uid)
 	const char *hash = NULL;
 	int r;
 
-	if (in->cgroups || strcmp(in->namespace, SYSTEM_NAMESPACE) != 0)
+	if (in->local || strcmp(in->namespace, SYSTEM_NAMESPACE) != 0)
 		return 0;
 	r = ig_kind_annotation(in, ANNOTATION_MIRROR, &hash);
 	if (r == 0 && hash && is_hex(hash, HASH_DIGITS))
@@ -102,7 +102,7 @@ static int pod_uid(const struct ig_input *in, char **ret)
 	const char *uid = ig_fields_peek(&in->meta, "uid");
 	int r;
 
-	if (!uid && !in->cgroups)
+	if (!uid && !in->local)
 		return ig_fields_fail(&in->meta, NULL, "missing field \"uid\"");
 	if (uid && !ig_name_is_pod_uid(uid))
 		return ig_fields_fail(&in->meta, "uid",
@@ -120,7 +120,7 @@ static int pod_uid(const struct ig_input *in, char **ret)
 static int pod_cgroup(const struct ig_input *in, char **ret)
 {
 	const char *path = NULL;
-	int r = in->cgroups ? ig_kind_annotation(in, ANNOTATION_CGROUP, &path) : 0;
+	int r = in->local ? ig_kind_annotation(in, ANNOTATION_CGROUP, &path) : 0;
 
 	if (r < 0)
 		return r;

@@ -46,7 +46,7 @@ int ig_manifest_parse(const char *name, const char *text, size_t len, const char
 	const struct ig_validate_options options = {.file = name,
 		.locate = locate,
 		.userdata = &reading,
-		.cgroups = true,
+		.local = true,
 		.policy_namespace = policy_namespace};
 	int r;
 

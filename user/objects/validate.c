@@ -243,7 +243,7 @@ static int add_one(struct ig_validator *v, const json_t *doc, struct ig_object_s
 	struct ig_err *err, bool in_list)
 {
 	struct ig_input in = {.validator = v,
-		.cgroups = v->options.cgroups,
+		.local = v->options.local,
 		.policy_namespace = v->options.policy_namespace,
 		.set = set,
 		.top = {.options = &v->options, .node = doc, .where = "", .err = err}};

@@ -21,11 +21,13 @@ struct ig_validate_options {
 	const char *file;	    /* for messages; NULL without; borrowed */
 	ig_validate_locate *locate; /* NULL: places are not known */
 	void *userdata;
-	/* What the node's administrator wrote: honour the annotation imdsgate.dev/cgroup of a Pod.
-	 * Not for what comes from the API server: whoever may create pods there could otherwise
-	 * claim the cgroup, and so the identity, of any other workload. Such a Pod's annotation is
-	 * ignored, and it must have a uid. */
-	bool cgroups;
+	/* What the node's administrator wrote: honour the annotation imdsgate.dev/cgroup of a Pod,
+	 * and http:// for an authority on the loopback host. Not for what comes from the API
+	 * server: whoever may create pods there could otherwise claim the cgroup, and so the
+	 * identity, of any other workload, and who may create identities could have the agent send
+	 * requests to what the node serves to itself only. Such a Pod's annotation is ignored, and
+	 * it must have a uid; such an identity is refused. */
+	bool local;
 	/* The namespace whose MetadataPolicies govern the whole cluster; policies of others must
 	 * not reach beyond their own. NULL: not known, not checked. Borrowed. */
 	const char *policy_namespace;
