@@ -77,12 +77,16 @@ class FabricWorld(World):
         return [p for p in self.arrived(mark, device)
                 if p["sport"] in (0, 40961) and not p["flags"] & 4]
 
+    def pins(self):
+        """The guard's links that are pinned."""
+        return [n for n in os.listdir(f"{self.bpffs}/imdsgate/links") if n.startswith("guard_")]
+
     def wait_pins(self, count, seconds=10):
         """Until no more than so many interfaces have a pinned link of the guard. Its filters, on a
         kernel without tcx, go with their interface."""
-        deadline, directory = time.monotonic() + seconds * PATIENCE, f"{self.bpffs}/imdsgate/links"
-        while len([n for n in os.listdir(directory) if n.startswith("guard_")]) > count:
-            assert time.monotonic() < deadline, os.listdir(directory)
+        deadline = time.monotonic() + seconds * PATIENCE
+        while len(self.pins()) > count:
+            assert time.monotonic() < deadline, self.pins()
 
     def counter(self, name):
         return self.agent.cli("status")["counters"].get(name, 0)

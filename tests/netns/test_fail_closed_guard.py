@@ -1,5 +1,6 @@
 """What the guard does when it cannot do its work: at start, and when the kernel's reports are lost."""
 
+import json
 import os
 import signal
 
@@ -41,6 +42,35 @@ def lost(w):
     w.host.ip(f"route replace {IMDS}/32 via {SECOND_FABRIC}")
     w.send(w.pods["c"], "raw", w.pods["c"].address, IMDS, 80)
     assert not w.sent(seen, "up1")
+
+
+@suite.test("reports are lost while uplinks go: they are forgotten, and one that gets the number of "
+            "another is guarded")
+def lost_ends(w):
+    numbers = range(UPLINKS_MAX - 4)
+    mark, (monitor, _) = w.agent.log.mark(), w.agent.pids()
+    pins = len(w.pins())
+    w.host.ip(*(line for n in numbers for line in (
+        f"link add x{n} type veth peer name y{n}", f"link set x{n} up", f"link set y{n} up",
+        f"route add {IMDS}/32 dev x{n} table {1000 + n}")))
+    w.agent.log.wait_for(lambda line: "guarding an uplink" in line and f'"x{numbers[-1]}"' in line,
+                         mark)
+    index = json.loads(w.host.run(["ip", "-json", "link", "show", "x0"])[1])[0]["ifindex"]
+    mark = w.agent.log.mark()
+    os.kill(monitor, signal.SIGSTOP)
+    try:
+        w.host.ip(*(f"addr {verb} 127.9.{n // 250}.{n % 250 + 1}/32 dev lo"
+                    for n in range(4000) for verb in ("add", "del")))
+        w.host.ip(*(f"link del x{n}" for n in numbers))
+        w.host.ip(f"link add z0 index {index} type veth peer name z1", "link set z0 up",
+                  "link set z1 up", f"route add {IMDS}/32 dev z0 table 78")
+    finally:
+        os.kill(monitor, signal.SIGCONT)
+    w.agent.log.wait_for(lambda line: "links and routes were lost" in line, mark)
+    w.agent.log.wait_for(lambda line: "guarding an uplink" in line and '"z0"' in line, mark)
+    w.wait_pins(pins + 1)
+    w.host.ip("link del z0")
+    w.wait_pins(pins)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 /*
  * The uplinks; see uplinks.h. Listens before it asks for what there is, so nothing falls in
- * between; when the kernel had to drop reports, everything is asked for again.
+ * between; when the kernel had to drop reports, everything is asked for again, and what has the
+ * guard is looked at again.
  */
 #include "monitor/uplinks.h"
 
@@ -54,14 +55,19 @@ static bool is_guarded(const struct ig_uplinks *u, unsigned int ifindex)
 	return false;
 }
 
+static void is_gone(struct ig_uplinks *u, unsigned int ifindex)
+{
+	ig_guard_forget(u->guard, ifindex);
+	ig_log_info("an uplink is gone", IG_KV_U64(IFINDEX, ifindex));
+}
+
 static void forget(struct ig_uplinks *u, unsigned int ifindex)
 {
 	for (size_t i = 0; i < u->n_guarded; i++) {
 		if (u->guarded[i] != ifindex)
 			continue;
 		u->guarded[i] = u->guarded[--u->n_guarded];
-		ig_guard_forget(u->guard, ifindex);
-		ig_log_info("an uplink is gone", IG_KV_U64(IFINDEX, ifindex));
+		is_gone(u, ifindex);
 		return;
 	}
 }
@@ -137,6 +143,23 @@ static void ensure(struct ig_uplinks *u, unsigned int ifindex)
 		u->error = r;
 		memcpy(u->failed, name, sizeof(u->failed));
 	}
+}
+
+/* After reports were lost: a number may stand for no interface any more, or for another than the
+ * one that got the guard. Where it is attached, attaching it again changes nothing. */
+static void ensure_guarded(struct ig_uplinks *u)
+{
+	unsigned int guarded[IG_GUARD_UPLINKS_MAX];
+	size_t n = u->n_guarded;
+	char name[IFNAMSIZ];
+
+	memcpy(guarded, u->guarded, sizeof(guarded));
+	u->n_guarded = 0;
+	for (size_t i = 0; i < n; i++)
+		if (if_indextoname(guarded[i], name))
+			ensure(u, guarded[i]);
+		else
+			is_gone(u, guarded[i]);
 }
 
 /* ---- messages ---- */
@@ -328,6 +351,7 @@ static void on_readable(evutil_socket_t fd, short what, void *userdata)
 	if (r != -EAGAIN && r != -EINTR) {
 		(void)ig_log_warning_errno(
 			r, "reports of links and routes were lost, asking again");
+		ensure_guarded(u);
 		on_retry(-1, 0, u);
 	} else if (u->error) {
 		retry_later(u);
