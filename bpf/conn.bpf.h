@@ -43,6 +43,16 @@ __attribute__((noinline)) __u64 ig_connect_declared(void)
 	return declared;
 }
 
+__attribute__((noinline)) __u64 ig_connect_below(__u64 declared)
+{
+	__u64 last = 0;
+
+	for (int level = 0; level <= IG_CGROUP_DEPTH_MAX; level++)
+		if (!ig_below_step(bpf_get_current_ancestor_cgroup_id(level), declared, &last))
+			return last;
+	return 0;
+}
+
 static __always_inline void ig_conn_read(
 	struct bpf_sock_addr *ctx, enum ig_endpoint endpoint, struct ig_conn *conn)
 {
@@ -52,4 +62,5 @@ static __always_inline void ig_conn_read(
 	conn->netns_cookie = bpf_get_netns_cookie(ctx);
 	conn->from_agent = ctx->sk && bpf_sk_storage_get(&upstream, ctx->sk, NULL, 0) != NULL;
 	conn->declared = ig_connect_declared();
+	conn->below = conn->declared ? ig_connect_below(conn->declared) : 0;
 }

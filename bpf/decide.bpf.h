@@ -24,6 +24,7 @@
 struct ig_conn {
 	__u64 netns_cookie;
 	__u64 declared; /* the deepest cgroup of the caller that is declared, or 0 */
+	__u64 below;	/* the one directly below that, on the way to the caller's own, or 0 */
 	__u32 endpoint; /* enum ig_endpoint */
 	__u32 protocol;
 	bool from_agent; /* the socket stands in `upstream` */
@@ -83,7 +84,17 @@ static __always_inline bool ig_declared_step(__u64 id, __u64 *declared)
 	return id != 0;
 }
 
-/* The verdicts of the caller's declared cgroup, which cover everything below it. */
+/* The same steps once more, up to the one after the declared cgroup. *last: 0 before the first. */
+static __always_inline bool ig_below_step(__u64 id, __u64 declared, __u64 *last)
+{
+	bool is_below = *last == declared;
+
+	*last = id;
+	return id != 0 && !is_below;
+}
+
+/* The verdicts of the caller's declared cgroup, which cover everything below it. What is directly
+ * below a default for many is one workload, whatever cgroups it makes for itself. */
 static __always_inline const struct ig_workload_entry *ig_workload_find(
 	const struct ig_conn *conn, __u64 *ret_cgroup_id)
 {
@@ -93,8 +104,8 @@ static __always_inline const struct ig_workload_entry *ig_workload_find(
 	if (!id)
 		return NULL;
 	entry = bpf_map_lookup_elem(&workloads, &id);
-	if (entry && !entry->covers_many)
-		*ret_cgroup_id = id;
+	if (entry)
+		*ret_cgroup_id = entry->covers_many ? conn->below : id;
 	return entry;
 }
 

@@ -108,6 +108,16 @@ __attribute__((noinline)) __u64 ig_packet_declared(struct __sk_buff *skb)
 	return declared;
 }
 
+__attribute__((noinline)) __u64 ig_packet_below(struct __sk_buff *skb, __u64 declared)
+{
+	__u64 last = 0;
+
+	for (int level = 0; level <= IG_CGROUP_DEPTH_MAX; level++)
+		if (!ig_below_step(bpf_skb_ancestor_cgroup_id(skb, level), declared, &last))
+			return last;
+	return 0;
+}
+
 static __always_inline void sender_read(
 	struct __sk_buff *skb, const struct ig_packet *packet, struct ig_sender *sender)
 {
@@ -129,6 +139,8 @@ static __always_inline void sender_read(
 	sender->conn.is_stream = sk->type == SOCK_STREAM;
 	sender->conn.from_agent = bpf_sk_storage_get(&upstream, sk, NULL, 0) != NULL;
 	sender->conn.declared = ig_packet_declared(skb);
+	sender->conn.below =
+		sender->conn.declared ? ig_packet_below(skb, sender->conn.declared) : 0;
 }
 
 /* Returns whether to record; *ret_suppressed: drops of this source since its last record. Turns are

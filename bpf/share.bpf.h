@@ -1,7 +1,8 @@
 /*
  * What one workload may have of what all have together: connections in the flow table, records in
  * the rings. It comes before the tables' own sizes, so that nobody fills them for others. A pod is
- * one workload however many cgroups it makes; who is in none counts by its own cgroup.
+ * one workload however many cgroups it makes (also one that is known as nothing but a cgroup where
+ * kubelet keeps pods); who is in none counts by its own cgroup.
  *
  * Without memory to count with: a connection is refused, a record is written all the same (the ring
  * has a size of its own).

@@ -50,9 +50,10 @@ struct ig_settings {
 
 /* Value of map `workloads`, keyed by cgroup id (__u64). */
 struct ig_workload_entry {
-	__u8 verdict[4];  /* by endpoint */
-	__u8 covers_many; /* 1: a default for all that is below (kubelet's pods), no workload itself
-			   */
+	__u8 verdict[4]; /* by endpoint */
+	/* 1: a default for all that is below (kubelet's pods), no workload itself; each cgroup
+	 * directly below is one */
+	__u8 covers_many;
 	__u8 pad[3];
 };
 
@@ -76,14 +77,15 @@ struct ig_flow_key {
 
 /* Who called connect(), as the kernel knew it at that moment. */
 struct ig_caller {
-	__u64 netns_cookie;	  /* of the socket, which may differ from the task's */
-	__u64 cgroup_id;	  /* the task's own cgroup */
-	__u64 workload_cgroup_id; /* the declared ancestor (or itself); 0: none that is one workload
-				   */
-	__u64 start_time_ns;	  /* of the process, since boot including suspend */
-	__u64 exe_inode;	  /* 0 when unknown (kernel threads, no access) */
-	__u32 exe_device;	  /* kernel encoding: major << 20 | minor */
-	__u32 tgid;		  /* process id in the initial pid namespace */
+	__u64 netns_cookie; /* of the socket, which may differ from the task's */
+	__u64 cgroup_id;    /* the task's own cgroup */
+	/* the ancestor (or itself) that is declared, or directly below a default for many; 0: none
+	 * that is one workload */
+	__u64 workload_cgroup_id;
+	__u64 start_time_ns; /* of the process, since boot including suspend */
+	__u64 exe_inode;     /* 0 when unknown (kernel threads, no access) */
+	__u32 exe_device;    /* kernel encoding: major << 20 | minor */
+	__u32 tgid;	     /* process id in the initial pid namespace */
 	__u32 tid;
 	__u32 uid; /* in the initial user namespace */
 	__u32 gid;

@@ -11,6 +11,8 @@
 
 static __always_inline void read_conn(const struct decide_case *c, struct ig_conn *conn)
 {
+	__u64 ids[IG_CGROUP_DEPTH_MAX];
+
 	conn->netns_cookie = c->netns_cookie;
 	conn->endpoint = c->endpoint;
 	conn->protocol = c->protocol;
@@ -19,7 +21,12 @@ static __always_inline void read_conn(const struct decide_case *c, struct ig_con
 	/* the verifier wants to see constant offsets into a context */
 #pragma clang loop unroll(full)
 	for (int i = 0; i < IG_CGROUP_DEPTH_MAX; i++)
-		if (!ig_declared_step(c->cgroup_ids[i], &conn->declared))
+		ids[i] = c->cgroup_ids[i];
+	for (int i = 0; i < IG_CGROUP_DEPTH_MAX; i++)
+		if (!ig_declared_step(ids[i], &conn->declared))
+			break;
+	for (int i = 0; conn->declared && i < IG_CGROUP_DEPTH_MAX; i++)
+		if (!ig_below_step(ids[i], conn->declared, &conn->below))
 			break;
 	if (c->gone_cgroup_id)
 		conn->declared = c->gone_cgroup_id;

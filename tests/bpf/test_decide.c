@@ -157,8 +157,8 @@ static void the_deepest_declared_cgroup_counts(void **state)
 	drop_workload(1);
 }
 
-/* kubelet's slice gives every pod its verdict, but is no workload that they would share limits in
- */
+/* kubelet's slice gives every pod its verdict, but is no workload that they would share limits in:
+ * each pod is one, with all that is below it */
 static void a_default_for_many_is_no_workload(void **state)
 {
 	struct ig_workload_entry entry = {.verdict = {IG_VERDICT_REDIRECT}, .covers_many = 1};
@@ -171,7 +171,11 @@ static void a_default_for_many_is_no_workload(void **state)
 		bpf_map_update_elem(bpf_map__fd(skel->maps.workloads), &root, &entry, BPF_ANY), 0);
 	c = decide(tcp_case());
 	assert_int_equal(c.verdict, IG_VERDICT_REDIRECT);
-	assert_int_equal(c.workload_cgroup_id, 0);
+	assert_int_equal(c.workload_cgroup_id, 2);
+	c = tcp_case();
+	c.cgroup_ids[1] = 0; /* in the slice itself */
+	assert_int_equal(decide(c).verdict, IG_VERDICT_REDIRECT);
+	assert_int_equal(decide(c).workload_cgroup_id, 0);
 	set_workload(2, IG_VERDICT_DENY, 0, 0);
 	c = decide(tcp_case());
 	assert_int_equal(c.verdict, IG_VERDICT_DENY);

@@ -5,14 +5,16 @@ nothing with it, and identities of service accounts get their tokens by TokenReq
 import contextlib
 import json
 import re
+import sys
 import time
 
 import cluster
 from cluster import Cluster
 from entra import ISSUER, SUBJECT, TENANT, Entra, client_id, federated_token
 from harness import NOT_FOUND, TRACES, manifests, standard_world
-from places import TOKEN_PATH
+from places import TOKEN_PATH, Place
 from tap import Suite
+from test_limits import CONNECTIONS, FILL, FLOWS, HOLD, IMDS, NAMESPACES
 from watch import event
 
 A, B = manifests.ID_A.client_id, manifests.ID_B.client_id
@@ -29,10 +31,14 @@ def kubernetes_world():
             w.entra.start()
             w.cluster = Cluster(w)
             w.cluster.start()
-            w.agent.start(kubeconfig=w.cluster.kubeconfig, node=cluster.NODE,
-                          authority_host=w.entra.authority, tenant_id=TENANT)
+            start_agent(w)
             yield w
     return build()
+
+
+def start_agent(w):
+    w.agent.start(kubeconfig=w.cluster.kubeconfig, node=cluster.NODE,
+                  authority_host=w.entra.authority, tenant_id=TENANT)
 
 
 def no_credential(w):
@@ -210,6 +216,52 @@ def never(w):
         assert is_late(reply := end(dialer)), reply
     issued = w.agent.audit.find(event("token.issued"), mark)
     assert not issued, issued
+
+
+def own_cgroups(w, pod, n):
+    """What a container does that may write to its cgroup."""
+    return [Place(w, pod.netns, pod.cgroup.child(f"own{i}")) for i in range(n)]
+
+
+@suite.test("a pod that makes cgroups for itself has no more connections and namespaces than another")
+def own_limits(w):
+    pod = w.cluster.add_pod("many")
+    w.cluster.put_pod(pod)
+    w.cluster.until(lambda: w.cluster.is_known("many"), "the pod is known")
+    places, processes = own_cgroups(w, pod, 3), []
+
+    def spawn(place, program, *args):
+        process = place.spawn([sys.executable, "-S", "-c", program, IMDS, *map(str, args)],
+                              stdin=-1, stdout=-1)
+        processes.append(process)
+        return int(process.stdout.readline())
+
+    def end_all():
+        while processes:
+            processes[-1].kill()
+            processes.pop().communicate()
+    # the first of them may be ended before another one begins
+    assert spawn(places[0], HOLD, CONNECTIONS, 0) == 0
+    assert [spawn(place, HOLD, 9, 9) for place in places[1:]] == [9, 9]
+    end_all()
+    w.cluster.until(lambda: w.agent.cli("status")["connections"] == 0, "they are given back")
+    with w.agent.halted():
+        assert [spawn(place, FILL, FLOWS // 2) for place in places] == [0, 0, FLOWS // 2]
+    end_all()
+    before, dialers = w.agent.cli("status")["listeners"], []
+    for i in range(NAMESPACES + 3):
+        mark = w.agent.audit.mark()
+        dialers.append(places[i % 3].dialer(attempts=2, argv_prefix=[
+            "unshare", "-n", "sh", "-c", 'ip link set lo up && exec "$@"', "sh"]))
+        assert dialers[-1].read().refused
+        w.agent.audit.wait_for(event("listener.opened"), mark)
+    assert w.agent.cli("status")["listeners"] == before + NAMESPACES
+    # nor from an agent that finds all of them running
+    w.agent.stop()
+    start_agent(w)
+    assert w.agent.cli("status")["listeners"] == before + NAMESPACES
+    for dialer in dialers:
+        dialer.close()
 
 
 @suite.test("pods of other cgroups than kubelet's wait for nothing")

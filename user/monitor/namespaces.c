@@ -4,7 +4,11 @@
  */
 #include <errno.h>
 #include <event2/event.h>
+#include <fcntl.h>
 #include <string.h>
+#include <sys/stat.h>
+
+#include <imdsgate/limits.h>
 
 #include "base/cleanup.h"
 #include "base/descriptors.h"
@@ -15,6 +19,7 @@
 #include "monitor/monitor_internal.h"
 #include "monitor/netns_watch.h"
 #include "monitor/services.h"
+#include "workload/cgroup.h"
 #include "workload/netns.h"
 #include "workload/process.h"
 #include "workload/tasks.h"
@@ -163,13 +168,34 @@ int ig_monitor_announce(struct monitor *m)
 
 /* ---- start-up ---- */
 
+/* As the connect hooks count: a pod is one, whatever cgroups it makes for itself. The map of
+ * workloads may still be empty, but a path says which part of it is the pod's. */
+static uint64_t owner_of(const struct monitor *m, uint64_t cgroup_id)
+{
+	int root_fd = ig_datapath_cgroup_fd(m->dp);
+	char path[IG_CGROUP_PATH_BYTES + 1];
+	struct ig_cgroup_pod pod;
+	struct stat st;
+
+	if (ig_cgroup_path_by_id(root_fd, cgroup_id, path, sizeof(path)) < 0)
+		return cgroup_id;
+	for (char *end = strchr(path + 1, '/'); end; end = strchr(end + 1, '/')) {
+		*end = '\0';
+		if (ig_cgroup_parse_pod(path, &pod) == 0)
+			return fstatat(root_fd, path + 1, &st, AT_SYMLINK_NOFOLLOW) < 0 ? cgroup_id
+											: st.st_ino;
+		*end = '/';
+	}
+	return cgroup_id;
+}
+
 /* Namespaces without a file in the watched directories: their first connect need not be the one
  * that makes them known. */
 static void on_running(int netns_fd, uint64_t cgroup_id, void *userdata)
 {
 	struct monitor *m = userdata;
 
-	if (ig_listeners_add_running(m->listeners, netns_fd, cgroup_id) == 0)
+	if (ig_listeners_add_running(m->listeners, netns_fd, owner_of(m, cgroup_id)) == 0)
 		ig_monitor_sweep_later(m);
 }
 

@@ -36,7 +36,8 @@ int ig_cgroup_path_check(const char *path);
 /* Is `path` equal to `ancestor` or below it? Both canonical. "/" is everything's ancestor. */
 bool ig_cgroup_path_is_below(const char *path, const char *ancestor);
 
-/* Where kubelet keeps pods below the cgroup root, by driver and nesting; ends with NULL. */
+/* Where kubelet keeps pods below the cgroup root, by driver, nesting and QoS class; ends with NULL.
+ * What is directly below one of these, and is none of them, is a pod. */
 extern const char *const ig_cgroup_pods_roots[];
 
 /* The i-th of the paths that the cgroup of a pod with this UID can have (roots × QoS classes): 0,

@@ -18,9 +18,17 @@
 
 const char *const ig_cgroup_pods_roots[] = {
 	SYSTEMD_ROOT,
+	SYSTEMD_ROOT "/kubepods-burstable.slice",
+	SYSTEMD_ROOT "/kubepods-besteffort.slice",
 	CGROUPFS_ROOT,
+	CGROUPFS_ROOT "/burstable",
+	CGROUPFS_ROOT "/besteffort",
 	KIND_SYSTEMD_ROOT,
+	KIND_SYSTEMD_ROOT "/kubelet-kubepods-burstable.slice",
+	KIND_SYSTEMD_ROOT "/kubelet-kubepods-besteffort.slice",
 	KIND_CGROUPFS_ROOT,
+	KIND_CGROUPFS_ROOT "/burstable",
+	KIND_CGROUPFS_ROOT "/besteffort",
 	NULL,
 };
 
