@@ -233,6 +233,18 @@ def deep(w):
         w.lab.never_reached(mark)
 
 
+@suite.test("a cgroup whose path nobody can read is its workload's, too")
+def unreadable(w):
+    for name in ("own (deleted)", "/".join(["n" * 250] * 5)):
+        mark = w.agent.audit.mark()
+        place = Place(w, w.pods["a"].netns, w.pods["a"].cgroup.child(name))
+        assert place.dial("udp-connect", addr=IMDS, port=80).refused
+        record = w.agent.audit.wait_for(event("connect.denied", reason="not_tcp"), mark)
+        assert record["pod"]["name"] == "a", record
+        reply = place.dial()
+        assert reply.appid == A, reply
+
+
 @suite.test("a namespace without a name that runs when the agent starts is served at once")
 def running(w):
     dialer = w.pods["a"].dialer(attempts=3, argv_prefix=[

@@ -21,6 +21,7 @@
 #define MAX IG_CALLER_LOOKUPS_WORKLOAD_MAX
 
 static struct asked {
+	uint64_t cgroup_id;
 	ig_link_reply *reply;
 	void *userdata;
 } asked[MAX + 8];
@@ -32,9 +33,9 @@ int __wrap_ig_link_request(struct ig_link *link, const struct ig_monitor_request
 	ig_link_reply *reply, void *userdata)
 {
 	(void)link;
-	(void)request;
 	assert_true(n_asked < IG_ARRAY_SIZE(asked));
-	asked[n_asked++] = (struct asked){.reply = reply, .userdata = userdata};
+	asked[n_asked++] = (struct asked){
+		.cgroup_id = request->cgroup_id, .reply = reply, .userdata = userdata};
 	return 0;
 }
 
@@ -55,9 +56,11 @@ static void answer_all(void)
 {
 	const struct ig_monitor_message reply = {.result = -ENOENT};
 
-	for (size_t i = 0; i < n_asked; i++)
-		asked[i].reply(&reply, asked[i].userdata);
-	n_asked = 0;
+	while (n_asked) {
+		struct asked last = asked[--n_asked];
+
+		last.reply(&reply, last.userdata);
+	}
 }
 
 static void a_workload_has_so_many_lookups(void **state)
@@ -116,11 +119,47 @@ static void so_many_facts_are_remembered(void **state)
 	assert_null(ig_callers_free(callers));
 }
 
+/* A cgroup that the workload made for itself says no less who it is when nobody can read its path.
+ */
+static void the_workloads_path_stands_for_one_that_is_gone(void **state)
+{
+	const struct ig_monitor_message pod = {.cgroup_path = "/pod"};
+	const struct ig_monitor_message gone = {.result = -ENOENT}, too_long = {.result = -E2BIG};
+	const struct ig_caller caller = {.workload_cgroup_id = 5, .cgroup_id = 7};
+	struct ig_caller_facts facts = {};
+	struct ig_callers *callers;
+	size_t done = 0;
+
+	(void)state;
+	assert_int_equal(ig_callers_new(NULL, &callers), 0);
+	assert_int_equal(ig_callers_resolve(callers, &caller, &facts, on_done, &done), 0);
+	assert_int_equal(asked[0].cgroup_id, 7);
+	n_asked--;
+	asked[0].reply(&too_long, asked[0].userdata);
+	assert_int_equal(n_asked, 1);
+	assert_int_equal(asked[0].cgroup_id, 5);
+	n_asked--;
+	asked[0].reply(&gone, asked[0].userdata);
+	assert_int_equal(n_asked, 0);
+	assert_int_equal(done, 1);
+	assert_null(facts.cgroup_path);
+	assert_int_equal(ig_callers_resolve(callers, &caller, &facts, on_done, &done), 0);
+	n_asked--;
+	asked[0].reply(&gone, asked[0].userdata);
+	n_asked--;
+	asked[0].reply(&pod, asked[0].userdata);
+	assert_int_equal(done, 2);
+	assert_string_equal(facts.cgroup_path, "/pod");
+	ig_caller_facts_done(&facts);
+	assert_null(ig_callers_free(callers));
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(a_workload_has_so_many_lookups),
 		cmocka_unit_test(so_many_facts_are_remembered),
+		cmocka_unit_test(the_workloads_path_stands_for_one_that_is_gone),
 	};
 
 	return cmocka_run_group_tests_name("agent/callers", tests, NULL, NULL);

@@ -44,6 +44,7 @@ struct lookup {
 	ig_callers_done *done;
 	const void *userdata;
 	unsigned int outstanding;
+	bool of_workload; /* what is asked for is the workload's path, not the caller's own */
 	LIST_ENTRY(lookup) link;
 };
 
@@ -207,6 +208,21 @@ static void answered(struct lookup *l)
 	free(l);
 }
 
+static ig_link_reply on_cgroup;
+
+/* A cgroup that a workload made for itself can be gone by now, or have a path that nobody can read.
+ * The workload's own, which the kernel found at connect(), says as much of who it is. */
+static bool ask_for_workload(struct lookup *l)
+{
+	const struct ig_monitor_request request = {
+		.kind = IG_MONITOR_CGROUP_PATH, .cgroup_id = l->caller.workload_cgroup_id};
+
+	if (l->of_workload || !request.cgroup_id || request.cgroup_id == l->caller.cgroup_id)
+		return false;
+	l->of_workload = true;
+	return ig_link_request(l->callers->link, &request, on_cgroup, l) == 0;
+}
+
 static void on_cgroup(const struct ig_monitor_message *reply, void *userdata)
 {
 	struct lookup *l = userdata;
@@ -216,8 +232,11 @@ static void on_cgroup(const struct ig_monitor_message *reply, void *userdata)
 		remember(l->callers, &key, reply->cgroup_path, false);
 		if (l->facts)
 			ig_caller_facts_set_cgroup(l->facts, reply->cgroup_path);
-	} else if (reply->result == -ENOMEM && l->facts) {
-		l->facts->lost = true;
+	} else if (reply->result == -ENOMEM) {
+		if (l->facts)
+			l->facts->lost = true;
+	} else if (ask_for_workload(l)) {
+		return;
 	}
 	answered(l);
 }

@@ -16,7 +16,9 @@ struct ig_link;
 
 /* Strings are owned by the structure; ig_caller_facts_done() frees them. */
 struct ig_caller_facts {
-	char *cgroup_path;	 /* below the cgroup root; NULL when it could not be found out */
+	/* below the cgroup root: the caller's own, or its workload's where that cannot be found out
+	 * any more; NULL when neither can */
+	char *cgroup_path;
 	struct ig_cgroup_pod in; /* what that says; uid "": it is in no pod */
 	char *exe;		 /* NULL when the process is gone or runs another file by now */
 	bool exe_deleted;
