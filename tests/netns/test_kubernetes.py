@@ -116,6 +116,8 @@ def recovers(w):
     w.cluster.admin(up=True)
     w.cluster.until_synced()
     assert (reply := w.early.dial(timeout=PATIENT)).appid == A, reply
+    # the answer may be here before the record is, and the next test counts records
+    w.agent.audit.wait_for(event("token.issued", pod__name="early"))
 
 
 @suite.test("a pod that is declared while its first request waits: that request gets the token")
