@@ -102,7 +102,7 @@
 #define IG_MANIFEST_FILES_MAX	 1024
 #define IG_MANIFEST_DOCS_MAX	 4096 /* in one file */
 #define IG_MANIFEST_DEPTH_MAX	 32
-#define IG_MANIFEST_RETRY_MSEC	 1000  /* of what clashes with the cluster */
+#define IG_MANIFEST_RETRY_MSEC	 1000  /* of what clashes with the cluster or cannot be read */
 #define IG_YAML_NODES_MAX	 65536 /* in one document */
 #define IG_OBJECT_NAME_BYTES	 253
 #define IG_LABELS_MAX		 256

@@ -17,6 +17,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -576,6 +577,117 @@ static void test_clash_with_cluster(void **state)
 	ig_store_set_listener(f->store, NULL, NULL);
 }
 
+/* So many descriptors are left, and no more. */
+static struct rlimit leave_descriptors(size_t n)
+{
+	struct rlimit before, few;
+	int fds[4];
+
+	assert_in_range(n, 0, IG_ARRAY_SIZE(fds) - 1);
+	assert_int_equal(getrlimit(RLIMIT_NOFILE, &before), 0);
+	few = before;
+	for (size_t i = 0; i <= n; i++) {
+		fds[i] = fcntl(STDERR_FILENO, F_DUPFD_CLOEXEC, 0);
+		assert_true(fds[i] >= 0);
+	}
+	for (size_t i = 0; i <= n; i++)
+		assert_int_equal(close(fds[i]), 0);
+	few.rlim_cur = (rlim_t)fds[n];
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &few), 0);
+	return before;
+}
+
+/* One turn that something happens in, which may be that time has passed. */
+static void wait_turn(struct fixture *f)
+{
+	f->n_reports = 0;
+	assert_int_equal(event_base_loop(f->base, EVLOOP_ONCE), 0);
+}
+
+/* No event tells that there are descriptors again, and nobody has to touch the file. */
+static void test_passing_error(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit before;
+
+	start(f);
+	write_file(f, "a.yaml", POD("a"));
+	before = leave_descriptors(1);
+	turn(f);
+	assert_int_equal(f->n_reports, 1);
+	expect_report(f, 0, "a.yaml", -EMFILE, 0);
+	/* said once */
+	wait_turn(f);
+	assert_int_equal(f->n_reports, 0);
+	assert_int_equal(ig_manifest_dir_bad_files(f->dir), 1);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	wait_turn(f);
+	assert_int_equal(f->n_reports, 1);
+	expect_report(f, 0, "a.yaml", 0, 1);
+	assert_true(has(f, "a"));
+	assert_int_equal(ig_manifest_dir_bad_files(f->dir), 0);
+	/* and then there is nothing to wait for */
+	assert_int_equal(event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED), 1);
+}
+
+/* The same of the directory itself; and of a file that clashes once it can be read. */
+static void test_passing_error_of_directory(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit before;
+
+	start(f);
+	write_file(f, "a.yaml", POD("a"));
+	write_file(f, "b.yaml", POD("a"));
+	before = leave_descriptors(0);
+	turn(f);
+	assert_int_equal(f->n_reports, 1);
+	expect_report(f, 0, "", -EMFILE, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	before = leave_descriptors(1);
+	wait_turn(f);
+	assert_int_equal(f->n_reports, 3);
+	expect_report(f, 0, "a.yaml", -EMFILE, 0);
+	expect_report(f, 1, "b.yaml", -EMFILE, 0);
+	expect_report(f, 2, "", 0, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	wait_turn(f);
+	assert_int_equal(f->n_reports, 2);
+	expect_report(f, 0, "a.yaml", 0, 1);
+	expect_report(f, 1, "b.yaml", -EINVAL, 0);
+	assert_int_equal(event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED), 1);
+}
+
+/* What is tried again is what was there: not what somebody has half written since. */
+static void test_passing_error_half_written(void **state)
+{
+	struct fixture *f = *state;
+	struct rlimit before;
+	int fd;
+
+	write_file(f, "a.yaml", POD("a") POD("b"));
+	start(f);
+	write_file(f, "a.yaml", POD("a") POD("b") POD("c"));
+	before = leave_descriptors(1);
+	turn(f);
+	expect_report(f, 0, "a.yaml", -EMFILE, 0);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	fd = open_new(f, "a.yaml");
+	write_fd(fd, POD("a"));
+	before = leave_descriptors(1);
+	wait_turn(f);
+	assert_int_equal(setrlimit(RLIMIT_NOFILE, &before), 0);
+	wait_turn(f);
+	assert_int_equal(f->n_reports, 0);
+	assert_true(has(f, "b"));
+	write_fd(fd, POD("d"));
+	assert_int_equal(close(fd), 0);
+	turn(f);
+	assert_int_equal(f->n_reports, 1);
+	expect_report(f, 0, "a.yaml", 0, 2);
+	assert_true(has(f, "d") && !has(f, "b"));
+}
+
 /* A removal frees the way, too, and one success may free the next. */
 static void test_clash_chain(void **state)
 {
@@ -898,6 +1010,9 @@ int main(void)
 		DIR_TEST(test_config_map),
 		DIR_TEST(test_clash),
 		DIR_TEST(test_clash_with_cluster),
+		DIR_TEST(test_passing_error),
+		DIR_TEST(test_passing_error_of_directory),
+		DIR_TEST(test_passing_error_half_written),
 		DIR_TEST(test_clash_chain),
 		DIR_TEST(test_move_between_files),
 		DIR_TEST(test_mode),

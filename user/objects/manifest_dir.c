@@ -4,7 +4,8 @@
  * that are complete now: a lost, late or doubled event costs a look and never the truth.
  *
  * While the directory is gone its nearest existing ancestor is watched, and any event there is a
- * reason to try again. Never polls. Called by the agent, on its event loop.
+ * reason to try again. Polls only for the end of what no event tells: a want of descriptors or
+ * memory that kept it from reading. Called by the agent, on its event loop.
  */
 #include <errno.h>
 #include <event2/event.h>
@@ -41,7 +42,7 @@ struct ig_manifest_dir {
 	ig_manifest_reported *reported;
 	void *userdata;
 	struct event *readable;
-	struct event *retry;   /* owned; tries again what clashed */
+	struct event *retry;   /* owned; tries again what clashed, or what may have passed */
 	uint64_t retried_usec; /* monotonic; the last time; 0: never */
 	int fd;		       /* inotify */
 	int wd;		       /* of the directory, or of an ancestor while `away` */
@@ -86,6 +87,20 @@ static void tell(struct ig_manifest_dir *dir, int error, const struct ig_err *de
 		dir->reported(&report, dir->userdata);
 }
 
+/* Nothing will happen when the error is over. */
+static void retry_if_passing(struct ig_manifest_dir *dir, int error)
+{
+	static const struct timeval pause = {
+		.tv_sec = IG_MANIFEST_RETRY_MSEC / 1000,
+		.tv_usec = IG_MANIFEST_RETRY_MSEC % 1000 * 1000,
+	};
+
+	if (evtimer_pending(dir->retry, NULL))
+		return;
+	if (ig_manifest_error_passes(error) || ig_manifest_scan_failing(dir->scan))
+		(void)evtimer_add(dir->retry, &pause);
+}
+
 static void look(struct ig_manifest_dir *dir)
 {
 	struct ig_err err = {};
@@ -94,6 +109,7 @@ static void look(struct ig_manifest_dir *dir)
 	if (r == 0)
 		dir->all = false;
 	tell(dir, r, &err);
+	retry_if_passing(dir, r);
 }
 
 static int watch(const struct ig_manifest_dir *dir, const char *path, uint32_t events, int *ret)
@@ -256,7 +272,12 @@ static void on_retry(evutil_socket_t fd, short what, void *userdata)
 	(void)fd;
 	(void)what;
 	dir->retried_usec = ig_clock_mono_usec();
-	ig_manifest_scan_retry(dir->scan);
+	if (dir->away) /* it is read when it is back */
+		return;
+	if (ig_manifest_error_passes(dir->error))
+		look(dir);
+	else
+		retry_if_passing(dir, ig_manifest_scan_retry(dir->scan));
 }
 
 /* Anybody's object in the cluster is a change, and a file may be large: not for each of them. */
@@ -293,6 +314,7 @@ static int start(struct ig_manifest_dir *dir, struct event_base *base, struct ig
 	dir->readable = event_new(base, dir->fd, EV_READ | EV_PERSIST, on_readable, dir);
 	if (!dir->retry || !dir->readable || event_add(dir->readable, NULL) < 0)
 		return ig_err_at(err, -ENOMEM, dir->path, 0, 0, "out of memory");
+	retry_if_passing(dir, 0);
 	return 0;
 }
 

@@ -8,6 +8,8 @@
  *
  * A file that declares what another one (or the cluster) declares already is put off and tried
  * again after every change to the others, so that the order in which they change does not matter.
+ * One that could not be read for want of descriptors or memory is tried again after a while, since
+ * nobody may ever touch it again.
  *
  * Never writes to the directory, never follows a link out of it.
  */
@@ -47,6 +49,7 @@ struct file {
 	int error;			/* of the last try; 0 when what is there is in force */
 	bool clash;			/* error is that another file declares the same */
 	bool untold;			/* and that has not been reported yet */
+	bool passing;			/* error may pass though the file stays as it is */
 	bool known;			/* has been tried before */
 	bool seen;			/* in the current run */
 	bool plain;			/* the directory says that it is no link */
@@ -193,6 +196,12 @@ static int open_error(const struct file *file, int error, struct ig_err *err)
 	return ig_err_at(err, error, file->path, 0, 0, "cannot be read: %s", strerror(-error));
 }
 
+bool ig_manifest_error_passes(int error)
+{
+	return error == -EMFILE || error == -ENFILE || error == -ENOMEM || error == -EIO ||
+	       error == -EAGAIN;
+}
+
 /* Opens and judges a file without reading it. */
 static int open_file(int dirfd, const struct file *file, int *ret_fd, struct stamp *ret_stamp,
 	struct ig_err *err)
@@ -213,7 +222,7 @@ static int open_file(int dirfd, const struct file *file, int *ret_fd, struct sta
 
 enum attempt {
 	FIRST, /* in this run */
-	AGAIN, /* it clashed, and other files have changed since */
+	AGAIN, /* it clashed, and other files have changed since; or its error may have passed */
 	LAST,  /* the same, and now the clash is said */
 };
 
@@ -261,40 +270,59 @@ static int load(const struct ig_manifest_scan *scan, const struct file *file, in
 	return 0;
 }
 
+/* It could not be opened. If it is tried again, then as it was at the first attempt: what is
+ * written meanwhile has its own turn. */
+static void fail_open(struct ig_manifest_scan *scan, int dirfd, struct file *file,
+	enum attempt attempt, int error, const struct ig_err *err)
+{
+	const struct ig_manifest_report none = {};
+	struct stat st;
+
+	file->clash = false;
+	file->passing = ig_manifest_error_passes(error) &&
+			(attempt != FIRST || fstatat(dirfd, file->name, &st, 0) == 0);
+	if (!file->passing)
+		file->stamp = (struct stamp){};
+	else if (attempt == FIRST)
+		file->stamp = stamp_of(&st);
+	conclude(scan, file, error, !file->known, &none, err);
+	file->known = true;
+}
+
 static void attempt(
 	struct ig_manifest_scan *scan, int dirfd, struct file *file, enum attempt attempt)
 {
 	_cleanup_close_ int fd = -1;
 	struct ig_manifest_report counts = {};
 	uint64_t epoch = ig_store_epoch(scan->store);
+	bool same, clash, passing = file->passing;
 	struct stamp stamp = {};
 	struct ig_err err = {};
-	bool same, clash;
 	int r = open_file(dirfd, file, &fd, &stamp, &err);
 
 	if (r < 0) {
-		file->clash = false;
-		file->stamp = (struct stamp){};
-		conclude(scan, file, r, !file->known, &counts, &err);
-		file->known = true;
+		fail_open(scan, dirfd, file, attempt, r, &err);
 		return;
 	}
 	same = file->known && same_stamp(&stamp, &file->stamp);
-	/* a clashing file that is being written meanwhile has its own turn when that is done */
-	if (attempt == FIRST ? same && !file->written : !same)
+	/* a file that is being written meanwhile has its own turn when that is done */
+	if (attempt == FIRST ? same && !file->written && !passing : !same)
 		return;
 	r = load(scan, file, fd, &clash, &counts, &err);
 	file->known = true;
+	file->passing = ig_manifest_error_passes(r);
 	/* what did not fail for the text's sake is tried again even if the file stays as it is */
-	file->stamp = r == 0 || r == -EINVAL || r == -E2BIG ? stamp : (struct stamp){};
+	file->stamp =
+		r == 0 || r == -EINVAL || r == -E2BIG || file->passing ? stamp : (struct stamp){};
 	file->clash = clash;
 	if (clash && attempt != LAST) {
-		file->untold |= attempt == FIRST;
+		file->untold |= attempt == FIRST || passing;
 		file->error = r;
 		return;
 	}
 	file->untold = false;
-	conclude(scan, file, r, r < 0 || !same || ig_store_epoch(scan->store) != epoch, &counts,
+	conclude(scan, file, r,
+		(r < 0 && !passing) || !same || ig_store_epoch(scan->store) != epoch, &counts,
 		&err);
 }
 
@@ -426,16 +454,27 @@ bool ig_manifest_scan_clashes(const struct ig_manifest_scan *scan)
 	return false;
 }
 
-void ig_manifest_scan_retry(struct ig_manifest_scan *scan)
+bool ig_manifest_scan_failing(const struct ig_manifest_scan *scan)
+{
+	for (const struct file *file = scan->files; file; file = file->hh.next)
+		if (file->passing)
+			return true;
+	return false;
+}
+
+int ig_manifest_scan_retry(struct ig_manifest_scan *scan)
 {
 	_cleanup_close_ int fd = open(scan->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	uint64_t epoch = ig_store_epoch(scan->store);
 
-	/* gone: it is read when it is back */
 	if (fd < 0)
-		return;
+		return -errno;
+	for (struct file *file = scan->files; file; file = file->hh.next)
+		if (file->passing)
+			attempt(scan, fd, file, AGAIN);
 	try_clashes(scan, fd);
 	retry_clashes(scan, fd, epoch);
+	return 0;
 }
 
 size_t ig_manifest_scan_bad(const struct ig_manifest_scan *scan)

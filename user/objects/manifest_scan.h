@@ -32,9 +32,16 @@ int ig_manifest_scan_touch(
  * files are reported. A negative errno, with nothing changed, when the directory cannot be read. */
 int ig_manifest_scan_run(struct ig_manifest_scan *scan, bool all, struct ig_err *reterr_err);
 
-/* Others have changed the store: tries the files again that declare what they declared. */
+/* Of a run or a file: too few descriptors, no memory and the like, which no event tells the end of.
+ */
+bool ig_manifest_error_passes(int error);
+/* Are there files that could not be read for such an error? */
+bool ig_manifest_scan_failing(const struct ig_manifest_scan *scan);
+/* Are there files that declare what others do? */
 bool ig_manifest_scan_clashes(const struct ig_manifest_scan *scan);
-void ig_manifest_scan_retry(struct ig_manifest_scan *scan);
+/* Tries both again, because time has passed or others have changed the store. A negative errno when
+ * the directory cannot be opened. */
+int ig_manifest_scan_retry(struct ig_manifest_scan *scan);
 
 size_t ig_manifest_scan_bad(const struct ig_manifest_scan *scan);
 void ig_manifest_scan_each_bad(const struct ig_manifest_scan *scan,
