@@ -20,7 +20,9 @@
 #define IG_REQUESTS_WORKLOAD_BURST_SEC	 5   /* what is saved up: as many as in this time */
 #define IG_RECORDS_WORKLOAD_PER_SEC	 200 /* audit records but token.issued; left out beyond */
 #define IG_RECORDS_WORKLOAD_BURST	 1000
-#define IG_RATE_ENTRIES_MAX		 16384 /* workloads that are counted at once */
+#define IG_REJECTED_NAMESPACE_PER_SEC	 1 /* records of wrong objects; left out beyond */
+#define IG_REJECTED_NAMESPACE_BURST	 100
+#define IG_RATE_ENTRIES_MAX		 16384 /* workloads, or namespaces, counted at once */
 #define IG_HTTP_CONNECTIONS_WORKLOAD_MAX 512
 #define IG_REQUESTS_WORKLOAD_PER_SEC_MAX 100000	       /* that --requests-per-second can ask for */
 #define IG_HTTP_BUFFERED_WORKLOAD_BYTES	 (1024 * 1024) /* of unfinished requests and answers */

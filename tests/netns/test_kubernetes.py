@@ -20,6 +20,8 @@ from watch import event
 A, B = manifests.ID_A.client_id, manifests.ID_B.client_id
 WAIT_POD_MS, WAIT_RULE_MS = 10000, 5000  # IG_WAIT_POD_SEC, IG_WAIT_RULE_SEC
 PATIENT = 25000  # of a client
+# IG_REJECTED_NAMESPACE_…
+REJECTED_PER_SEC, REJECTED_BURST = 1, 100
 TOKEN_REQUEST = "/api/v1/namespaces/demo/serviceaccounts/fed/token"
 
 
@@ -350,6 +352,35 @@ def policy_status(w):
     (condition,) = patch["body"]["status"]["conditions"]
     assert condition["type"] == "Accepted" and condition["status"] == "True", condition
     assert condition["observedGeneration"] == 1, condition
+
+
+@suite.test("a wrong object that is edited without end has few records, which say how many they stand "
+            "for; another namespace has its own")
+def rejected(w):
+    edits, begin = 2 * REJECTED_BURST, time.monotonic()
+    mark = w.agent.audit.mark()
+
+    def recorded():
+        return [r.get("count", 1) for r in w.agent.audit.find(event("policy.rejected"), mark)
+                if " demo/wrong: " in r["message"]]
+
+    def edit():
+        w.cluster.put(cluster.BINDINGS, cluster.binding("wrong", manifests.ID_A, ""))
+    for _ in range(edits):
+        edit()
+    other = cluster.binding("wrong", manifests.ID_A, "")
+    other["metadata"]["namespace"] = "other"
+    w.cluster.put(cluster.BINDINGS, other)
+    w.agent.audit.wait_for(lambda r: " other/wrong: " in r.get("message", ""), mark)
+    deadline = time.monotonic() + 20
+    while sum(recorded()) < edits:
+        assert time.monotonic() < deadline, (sum(recorded()), edits)
+        edit()
+        edits += 1
+        w.agent.cli("status")
+    most = REJECTED_BURST + REJECTED_PER_SEC * (time.monotonic() - begin + 1)
+    assert len(recorded()) <= min(most, edits - 1), (len(recorded()), most, edits)
+    w.cluster.delete(cluster.BINDINGS, "wrong")
 
 
 @suite.test("a policy that moves from the cluster into a manifest: refused beside the cluster's, and "

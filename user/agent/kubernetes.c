@@ -9,11 +9,18 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include <openssl/evp.h>
+
+#include <imdsgate/limits.h>
+
 #include "agent/agent.h"
 #include "agent/declared.h"
+#include "agent/metrics_table.h"
 #include "agent/options.h"
+#include "agent/rate.h"
 #include "audit/stream.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/log.h"
 #include "kube/bearer.h"
 #include "kube/client.h"
@@ -30,6 +37,7 @@ struct ig_kubernetes {
 	struct ig_kube_feeder *feeder;
 	struct ig_kube_node_taint *taint;
 	struct ig_assertion_provider assertions;
+	struct ig_rate *rejected_rate; /* owned; of what is said about objects, by namespace */
 	bool was_synced;
 };
 
@@ -53,6 +61,32 @@ int ig_kubernetes_open(
 	return 0;
 }
 
+/* Whoever chooses a namespace's name must not find one that counts as another's. */
+static uint64_t key_of(const char *ns)
+{
+	unsigned char hash[EVP_MAX_MD_SIZE] = {};
+	uint64_t key;
+
+	/* without memory for a digest all namespaces count as one */
+	(void)EVP_Digest(ns, strlen(ns), hash, NULL, EVP_sha256(), NULL);
+	memcpy(&key, hash, sizeof(key));
+	return key;
+}
+
+/* Whoever may write objects can write wrong ones without end, and every node hears of each. False:
+ * this one is only counted. */
+static bool may_tell(struct ig_kubernetes *k, const char *ns, uint64_t *ret_count)
+{
+	uint64_t left_out;
+
+	if (!ig_rate_allow_after(k->rejected_rate, key_of(ns), ig_clock_mono_usec(), &left_out)) {
+		ig_metrics_add(k->agent->metrics, IG_M_AUDIT_SUPPRESSED, 0, 0, 1);
+		return false;
+	}
+	*ret_count = left_out ? left_out + 1 : 0;
+	return true;
+}
+
 static void on_rejected(enum ig_object_kind kind, const char *ns, const char *name,
 	const struct ig_err *err, void *userdata)
 {
@@ -63,10 +97,13 @@ static void on_rejected(enum ig_object_kind kind, const char *ns, const char *na
 		.message = message,
 		.policy_epoch = ig_store_epoch(k->agent->store)};
 
+	if (!may_tell(k, ns, &record.count))
+		return;
 	ig_err_format(err, text, sizeof(text));
 	(void)snprintf(message, sizeof(message), "%s %s/%s: %s", ig_object_kind_name(kind), ns,
 		name, text);
-	ig_log_warning("an object of the cluster was not taken", IG_KV_STR(ERROR, message));
+	ig_log_warning("an object of the cluster was not taken", IG_KV_STR(ERROR, message),
+		IG_KV_U64(COUNT, record.count ? record.count : 1));
 	ig_audit_emit(k->agent->audit, &record);
 }
 
@@ -133,10 +170,17 @@ const struct ig_assertion_provider *ig_kubernetes_assertions(const struct ig_kub
 
 int ig_kubernetes_start(struct ig_kubernetes *k)
 {
+	static const struct ig_rate_options rejected = {.per_sec = IG_REJECTED_NAMESPACE_PER_SEC,
+		.burst = IG_REJECTED_NAMESPACE_BURST,
+		.entries = IG_RATE_ENTRIES_MAX};
 	struct ig_kube_feeder_options options;
+	int r;
 
 	if (!k)
 		return 0;
+	r = ig_rate_new(&rejected, &k->rejected_rate);
+	if (r < 0)
+		return r;
 	options = (struct ig_kube_feeder_options){
 		.node = k->agent->options->node,
 		.policy_namespace = k->agent->options->policy.policy_namespace,
@@ -193,6 +237,7 @@ struct ig_kubernetes *ig_kubernetes_free(struct ig_kubernetes *k)
 	k->taint = ig_kube_node_taint_free(k->taint);
 	k->client = ig_kube_client_free(k->client);
 	k->config = ig_kube_config_free(k->config);
+	k->rejected_rate = ig_rate_free(k->rejected_rate);
 	free(k);
 	return NULL;
 }

@@ -31,7 +31,7 @@
 	X(AUDIT_LOST, COUNTER, NUMBER, "imdsgate_audit_lost_total", LOSER, NONE,                   \
 		"Audit records that were not taken.")                                              \
 	X(AUDIT_SUPPRESSED, COUNTER, NUMBER, "imdsgate_audit_suppressed_total", NONE, NONE,        \
-		"Records left out: a workload had too many. Its next one says how many.")          \
+		"Records left out: a workload or namespace had too many. The next says how many.") \
 	X(AUDIT_WORKING, GAUGE, NUMBER, "imdsgate_audit_sink_working", SINK, NONE,                 \
 		"1 if the sink takes records; none for a sink that is not used.")                  \
 	X(AUDIT_QUEUE, GAUGE, NUMBER, "imdsgate_audit_queue_length", SINK, NONE,                   \
