@@ -36,6 +36,7 @@ WRAP_test_callers := $(addprefix -Wl$(comma)--wrap=,ig_link_request ig_link_forg
 WRAP_test_waiting := $(addprefix -Wl$(comma)--wrap=,ig_clock_mono_usec event_add calloc)
 WRAP_test_table := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS))
 WRAP_test_workloads := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS) reallocarray ig_link_request ig_link_forget)
+WRAP_test_process := -Wl,--wrap=open_by_handle_at
 WRAP_test_tally := $(addprefix -Wl$(comma)--wrap=,$(ALLOCATIONS) ig_clock_mono_usec)
 WRAP_test_datapath := $(addprefix -Wl$(comma)--wrap=,bpf_object__load_skeleton libbpf_probe_bpf_map_type)
 WRAP_test_channel := -Wl,--wrap=sendmsg

@@ -49,6 +49,7 @@ struct fixture {
 	unsigned int n_requests;
 	bool synced, has_synced_request;
 	int refuse_requests, refuse_in_reply; /* so many */
+	int refusal;
 	struct {
 		struct ig_monitor_message message;
 		ig_link_reply *reply;
@@ -87,7 +88,7 @@ int __wrap_ig_link_request(struct ig_link *link, const struct ig_monitor_request
 	f->n_requests++;
 	if (request->kind == IG_MONITOR_WORKLOAD_SET && f->refuse_in_reply > 0) {
 		f->refuse_in_reply--;
-		message->result = -ENOMEM;
+		message->result = f->refusal;
 	} else if (request->kind == IG_MONITOR_WORKLOAD_SET) {
 		f->has[index_of(f, request->workload.cgroup_id)] = true;
 		f->verdicts[index_of(f, request->workload.cgroup_id)] =
@@ -139,6 +140,7 @@ static int setup(void **state)
 	}
 	f->base = event_base_new();
 	f->store = load(DECLARED("one") DECLARED("two") DECLARED("three"));
+	f->refusal = -ENOMEM;
 	*state = monitor = f;
 	return ig_workloads_new(f->base, f->root_fd, NULL, f->store, &ops, f, &f->workloads);
 }
@@ -270,6 +272,47 @@ static void what_the_monitor_had_no_memory_for_is_sent_again(void **state)
 	run_until_all(f);
 }
 
+/* Whatever the reason: without its entry a workload of the host's namespace passes as the host. */
+static void what_the_monitor_had_no_descriptor_for_is_sent_again(void **state)
+{
+	struct fixture *f = *state;
+
+	f->refuse_in_reply = 2;
+	f->refusal = -EMFILE;
+	assert_int_equal(ig_workloads_update(f->workloads), 0);
+	run(f);
+	assert_false(has_all(f));
+	assert_false(f->has_synced_request);
+	run_until_all(f);
+}
+
+/* The map may be full of what an earlier agent left, and `synced` is what makes room. */
+static void what_found_the_map_full_is_sent_again_after_synced(void **state)
+{
+	struct fixture *f = *state;
+
+	f->refuse_in_reply = 2;
+	f->refusal = -E2BIG;
+	assert_int_equal(ig_workloads_update(f->workloads), 0);
+	run(f);
+	assert_false(has_all(f));
+	assert_true(f->has_synced_request);
+	run_until_all(f);
+}
+
+static void what_is_gone_is_not_sent_again(void **state)
+{
+	struct fixture *f = *state;
+
+	f->refuse_in_reply = 1;
+	f->refusal = -ENOENT;
+	assert_int_equal(ig_workloads_update(f->workloads), 0);
+	run(f);
+	assert_true(f->synced);
+	assert_int_equal(f->n_requests, N_PODS + 1);
+	assert_int_equal(event_base_get_num_events(f->base, EVENT_BASE_COUNT_ADDED), 1);
+}
+
 static void what_could_not_be_sent_is_sent_again(void **state)
 {
 	struct fixture *f = *state;
@@ -367,6 +410,11 @@ int main(void)
 		cmocka_unit_test_setup_teardown(it_is_tried_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_the_monitor_had_no_memory_for_is_sent_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_the_monitor_had_no_descriptor_for_is_sent_again, setup, teardown),
+		cmocka_unit_test_setup_teardown(
+			what_found_the_map_full_is_sent_again_after_synced, setup, teardown),
+		cmocka_unit_test_setup_teardown(what_is_gone_is_not_sent_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(
 			what_could_not_be_sent_is_sent_again, setup, teardown),
 		cmocka_unit_test_setup_teardown(

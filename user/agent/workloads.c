@@ -28,7 +28,7 @@ struct target {
 	struct ig_workload_entry want, sent;
 	bool wanted;   /* else: to be deleted */
 	bool was_sent; /* `sent` is what the map has or will have */
-	bool again;    /* the monitor had no memory for what was sent */
+	bool again;    /* the monitor could not do what was sent */
 	bool queued;
 	TAILQ_ENTRY(target) queue;
 	UT_hash_handle hh;
@@ -49,7 +49,7 @@ struct ig_workloads {
 	size_t outstanding;
 	bool updated, is_synced, sync_sent;
 	bool incomplete; /* something is declared that there was no memory to follow */
-	bool resend;	 /* something was sent that the monitor had no memory for */
+	bool resend;	 /* something was sent that the monitor could not do */
 };
 
 IG_DEFINE_CLEANUP(struct ig_workloads *, ig_workloads_free);
@@ -133,13 +133,18 @@ static void pump_soon(struct ig_workloads *w)
 	(void)evtimer_add(w->pump, &now);
 }
 
-/* Out of memory: what the kernel has stays until all of it can be looked at again. */
-static void again_later(struct ig_workloads *w)
+static void arm_again(struct ig_workloads *w)
 {
 	static const struct timeval pause = {.tv_sec = IG_WORKLOADS_AGAIN_SEC};
 
-	w->incomplete = true;
 	(void)evtimer_add(w->again, &pause);
+}
+
+/* Out of memory: what the kernel has stays until all of it can be looked at again. */
+static void again_later(struct ig_workloads *w)
+{
+	w->incomplete = true;
+	arm_again(w);
 }
 
 static void on_again(evutil_socket_t fd, short what, void *arg)
@@ -160,6 +165,21 @@ static void on_again(evutil_socket_t fd, short what, void *arg)
 		(void)ig_log_errno(r, "cannot follow the workloads, trying again");
 }
 
+/* Whatever the reason: a workload of the host's namespace without its entry passes as the host. */
+static void refused(struct ig_workloads *w, const struct ig_monitor_message *reply)
+{
+	if (!w->resend) /* once for all that are sent together */
+		(void)ig_log_errno(reply->result, "cannot change the map of workloads",
+			IG_KV_U64(KIND, reply->request));
+	if (reply->request == IG_MONITOR_WORKLOADS_SYNCED)
+		return; /* a server says it once */
+	w->resend = true;
+	if (reply->result == -E2BIG)
+		arm_again(w); /* SYNCED may make room, so it is not held back */
+	else
+		again_later(w);
+}
+
 static void on_reply(const struct ig_monitor_message *reply, void *userdata)
 {
 	struct ig_workloads *w = userdata;
@@ -167,12 +187,7 @@ static void on_reply(const struct ig_monitor_message *reply, void *userdata)
 	w->outstanding--;
 	/* -ENOENT: the cgroup went away meanwhile, which its directory's event says too */
 	if (reply->result < 0 && reply->result != -ENOENT)
-		(void)ig_log_errno(reply->result, "cannot change the map of workloads",
-			IG_KV_U64(KIND, reply->request));
-	if (reply->result == -ENOMEM) {
-		w->resend = true;
-		again_later(w);
-	}
+		refused(w, reply);
 	if (reply->request == IG_MONITOR_WORKLOADS_SYNCED && !w->is_synced) {
 		w->is_synced = true;
 		w->ops->synced(w->userdata);

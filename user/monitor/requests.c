@@ -164,6 +164,7 @@ static int workload_set(struct ig_requests *requests, const struct ig_monitor_re
 	uint64_t cgroup_id = request->workload.cgroup_id;
 	struct ig_workload_entry entry = {};
 	struct session_workload *w;
+	int r;
 
 	(void)reply;
 	(void)ret_fd;
@@ -173,8 +174,9 @@ static int workload_set(struct ig_requests *requests, const struct ig_monitor_re
 		entry.verdict[i] = request->workload.entry.verdict[i];
 	}
 	entry.covers_many = request->workload.entry.covers_many != 0;
-	if (!ig_cgroup_id_exists(ig_datapath_cgroup_fd(requests->dp), cgroup_id))
-		return -ENOENT;
+	r = ig_cgroup_id_check(ig_datapath_cgroup_fd(requests->dp), cgroup_id);
+	if (r < 0)
+		return r;
 	w = find(requests, cgroup_id);
 	if (!w) {
 		if (HASH_COUNT(requests->workloads) >= IG_WORKLOADS_MAX)
@@ -210,7 +212,7 @@ static int workload_delete(struct ig_requests *requests, const struct ig_monitor
 	if (requests->held)
 		return 0;
 	/* a workload that ended has nothing open */
-	if (ig_cgroup_id_exists(ig_datapath_cgroup_fd(requests->dp), request->cgroup_id))
+	if (ig_cgroup_id_check(ig_datapath_cgroup_fd(requests->dp), request->cgroup_id) != -ENOENT)
 		note_revoked(requests, request->cgroup_id, NULL);
 	return ig_datapath_workload_delete(requests->dp, request->cgroup_id);
 }

@@ -102,12 +102,15 @@ int ig_cgroup_path_by_id(int cgroup_root_fd, uint64_t cgroup_id, char *ret, size
 	return 0;
 }
 
-bool ig_cgroup_id_exists(int cgroup_root_fd, uint64_t cgroup_id)
+int ig_cgroup_id_check(int cgroup_root_fd, uint64_t cgroup_id)
 {
 	_cleanup_close_ int fd = open_cgroup_id(cgroup_root_fd, cgroup_id);
 	char path[PATH_MAX];
+	int r = fd < 0 ? fd : fd_path(fd, path, sizeof(path));
 
-	return fd >= 0 && fd_path(fd, path, sizeof(path)) == 0 && !is_removed(fd, path);
+	if (r < 0)
+		return r;
+	return is_removed(fd, path) ? -ENOENT : 0;
 }
 
 bool ig_cgroup_id_has_processes(int cgroup_root_fd, uint64_t cgroup_id)
@@ -118,7 +121,7 @@ bool ig_cgroup_id_has_processes(int cgroup_root_fd, uint64_t cgroup_id)
 	int r = fd < 0 ? fd : ig_fd_read_file(fd, "cgroup.events", EVENTS_BYTES, &text, &len);
 
 	if (r == -ENOENT) /* the root of the hierarchy has no such file, and is never empty */
-		return ig_cgroup_id_exists(cgroup_root_fd, cgroup_id);
+		return ig_cgroup_id_check(cgroup_root_fd, cgroup_id) != -ENOENT;
 	return r < 0 ? r != -ENODEV : strstr(text, "populated 1") != NULL;
 }
 

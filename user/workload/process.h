@@ -13,8 +13,9 @@
  * the path does not fit. */
 int ig_cgroup_path_by_id(int cgroup_root_fd, uint64_t cgroup_id, char *ret, size_t len);
 
-/* Does the cgroup still exist? */
-bool ig_cgroup_id_exists(int cgroup_root_fd, uint64_t cgroup_id);
+/* 0 when the cgroup exists, -ENOENT when it is gone. Any other error: that could not be found out.
+ */
+int ig_cgroup_id_check(int cgroup_root_fd, uint64_t cgroup_id);
 
 /* Is there a process in the cgroup or anywhere below it? Whoever made it may leave an empty one
  * behind. True when that cannot be found out. */
