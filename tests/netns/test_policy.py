@@ -112,6 +112,26 @@ def denied_reply(w):
         assert not w.lab.requests(mark), w.lab.requests(mark)
 
 
+@suite.test("nor does one that is asked for by an object id that is still to be learned")
+def denied_by_object_id(w):
+    for object_id in (manifests.ID_A.object_id, "99999999-1111-4000-8000-000000000009"):
+        with w.policies(manifests.policy("none", allow={"resources": []})):
+            mark = w.lab.log.mark()
+            answer = ask(w, w.pods["both"], token("urn:never", f"&object_id={object_id}"))
+            assert_denied(answer, "resource_not_allowed", ("demo", "none"))
+            assert not w.lab.requests(mark), w.lab.requests(mark)
+
+
+@suite.test("an identity that is denied is not in the way of another's object id")
+def denied_before_another(w):
+    pod, policy = w.pods["both"], ("demo", "for-a")
+    with w.policies(manifests.policy("for-a", identities=["id-a"], allow={"resources": []})):
+        reply, _ = ask(w, pod, token(selector=f"&object_id={manifests.ID_B.object_id}"))
+        assert reply.status == 200 and reply.appid == B, reply
+        assert_denied(ask(w, pod, token(selector=f"&object_id={manifests.ID_A.object_id}")),
+                      "resource_not_allowed", policy)
+
+
 @suite.test("identities: requests for tokens of these, not for others and not for documents")
 def identities(w):
     pod, policy = w.pods["both"], ("demo", "for-a")

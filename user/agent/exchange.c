@@ -62,6 +62,9 @@ struct ig_exchange {
 		/* the first failure that tells nothing of the object id: the identity may be the
 		 * one that was asked for */
 		bool failed;
+		const char *denied; /* literal: why the policy forbade to look; NULL: the rest */
+		struct ig_policy_note denied_by;
+		unsigned int n_denied;
 		enum ig_token_failure_kind kind;
 		char *code, *text; /* owned; NULL: none */
 	} in_vain;
@@ -344,7 +347,7 @@ static void copy_name(char *to, size_t size, const char *from)
 
 /* Not remembered beyond this request: the next token may tell, and upstream may come to know the
  * identity. */
-static void note_in_vain(struct ig_exchange *x, const struct ig_token_failure *failure)
+static void note_last_in_vain(struct ig_exchange *x)
 {
 	uint64_t epoch = ig_store_epoch(x->conn->agent->store);
 
@@ -354,6 +357,11 @@ static void note_in_vain(struct ig_exchange *x, const struct ig_token_failure *f
 	x->in_vain.type = x->grant.type;
 	copy_name(x->in_vain.namespace, sizeof(x->in_vain.namespace), x->grant.namespace);
 	copy_name(x->in_vain.name, sizeof(x->in_vain.name), x->grant.name);
+}
+
+static void note_in_vain(struct ig_exchange *x, const struct ig_token_failure *failure)
+{
+	note_last_in_vain(x);
 	/* one that upstream does not know has no object id */
 	if (!failure || failure->kind == IG_TOKEN_NOT_FOUND || x->in_vain.failed)
 		return;
@@ -362,6 +370,17 @@ static void note_in_vain(struct ig_exchange *x, const struct ig_token_failure *f
 	/* without memory the answer says less */
 	x->in_vain.code = strdup(failure->code);
 	x->in_vain.text = strdup(failure->text);
+}
+
+static void note_denied(struct ig_exchange *x, const struct ig_policy_verdict *verdict)
+{
+	note_last_in_vain(x);
+	x->in_vain.n_denied++;
+	if (x->in_vain.failed)
+		return;
+	x->in_vain.failed = true;
+	x->in_vain.denied = verdict->reason;
+	ig_permit_note(verdict, &x->in_vain.denied_by);
 }
 
 /* No identity has the object id, as far as was to be learned. false: that is the whole truth. */
@@ -373,7 +392,12 @@ static bool fail_in_vain(struct ig_exchange *x)
 
 	if (!x->in_vain.failed || x->in_vain.epoch != ig_store_epoch(x->conn->agent->store))
 		return false;
-	upstream_failed(x, &failure);
+	if (x->in_vain.denied) {
+		x->policy = x->in_vain.denied_by;
+		deny(x, IG_IMDS_ERROR_FORBIDDEN, x->in_vain.denied);
+	} else {
+		upstream_failed(x, &failure);
+	}
 	return true;
 }
 
@@ -560,6 +584,29 @@ static bool is_permitted(
 	return false;
 }
 
+/* Fetches a token of the identity to see its object id. That is a token like any other: what the
+ * policy does not let the caller have is not asked for, and the identity may still be none that is
+ * meant. So many times; each costs a look at all of the pod's bindings. */
+static void learn(
+	struct ig_exchange *x, const struct ig_pod *pod, const struct ig_identity *identity)
+{
+	struct ig_policy_verdict verdict =
+		ig_permit_token(x->conn, pod, is_on_behalf(x), identity, x->request.token.resource);
+
+	remember_identity(&x->grant, identity);
+	if (verdict.outcome == IG_POLICY_VERDICT_DENY) {
+		note_denied(x, &verdict);
+		if (x->in_vain.n_denied < IG_POD_IDENTITIES_MAX) {
+			ig_exchange_decide(x);
+			return;
+		}
+	}
+	if (!is_permitted(x, pod, identity))
+		return;
+	x->learning = true;
+	fetch_identity(x, identity);
+}
+
 /* A process of the host has no identities of its own; a policy may let it use the node's. */
 static void decide_for_host(struct ig_exchange *x)
 {
@@ -639,11 +686,7 @@ static void decide(struct ig_exchange *x)
 		if (is_permitted(x, pod, d.identity))
 			fetch_identity(x, d.identity);
 		return;
-	case IG_POLICY_NEEDS_OBJECT_ID:
-		remember_identity(&x->grant, d.learn);
-		x->learning = true;
-		fetch_identity(x, d.learn);
-		return;
+	case IG_POLICY_NEEDS_OBJECT_ID: learn(x, pod, d.learn); return;
 	case IG_POLICY_GRANT_NODE:
 		x->grant.node = true;
 		copy_name(x->grant.rule, sizeof(x->grant.rule), d.rule);
