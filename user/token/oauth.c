@@ -128,8 +128,10 @@ static int read_times(const json_t *reply, uint64_t now_sec, struct ig_token_fie
 	/* expires_on is the claim exp of the token; expires_in grew old on its way */
 	if (!has_on)
 		fields->expires_on_sec = now_sec + expires_in;
-	if (fields->expires_on_sec <= now_sec || fields->expires_on_sec > LAST_SECOND)
+	if (fields->expires_on_sec > LAST_SECOND)
 		return -EBADMSG;
+	if (fields->expires_on_sec <= now_sec)
+		return has_on ? -ETIME : -EBADMSG;
 	fields->ext_expires_in_sec = fields->expires_on_sec - now_sec;
 	r = read_seconds(reply, "ext_expires_in", &fields->ext_expires_in_sec);
 	return r < 0 ? r : 0;

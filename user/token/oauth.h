@@ -19,9 +19,14 @@ void ig_oauth_put_encoded(struct ig_buf *b, const char *s);
 int ig_oauth_parse(const char *body, size_t len, json_t **ret);
 
 /* The token of a successful reply; one reference. Numbers may be strings. -EBADMSG: nonsense, or
- * it is for another client_id than the key expects. -ENOMEM. Wipes the token in the tree. */
+ * it is for another client_id than the key expects. -ETIME: by our clock it expired before.
+ * -ENOMEM. Wipes the token in the tree. */
 int ig_oauth_read_token(const json_t *reply, const struct ig_token_key *key, uint64_t now_sec,
 	struct ig_token **ret_token);
+
+/* Why there is no token with -ETIME, for people. */
+#define IG_OAUTH_EXPIRED_TEXT                                                                      \
+	"upstream's token has expired by this machine's clock, which may be ahead"
 
 /* -EACCES with the members error and error_description, both owned by the caller and cut to a
  * sensible length; -EBADMSG when there is no error, -ENOMEM. */

@@ -345,8 +345,9 @@ static void read_success(const json_t *reply, const struct ig_token_key *key, ui
 	if (r < 0)
 		ig_source_answer_fail(answer, r == -ENOMEM ? IG_TOKEN_UNAVAILABLE : IG_TOKEN_BROKEN,
 			"%s",
-			r == -ENOMEM ? "out of memory"
-				     : "Entra ID's reply is not a token for this identity");
+			r == -ENOMEM  ? "out of memory"
+			: r == -ETIME ? IG_OAUTH_EXPIRED_TEXT
+				      : "Entra ID's reply is not a token for this identity");
 }
 
 static unsigned int retry_after(const struct ig_http_response *response)

@@ -135,6 +135,8 @@ void ig_source_imds_read(const struct ig_http_response *response, const struct i
 		return;
 	if (r == -ENOMEM)
 		ig_source_answer_fail(ret_answer, IG_TOKEN_UNAVAILABLE, "out of memory");
+	else if (r == -ETIME)
+		ig_source_answer_fail(ret_answer, IG_TOKEN_BROKEN, IG_OAUTH_EXPIRED_TEXT);
 	else if (response->status == 200)
 		ig_source_answer_fail(ret_answer, IG_TOKEN_BROKEN,
 			"upstream's reply is not a token for this identity");
