@@ -87,6 +87,8 @@ static void end_session(struct ig_handover *h, bool kill)
 			IG_KV_U64(PID, h->pid));
 		h->options.ops->undo(h->options.userdata);
 	} else if (was >= STATE_COMMITTING) {
+		/* also without having been quiet: there is nothing left to hand over */
+		h->over = true;
 		h->options.ops->done(h->options.userdata);
 	} else {
 		ig_log_info("the new agent is gone, this one goes on", IG_KV_U64(PID, h->pid));
