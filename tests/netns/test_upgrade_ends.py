@@ -1,13 +1,25 @@
 """One agent takes over from another, and one of them ends or is told to end at a bad moment."""
 
 import contextlib
+import errno
+import fcntl
 import os
 import signal
 import socket
+import struct
+import sys
+import threading
 
-from harness import TRACES
+import kernel
+from harness import TRACES, manifests
 from tap import Suite
-from test_upgrade import APPLY, COMMIT, HELLO, NewAgent, log_of, world
+from test_upgrade import (ABI, APPLY, COMMIT, HELLO, LISTENER, MAGIC, SERVICE, VERSION, NewAgent,
+                          log_of, world)
+from watch import wait_ready
+
+A = manifests.ID_A.client_id
+REPLY_BYTES = 528
+SO_NETNS_COOKIE = 71
 
 suite = Suite(world, TRACES, seconds=90)
 
@@ -30,6 +42,64 @@ def ends_early(w):
     os.kill(server, signal.SIGCONT)
     assert w.agent.process.wait(10) == 0
     w.agent.start("--audit-chain")
+
+
+class OldAgent:
+    """Holds the lock and answers a new agent up to its first gate listener, which is in a namespace
+    without a name; then it is gone."""
+
+    def __init__(self, w):
+        self.lock = os.open(f"{w.bpffs}/imdsgate", os.O_RDONLY | os.O_DIRECTORY)
+        fcntl.flock(self.lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        self.gate = self.cookie = None
+        thread = threading.Thread(target=self._listen, args=[w.host_netns + "-gone"])
+        kernel.make_netns(w.host_netns + "-gone")
+        thread.start()
+        thread.join()
+        kernel.remove_netns(w.host_netns + "-gone")
+        self.socket = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        self.socket.settimeout(20)
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(w.agent.socket + ".handover")
+        self.socket.bind(w.agent.socket + ".handover")
+        self.socket.listen(1)
+
+    def _listen(self, path):
+        with open(path, "rb") as netns:
+            kernel.setns(netns.fileno(), kernel.CLONE_NEWNET)
+        self.gate = socket.create_server(("127.0.0.1", 0))
+        self.cookie = self.gate.getsockopt(socket.SOL_SOCKET, SO_NETNS_COOKIE, 8)
+
+    def serve(self):
+        connection, _ = self.socket.accept()
+        with connection, self.socket, self.gate:
+            while True:
+                kind, _, _, after = struct.unpack_from("=HIIQ", connection.recv(1024), 6)
+                result, data, fds = {HELLO: (0, b"", [self.lock]),
+                                     SERVICE: (-errno.ENOENT, b"", []),
+                                     LISTENER: (0, self._listener(), [self.gate.fileno()])}[kind]
+                if kind == LISTENER and after:
+                    break
+                reply = struct.pack("=IHHiI", MAGIC, VERSION, kind, result, ABI) + data
+                socket.send_fds(connection, [reply.ljust(REPLY_BYTES, b"\0")], fds)
+        os.close(self.lock)
+
+    def _listener(self):
+        return struct.pack("=Q8sQIHH", 1, self.cookie, 0, 0, self.gate.getsockname()[1], 0) + b"gone"
+
+
+@suite.test("the old agent dies while it hands over: what had its name meanwhile is let go")
+def dies_handing_over(w):
+    w.agent.stop()
+    old = OldAgent(w)
+    mark = w.agent.log.mark()
+    process, reader = w.agent.start_beside("--audit-chain")
+    old.serve()
+    assert b"ready" in wait_ready(reader), "\n".join(w.agent.log.since(mark))
+    w.agent.process = process
+    cookie = int.from_bytes(old.cookie, sys.byteorder)
+    log_of(w, f'"message":"listener closed","netns":{cookie},"name":"gone"', mark)
+    assert w.pods["a"].dial().appid == A
 
 
 if __name__ == "__main__":

@@ -82,6 +82,8 @@ static int go_on_alone(struct monitor *m)
 		ig_monitor_give_up(m, r);
 		return r;
 	}
+	/* what it gave us before it went */
+	ig_listeners_drop_unnamed(m->listeners);
 	end_takeover(m);
 	begin(m);
 	ig_monitor_sweep_later(m);
