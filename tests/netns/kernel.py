@@ -20,6 +20,7 @@ CLONE_NEWNET = 0x40000000
 MS_BIND, MS_REC, MS_PRIVATE = 0x1000, 0x4000, 1 << 18
 MNT_DETACH = 2
 PR_SET_PDEATHSIG = 1
+_SYS_PIDFD_GETFD = 438
 IN_MODIFY, IN_MOVED_TO, IN_CREATE = 0x2, 0x80, 0x100
 IN_NONBLOCK, IN_CLOEXEC = 0o4000, 0o2000000
 
@@ -40,6 +41,11 @@ def setns(fd, kind):
 
 def die_with_parent():
     _call("prctl", PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+
+
+def pidfd_getfd(pidfd, fd):
+    """A descriptor of another process's, which nothing but a debugger does."""
+    return _call("syscall", _SYS_PIDFD_GETFD, pidfd, fd, 0)
 
 
 def private_mounts():

@@ -46,6 +46,11 @@ def log_of(w, text, mark, timeout=10):
     return w.agent.log.wait_for(lambda line: text in line, mark, timeout, what=text)
 
 
+def children(pid):
+    with open(f"/proc/{pid}/task/{pid}/children", encoding="ascii") as f:
+        return [*map(int, f.read().split())]
+
+
 class NewAgent:
     """Speaks the protocol of user/monitor/handover_proto.h, as far as a test wants it to."""
 
@@ -244,8 +249,7 @@ def silent_old(w):
 @suite.test("the new agent's server is killed while it takes over: the next one serves")
 def killed_server(w):
     with taking_over(w) as (process, _):
-        with open(f"/proc/{process.pid}/task/{process.pid}/children", encoding="ascii") as f:
-            (server,) = map(int, f.read().split())
+        (server,) = children(process.pid)
         os.kill(server, signal.SIGKILL)
 
 

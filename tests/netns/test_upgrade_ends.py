@@ -4,6 +4,7 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import signal
 import socket
 import struct
@@ -14,12 +15,14 @@ import kernel
 from harness import TRACES, manifests
 from tap import Suite
 from test_upgrade import (ABI, APPLY, COMMIT, HELLO, LISTENER, MAGIC, SERVICE, VERSION, NewAgent,
-                          log_of, world)
+                          children, log_of, start_standing_by, world)
 from watch import wait_ready
 
 A = manifests.ID_A.client_id
 REPLY_BYTES = 528
 SO_NETNS_COOKIE = 71
+# of a server, in user/monitor/proto.h
+READY, REQUEST_BYTES, SERVER_ASYNC_FD = 10, 32, 3
 
 suite = Suite(world, TRACES, seconds=90)
 
@@ -99,6 +102,37 @@ def dies_handing_over(w):
     w.agent.process = process
     cookie = int.from_bytes(old.cookie, sys.byteorder)
     log_of(w, f'"message":"listener closed","netns":{cookie},"name":"gone"', mark)
+    assert w.pods["a"].dial().appid == A
+
+
+@suite.test("one that was told to end does not take over, though its server is ready by then")
+def told_to_end(w):
+    before = w.agent.pids()
+    process, reader, good = start_standing_by(w)
+    mark, (server,) = w.agent.log.mark(), children(process.pid)
+    os.kill(server, signal.SIGSTOP)
+    pidfd = os.pidfd_open(server)
+    channel = socket.socket(fileno=kernel.pidfd_getfd(pidfd, SERVER_ASYNC_FD))
+    os.close(pidfd)
+    channel.settimeout(10)
+    while select.select([channel], [], [], 0)[0]:
+        channel.recv(1024)
+    process.terminate()
+    log_of(w, '"message":"stopping', mark)
+    channel.send(struct.pack("=II", READY, 77).ljust(REQUEST_BYTES, b"\0"))
+    while True:
+        seq, result, request = struct.unpack_from("=IiI", channel.recv(1024), 4)
+        if (seq, request) == (77, READY):
+            break
+    assert result == 0
+    channel.close()
+    os.kill(server, signal.SIGCONT)
+    assert process.wait(10) == 0
+    os.close(reader)
+    assert w.agent.pids() == before
+    mark = w.agent.log.mark()
+    w.write("pods.yaml", good)
+    log_of(w, "manifest applied", mark)
     assert w.pods["a"].dial().appid == A
 
 

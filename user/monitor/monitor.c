@@ -157,8 +157,8 @@ int ig_monitor_serving(struct monitor *m)
 static int ready(struct monitor *m)
 {
 	/* one that was started while another agent took over, and says so too late: nothing is left
-	 * to serve */
-	if (m->draining)
+	 * to serve; or one that is ended, as we are: whoever serves has to go on */
+	if (m->draining || m->stopping)
 		return 0;
 	ig_child_note_serving(m->child);
 	m->server_ready = true;
