@@ -8,6 +8,7 @@ import select
 import signal
 import socket
 import struct
+import subprocess
 import sys
 import threading
 
@@ -21,6 +22,7 @@ from watch import wait_ready
 A = manifests.ID_A.client_id
 REPLY_BYTES = 528
 SO_NETNS_COOKIE = 71
+AWAY_SEC = 5  # IG_SERVER_AWAY_SEC
 # of a server, in user/monitor/proto.h
 READY, REQUEST_BYTES, SERVER_ASYNC_FD = 10, 32, 3
 
@@ -102,6 +104,38 @@ def dies_handing_over(w):
     w.agent.process = process
     cookie = int.from_bytes(old.cookie, sys.byteorder)
     log_of(w, f'"message":"listener closed","netns":{cookie},"name":"gone"', mark)
+    assert w.pods["a"].dial().appid == A
+
+
+@suite.test("standing by for long: nothing is refused, and nobody is said to be let in again")
+def stands_by_for_long(w):
+    mark = w.agent.log.mark()
+    process, reader, good = start_standing_by(w)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        raise AssertionError(f"it ended: {process.wait(AWAY_SEC + 2)}")
+    w.write("pods.yaml", good)
+    assert b"ready" in wait_ready(reader)
+    assert w.agent.process.wait(10) == 0
+    w.agent.process = process
+    assert w.pods["a"].dial().appid == A
+    assert not [x for x in w.agent.log.since(mark) if "connections are" in x]
+
+
+@suite.test("one that stood by for long and is left alone refuses connections while it cannot serve")
+def alone_after_long(w):
+    process, reader, good = start_standing_by(w)
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        raise AssertionError(f"it ended: {process.wait(AWAY_SEC + 2)}")
+    mark, (server,) = w.agent.log.mark(), children(process.pid)
+    os.kill(server, signal.SIGSTOP)
+    w.agent.kill_monitor()
+    w.agent.process = process
+    log_of(w, "connections are refused until", mark)
+    assert b"ready" in wait_ready(reader)
+    log_of(w, "connections are let in again", mark)
+    mark = w.agent.log.mark()
+    w.write("pods.yaml", good)
+    log_of(w, "manifest applied", mark)
     assert w.pods["a"].dial().appid == A
 
 

@@ -34,8 +34,9 @@ static void tell_away(struct ig_heartbeat *h)
 {
 	if (h->told_away)
 		return;
-	h->told_away = true;
-	h->ops->away(h->userdata);
+	h->told_away = h->ops->away(h->userdata);
+	if (!h->told_away)
+		h->unserved = 0;
 }
 
 static void on_tick(evutil_socket_t fd, short what, void *arg)

@@ -15,8 +15,9 @@ struct ig_heartbeat_ops {
 	/* It does not answer: away with it. */
 	void (*hung)(void *userdata);
 	/* Nobody serves for so long that connections are better refused than left waiting; called
-	 * once until ig_heartbeat_serving(). */
-	void (*away)(void *userdata);
+	 * once until ig_heartbeat_serving(). False: another agent serves, so the time begins anew.
+	 */
+	bool (*away)(void *userdata);
 	/* It answers again after all. */
 	void (*back)(void *userdata);
 };

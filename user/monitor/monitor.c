@@ -268,14 +268,15 @@ static void on_hung(void *userdata)
 	ig_child_kill(m->child);
 }
 
-static void on_away(void *userdata)
+static bool on_away(void *userdata)
 {
 	struct monitor *m = userdata;
 
 	if (m->takeover || m->draining)
-		return;
+		return false;
 	ig_log_err("no server answers, connections are refused until one does");
 	ig_listeners_refuse(m->listeners);
+	return true;
 }
 
 static void on_back(void *userdata)
