@@ -23,6 +23,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <imdsgate/limits.h>
+
 #include "audit/file.h"
 #include "audit/sink_file.h"
 #include "audit/sink_stdout.h"
@@ -75,11 +77,16 @@ static void start(struct fixture *f, struct ig_audit_file_options options)
 	assert_int_equal(ig_audit_sink_file_new(&options, &f->sink), 0);
 }
 
-static void finish(struct fixture *f)
+static void finish_within(struct fixture *f, uint64_t usec)
 {
 	ig_audit_queue_stop(f->sink->queue);
-	f->sink->ops->finish(f->sink, ig_clock_mono_usec() + WAIT_SEC * IG_USEC_PER_SEC);
+	f->sink->ops->finish(f->sink, ig_clock_mono_usec() + usec);
 	f->sink = ig_audit_sink_free(f->sink);
+}
+
+static void finish(struct fixture *f)
+{
+	finish_within(f, WAIT_SEC * IG_USEC_PER_SEC);
 }
 
 static int setup(void **state)
@@ -576,22 +583,24 @@ static void test_half_a_line_of_another_writer(void **state)
 }
 
 /* What a crash left is nobody's: it is waited for, but not for ever, and not written behind. */
-static void test_half_a_line_of_nobody(void **state)
+static void leave_half_a_line(struct fixture *f)
 {
 	struct ig_audit_line *line = make_line(1), *next = make_line(2);
-	_cleanup_free_ char *text = NULL;
-	struct fixture *f = *state;
-	size_t len = 0;
-	int fd;
 
 	leave(f, line->text, LINE_SIZE);
 	leave(f, next->text, 400);
-	fd = lock_as_a_reader(f);
 	f->next = 2;
-	start(f, (struct ig_audit_file_options){.half_line_usec = 700 * IG_USEC_PER_MSEC});
-	push_and_wait(f, 2);
-	finish(f);
-	assert_int_equal(close(fd), 0);
+	(void)ig_audit_line_unref(line);
+	(void)ig_audit_line_unref(next);
+}
+
+/* The first line, the half one, and what was pushed then. */
+static void expect_ended_half_line(const struct fixture *f)
+{
+	struct ig_audit_line *line = make_line(1), *next = make_line(2);
+	_cleanup_free_ char *text = NULL;
+	size_t len = 0;
+
 	assert_int_equal(ig_fd_read_file(f->dir_fd, NAME, 1 << 20, &text, &len), 0);
 	assert_int_equal(len, 3 * LINE_SIZE + 401);
 	assert_memory_equal(text, line->text, LINE_SIZE);
@@ -600,6 +609,36 @@ static void test_half_a_line_of_nobody(void **state)
 	assert_memory_equal(text + LINE_SIZE + 401, next->text, LINE_SIZE);
 	(void)ig_audit_line_unref(line);
 	(void)ig_audit_line_unref(next);
+}
+
+static void test_half_a_line_of_nobody(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	leave_half_a_line(f);
+	fd = lock_as_a_reader(f);
+	start(f, (struct ig_audit_file_options){.half_line_usec = 700 * IG_USEC_PER_MSEC});
+	push_and_wait(f, 2);
+	finish(f);
+	assert_int_equal(close(fd), 0);
+	expect_ended_half_line(f);
+}
+
+/* Whoever ends has no time to wait for it. */
+static void test_half_a_line_at_the_end(void **state)
+{
+	struct fixture *f = *state;
+	int fd;
+
+	leave_half_a_line(f);
+	fd = lock_as_a_reader(f);
+	start(f, (struct ig_audit_file_options){});
+	assert_true(push(f));
+	assert_true(push(f));
+	finish_within(f, IG_AUDIT_STOP_MSEC * IG_USEC_PER_MSEC);
+	assert_int_equal(close(fd), 0);
+	expect_ended_half_line(f);
 }
 
 /* ---- what an earlier run left -----------------------------------------------------------------
@@ -756,6 +795,7 @@ int main(void)
 		T(test_a_reader_that_locks_the_file),
 		T(test_half_a_line_of_another_writer),
 		T(test_half_a_line_of_nobody),
+		T(test_half_a_line_at_the_end),
 		T(test_a_torn_end_is_cut),
 		T(test_a_foreign_end_is_kept),
 		T(test_what_cannot_be_rotated),

@@ -312,6 +312,16 @@ unsigned int ig_audit_queue_wait(struct ig_audit_queue *queue, size_t seen, uint
 	return what;
 }
 
+bool ig_audit_queue_has_to_stop(struct ig_audit_queue *queue)
+{
+	bool stop;
+
+	lock(queue);
+	stop = queue->stop;
+	unlock(queue);
+	return stop;
+}
+
 /* The lines themselves are not looked at: another processor made them, and to fetch each of them
  * takes long. */
 size_t ig_audit_queue_peek(

@@ -63,6 +63,7 @@ unsigned int ig_audit_queue_wait(struct ig_audit_queue *queue, size_t seen, uint
 size_t ig_audit_queue_peek(
 	struct ig_audit_queue *queue, size_t from, struct ig_audit_line **lines, size_t max);
 void ig_audit_queue_delivered(struct ig_audit_queue *queue, size_t lines); /* the oldest ones */
+bool ig_audit_queue_has_to_stop(struct ig_audit_queue *queue);		   /* waits for nothing */
 void ig_audit_queue_drop(struct ig_audit_queue *queue, size_t lines);	   /* lost after all */
 /* 0: works (again). A new failure is counted when the sink worked before. */
 void ig_audit_queue_set_error(struct ig_audit_queue *queue, int error);

@@ -29,6 +29,10 @@
 #define HALF_LINE_USEC	 ((IG_DRAIN_SEC + 15) * IG_USEC_PER_SEC) /* no other agent is left then */
 #define ROTATE_WAIT_USEC (60 * IG_USEC_PER_SEC)			 /* after a rotation that failed */
 
+/* At the end: who completes its own tries once in RETRY_USEC; what is left of IG_AUDIT_STOP_MSEC is
+ * for writing. */
+#define HALF_LINE_STOP_USEC (RETRY_USEC + IG_USEC_PER_SEC / 10)
+
 struct file_sink {
 	struct ig_audit_worker worker; /* the first member */
 	struct ig_audit_file_options options;
@@ -65,18 +69,32 @@ static bool is_half_line_in_the_way(struct file_sink *sink, uint64_t until_usec)
 	return ig_clock_mono_usec() < until_usec || ig_audit_file_end_line(&sink->file) < 0;
 }
 
+/* Whoever ends has no time for all of that. */
+static uint64_t half_line_usec(const struct file_sink *sink, bool stops)
+{
+	return stops && sink->options.half_line_usec > HALF_LINE_STOP_USEC
+		       ? HALF_LINE_STOP_USEC
+		       : sink->options.half_line_usec;
+}
+
 /* Another agent has the lock for as long as a write takes, or until its half line is complete. But
  * whoever may read the file can lock it, too, and must not keep the audit from being written. */
 static void wait_for_lock(struct file_sink *sink)
 {
 	const uint64_t now = ig_clock_mono_usec();
 	const uint64_t until = sink->lock_refused ? 0 : now + LOCK_USEC;
-	const uint64_t half_until = now + sink->options.half_line_usec;
+	bool stops = ig_audit_queue_has_to_stop(sink->worker.sink.queue);
+	uint64_t half_until = now + half_line_usec(sink, stops);
 
 	while (!sink->locked &&
 		(ig_clock_mono_usec() < until || is_half_line_in_the_way(sink, half_until))) {
 		(void)poll(NULL, 0, LOCK_LOOK_MSEC);
 		sink->locked = try_lock(sink);
+		if (stops || !ig_audit_queue_has_to_stop(sink->worker.sink.queue))
+			continue;
+		stops = true;
+		if (half_until > ig_clock_mono_usec() + half_line_usec(sink, stops))
+			half_until = ig_clock_mono_usec() + half_line_usec(sink, stops);
 	}
 	if (!sink->locked && !sink->lock_refused)
 		ig_log_warning("somebody keeps the audit file locked, writing to it all the same",
