@@ -12,6 +12,7 @@
 #include <errno.h>
 #include <event2/event.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -757,6 +758,43 @@ static void test_stdout_ends_although_nobody_reads(void **state)
 	(void)reader;
 }
 
+static void *read_after_a_while(void *arg)
+{
+	static char text[IG_AUDIT_LINE_BYTES];
+	size_t len = 0;
+	ssize_t n;
+
+	(void)poll(NULL, 0, IG_AUDIT_STOP_MSEC / 2);
+	while ((n = read(*(int *)arg, text + len, sizeof(text) - len)) > 0)
+		len += (size_t)n;
+	return len > 0 && text[len - 1] == '\n' ? text : NULL;
+}
+
+/* Others write there next, so half a line is not left while there is time. */
+static void test_stdout_ends_in_the_middle_of_a_line(void **state)
+{
+	struct fixture *f = *state;
+	_cleanup_close_ int reader = start_stdout(f, 0);
+	struct pollfd p = {.fd = reader, .events = POLLIN};
+	char text[3 * PIPE_BUF];
+	struct ig_audit_line *line;
+	pthread_t thread;
+	void *whole;
+
+	memset(text, 'x', sizeof(text));
+	text[sizeof(text) - 1] = '\n';
+	line = ig_audit_line_new(text, sizeof(text));
+	assert_non_null(line);
+	assert_true(ig_audit_queue_push(f->sink->queue, line));
+	assert_int_equal(poll(&p, 1, WAIT_SEC * 1000), 1);
+	assert_int_equal(pthread_create(&thread, NULL, read_after_a_while, &reader), 0);
+	finish_within(f, IG_AUDIT_STOP_MSEC * IG_USEC_PER_MSEC);
+	assert_int_equal(pthread_join(thread, &whole), 0);
+	assert_non_null(whole);
+	assert_memory_equal(whole, text, sizeof(text));
+	(void)ig_audit_line_unref(line);
+}
+
 static void test_stdout_without_a_reader(void **state)
 {
 	struct fixture *f = *state;
@@ -801,6 +839,7 @@ int main(void)
 		T(test_what_cannot_be_rotated),
 		T(test_stdout_that_nobody_reads),
 		T(test_stdout_ends_although_nobody_reads),
+		T(test_stdout_ends_in_the_middle_of_a_line),
 		T(test_stdout_without_a_reader),
 	};
 

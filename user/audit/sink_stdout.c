@@ -24,16 +24,25 @@
 
 #define POLL_MSEC  200 /* between looks at whether to stop */
 #define RETRY_USEC IG_USEC_PER_SEC
+/* from the order to stop on; with two looks it is less than IG_AUDIT_STOP_MSEC */
+#define HALF_LINE_USEC (900 * IG_USEC_PER_MSEC)
 
 struct stdout_sink {
 	struct ig_audit_worker worker; /* the first member */
 	int fd;			       /* owned */
 	bool is_socket;
+	uint64_t half_until_usec; /* monotonic; 0: there was no order to stop yet */
 };
 
-static bool has_to_stop(const struct stdout_sink *sink)
+/* Whoever writes there next would write behind a line that is only half there, so it has a little
+ * longer. `done` bytes of it are. */
+static bool has_to_stop(struct stdout_sink *sink, size_t done)
 {
-	return ig_audit_queue_wait(sink->worker.sink.queue, SIZE_MAX, 1) & IG_AUDIT_QUEUE_STOP;
+	if (!ig_audit_queue_has_to_stop(sink->worker.sink.queue))
+		return false;
+	if (!sink->half_until_usec)
+		sink->half_until_usec = ig_clock_mono_usec() + HALF_LINE_USEC;
+	return !done || ig_clock_mono_usec() >= sink->half_until_usec;
 }
 
 /* -EAGAIN: nobody reads just now. */
@@ -54,15 +63,14 @@ static ssize_t write_piece(const struct stdout_sink *sink, const char *text, siz
 }
 
 /* 0, or why the line was not written as a whole. *done counts what was. */
-static int write_line(
-	const struct stdout_sink *sink, const struct ig_audit_line *line, size_t *done)
+static int write_line(struct stdout_sink *sink, const struct ig_audit_line *line, size_t *done)
 {
 	while (*done < line->len) {
 		ssize_t n = write_piece(sink, line->text + *done, line->len - *done);
 
 		if (n >= 0)
 			*done += (size_t)n;
-		else if (n != -EAGAIN || has_to_stop(sink))
+		else if (n != -EAGAIN || has_to_stop(sink, *done))
 			return (int)n;
 	}
 	*done = 0;
