@@ -540,6 +540,29 @@ static void test_empty_lists(void **state)
 	end(&f);
 }
 
+static FILE *begin_list(char **body, size_t *len)
+{
+	FILE *file = open_memstream(body, len);
+
+	assert_non_null(file);
+	(void)fprintf(file, "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[");
+	return file;
+}
+
+/* n0, n1 and so on; `separator`: before the first of them. */
+static void list_named(FILE *file, const char *separator, const char *ns, unsigned int n)
+{
+	for (unsigned int i = 0; i < n; i++)
+		(void)fprintf(file, "%s{\"metadata\":{\"namespace\":\"%s\",\"name\":\"n%u\"}}",
+			i ? "," : separator, ns, i);
+}
+
+static void end_list(FILE *file)
+{
+	(void)fprintf(file, "]}");
+	assert_int_equal(fclose(file), 0);
+}
+
 static void test_too_many(void **state)
 {
 	struct fixture f;
@@ -548,14 +571,9 @@ static void test_too_many(void **state)
 	size_t len;
 
 	(void)state;
-	file = open_memstream(&body, &len);
-	assert_non_null(file);
-	(void)fprintf(file, "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[");
-	for (unsigned int i = 0; i <= IG_KUBE_OBJECTS_MAX; i++)
-		(void)fprintf(file, "%s{\"metadata\":{\"namespace\":\"ns\",\"name\":\"n%u\"}}",
-			i ? "," : "", i);
-	(void)fprintf(file, "]}");
-	assert_int_equal(fclose(file), 0);
+	file = begin_list(&body, &len);
+	list_named(file, "", "ns", IG_KUBE_OBJECTS_MAX + 1);
+	end_list(file);
 	start_with(&f, false, &(struct ig_kube_watch_ops){.gone = on_gone, .state = on_state});
 	after(&f, 0, LIST_PATH);
 	assert_int_equal(f.on_data(body, len, f.userdata), 0);
@@ -598,13 +616,6 @@ static void on_reserved_put(const json_t *object, void *userdata)
 	n_reserved_put += strcmp(ns, "reserved") == 0;
 }
 
-static void list_named(FILE *file, const char *ns, unsigned int from, unsigned int to)
-{
-	for (unsigned int i = from; i < to; i++)
-		(void)fprintf(file, "%s{\"metadata\":{\"namespace\":\"%s\",\"name\":\"n%u\"}}",
-			i || ns[0] == 'r' ? "," : "", ns, i);
-}
-
 /* One that comes first by name has more than there is room for: those that count are known all the
  * same, and later ones, too, as long as others have not used up what is theirs. */
 static void test_reserved_room(void **state)
@@ -615,13 +626,10 @@ static void test_reserved_room(void **state)
 	size_t len;
 
 	(void)state;
-	file = open_memstream(&body, &len);
-	assert_non_null(file);
-	(void)fprintf(file, "{\"metadata\":{\"resourceVersion\":\"10\"},\"items\":[");
-	list_named(file, "a-tenant", 0, IG_KUBE_OBJECTS_MAX + 1);
-	list_named(file, "reserved", 0, IG_KUBE_OBJECTS_RESERVED - 1);
-	(void)fprintf(file, "]}");
-	assert_int_equal(fclose(file), 0);
+	file = begin_list(&body, &len);
+	list_named(file, "", "a-tenant", IG_KUBE_OBJECTS_MAX + 1);
+	list_named(file, ",", "reserved", IG_KUBE_OBJECTS_RESERVED - 1);
+	end_list(file);
 	n_reserved_put = 0;
 	reserved_ns = "reserved";
 	start_with(
