@@ -11,6 +11,7 @@ import shutil
 import subprocess
 import urllib.parse
 
+import java
 from packages import HERE, npm_packages, python_sdk
 from places import Reply
 from table import UNKNOWN
@@ -189,13 +190,13 @@ class Java(Plain):
     _classes = None
 
     def install(self, w):
-        subprocess.run([tool("javac"), "-d", w.tmp, f"{HERE}/Dial.java"], check=True)
+        java.compile_dial(w.tmp)
         self._classes = w.tmp
-        return first_line([tool("java"), "-version"])
+        return first_line(java.command("-version"))
 
     def argv(self, selector, value):
-        return [tool("java"), "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", self._classes,
-                "Dial", "169.254.169.254", "80", self.query(selector, value), str(1 + RETRIES)]
+        return java.dial(self._classes, "169.254.169.254", "80", self.query(selector, value),
+                         str(1 + RETRIES))
 
     def answer(self, status, out, err):
         reply = super().answer(status, out, err)

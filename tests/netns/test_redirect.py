@@ -1,12 +1,10 @@
 """Every way of connecting to the metadata service ends at the gate and gets the identity of the
 workload that connected; what is not guarded is left alone. The counterpart is test_control.py."""
 
-import shutil
-import subprocess
-
 from harness import (GUARDED, IMDS, NOT_FOUND, TRACES, UNRELATED, WIRESERVER, manifests,
                      standard_world)
-from places import REPO, Place
+from java import compile_dial, dial
+from places import Place
 from tap import Skip, Suite
 from test_control import TCP_MODES, options_of
 from watch import event
@@ -55,12 +53,9 @@ def udp(w):
 
 
 @suite.test("a Java client is served")
-def java(w):
-    if not shutil.which("javac"):
-        raise Skip("needs a JDK")
-    subprocess.run(["javac", "-d", w.tmp, f"{REPO}/tests/clients/Dial.java"], check=True)
-    reply = w.pods["a"].dial_by(["java", "-Xshare:auto", "-XX:TieredStopAtLevel=1", "-cp", w.tmp,
-                                 "Dial", IMDS, "80"])
+def java_client(w):
+    compile_dial(w.tmp)
+    reply = w.pods["a"].dial_by(dial(w.tmp, IMDS, "80"))
     assert reply.status == 200 and reply.appid == A, reply
     w.lab.never_reached()
 
