@@ -6,6 +6,8 @@
  *   and to the agent's own port for /host/token, which only leaves a flow.
  * - sockops: publishes the flow of a redirected socket once its source port is known.
  * - getpeername4, getpeername6: the application still sees the address that it asked for.
+ * - bind4, bind6: the port of a gate listener is nobody else's, also while no agent listens at it.
+ *   Whoever had it then would answer in the place of the metadata service.
  *
  * When something is missing (a listener in the namespace, memory for the socket's storage, a device
  * binding that cannot be undone, room for one more connection of the workload) the connect is
@@ -32,11 +34,10 @@ const volatile bool has_set_retval = false;
 #define ALLOW  1
 #define REFUSE 0
 
-/* Refusals that a retry may cure look like nobody listened; SDKs retry that. */
-static __always_inline int refuse_for_now(void)
+static __always_inline int refuse_with(int error)
 {
 	if (has_set_retval)
-		(void)bpf_set_retval(-ECONNREFUSED);
+		(void)bpf_set_retval(-error);
 	return REFUSE;
 }
 
@@ -169,7 +170,8 @@ static __always_inline int handle_connect(struct bpf_sock_addr *ctx, enum ig_end
 	flow_read(ctx, &conn, d.workload_cgroup_id, daddr_be, family, &flow);
 	if (d.verdict == IG_VERDICT_REDIRECT) {
 		*ret_port_be = redirect(ctx, &flow);
-		return *ret_port_be ? ALLOW : refuse_for_now();
+		/* a retry may cure it, so it looks like nobody listened; SDKs retry that */
+		return *ret_port_be ? ALLOW : refuse_with(ECONNREFUSED);
 	}
 	count(d.verdict == IG_VERDICT_PASS     ? IG_COUNTER_PASSED
 		: d.reason == IG_EVENT_NOT_TCP ? IG_COUNTER_NOT_TCP
@@ -370,6 +372,46 @@ int ig_getpeername6(struct bpf_sock_addr *ctx)
 		count(IG_COUNTER_PEERNAME);
 	}
 	return ALLOW;
+}
+
+/* Is it the port of the gate listener in the socket's namespace? The listener itself was bound
+ * before its port came into the map; an agent that starts anew clears the map first. */
+static __always_inline bool is_gate_port(struct bpf_sock_addr *ctx)
+{
+	const struct ig_listener_entry *listener;
+	__u16 port_be = (__u16)ctx->user_port;
+	__u64 netns_cookie;
+
+	if (port_be == 0 || ctx->type != SOCK_STREAM ||
+		(ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_MPTCP))
+		return false;
+	netns_cookie = bpf_get_netns_cookie(ctx);
+	listener = bpf_map_lookup_elem(&listeners, &netns_cookie);
+	return listener && listener->port_be == port_be;
+}
+
+static __always_inline int handle_bind(struct bpf_sock_addr *ctx, __u32 addr_be)
+{
+	if (addr_be != 0 && addr_be != bpf_htonl(IG_ADDR_LOOPBACK))
+		return ALLOW;
+	return is_gate_port(ctx) ? refuse_with(EADDRINUSE) : ALLOW;
+}
+
+SEC("cgroup/bind4")
+int ig_bind4(struct bpf_sock_addr *ctx)
+{
+	return handle_bind(ctx, ctx->user_ip4);
+}
+
+SEC("cgroup/bind6")
+int ig_bind6(struct bpf_sock_addr *ctx)
+{
+	__u32 ip6[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
+
+	/* "::" takes the port of every IPv4 address, too */
+	if (!ig_is_v4_mapped(ip6) && (ip6[0] | ip6[1] | ip6[2] | ip6[3]))
+		return ALLOW;
+	return handle_bind(ctx, ip6[3]);
 }
 
 /* GPL is what the socket storage and probe-read helpers ask for; see LICENSE for the project's own.

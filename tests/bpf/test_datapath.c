@@ -31,6 +31,7 @@
 #include "workload/mount.h"
 #include "workload/netns.h"
 
+#define HOOKS	    7 /* programs on the cgroup */
 #define TEXT_OF_(x) #x
 #define TEXT_OF(x)  TEXT_OF_(x)
 #define MAPS	    "v" TEXT_OF(IG_ABI_VERSION)
@@ -140,7 +141,7 @@ static void the_next_agent_adopts(void **state)
 	(void)ig_datapath_free(dp);
 	dp = must_open();
 	assert_int_equal(ig_datapath_attach(dp, &adopted, NULL), 0);
-	assert_int_equal(adopted, 5);
+	assert_int_equal(adopted, HOOKS);
 	/* deleting what is there, and what is not, is the same to the caller */
 	assert_int_equal(ig_datapath_workloads_sweep(dp, NULL, NULL), 1);
 	assert_int_equal(ig_datapath_workload_delete(dp, 42), 0);
@@ -325,7 +326,7 @@ static void links_move_to_another_cgroup(void **state)
 	dp = NULL;
 	assert_int_equal(ig_datapath_open(&options, &dp, NULL), 0);
 	assert_int_equal(ig_datapath_attach(dp, &adopted, NULL), 0);
-	assert_int_equal(adopted, 5);
+	assert_int_equal(adopted, HOOKS);
 	(void)ig_datapath_free(dp);
 	assert_int_equal(rmdir(other), 0);
 }
@@ -336,7 +337,7 @@ static void detaching_leaves_nothing(void **state)
 
 	(void)state;
 	assert_int_equal(ig_datapath_detach(bpffs, &links, NULL), 0);
-	assert_int_equal(links, 5);
+	assert_int_equal(links, HOOKS);
 	assert_false(pinned(""));
 	/* and again */
 	assert_int_equal(ig_datapath_detach(bpffs, &links, NULL), 0);

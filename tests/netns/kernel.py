@@ -60,6 +60,10 @@ def mount(kind, target, options=None):
           options.encode() if options else None)
 
 
+def bind(source, target):
+    _call("mount", os.fsencode(source), os.fsencode(target), b"none", MS_BIND, None)
+
+
 def umount(target):
     _call("umount2", os.fsencode(target), MNT_DETACH)
 
@@ -88,7 +92,7 @@ def mount_netns(path):
     def make():
         try:
             _call("unshare", CLONE_NEWNET)
-            _call("mount", b"/proc/thread-self/ns/net", os.fsencode(path), b"none", MS_BIND, None)
+            bind("/proc/thread-self/ns/net", path)
         except OSError as error:
             errors.append(error)
     errors, thread = [], threading.Thread(target=make)

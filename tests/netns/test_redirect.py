@@ -1,6 +1,9 @@
 """Every way of connecting to the metadata service ends at the gate and gets the identity of the
 workload that connected; what is not guarded is left alone. The counterpart is test_control.py."""
 
+import os
+
+import kernel
 from harness import (GUARDED, IMDS, NOT_FOUND, TRACES, UNRELATED, WIRESERVER, manifests,
                      standard_world)
 from java import compile_dial, dial
@@ -201,6 +204,32 @@ def namespace_gone(w):
     assert record["pod"] == {"namespace": manifests.NAMESPACE, "name": "late",
                              "uid": w.pods["late"].uid, "host_network": False}, record
     assert record["message"] == "late", record
+
+
+@suite.test("a namespace with two names keeps its listener until the second is gone, too")
+def two_names(w):
+    audit, mark = w.agent.audit, w.agent.audit.mark()
+    pod, second = w.add_pod("named", "sel-a"), os.path.join(w.netns_dir, "second")
+    w.declare()
+
+    def all_handled():
+        """Notices come in order."""
+        since = audit.mark()
+        kernel.make_netns(f"{w.netns_dir}/last")
+        last = audit.wait_for(event("listener.opened", message="last"), since)["netns"]
+        kernel.remove_netns(f"{w.netns_dir}/last")
+        audit.wait_for(event("listener.closed", netns=last), since)
+
+    netns = audit.wait_for(event("listener.opened", message="named"), mark)["netns"]
+    kernel.make_file(second)
+    kernel.bind(pod.netns, second)
+    all_handled()
+    w.remove_netns("named")
+    all_handled()
+    assert Place(w, second, pod.cgroup).dial().appid == A
+    assert not audit.find(event("listener.closed", netns=netns), mark)
+    kernel.remove_netns(second)
+    audit.wait_for(event("listener.closed", netns=netns), mark)
 
 
 @suite.test("a namespace without a name: the first connect is refused, the next served")

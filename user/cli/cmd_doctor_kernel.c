@@ -110,12 +110,20 @@ static int position(const struct ig_inspect_hook *hook)
 	return -1;
 }
 
+static const char *lost_without(const struct ig_doctor *d, const struct ig_inspect_hook *hook)
+{
+	if (strncmp(hook->hook, "bind", strlen("bind")) == 0)
+		return "others can take the port of the gate while no agent runs";
+	return d->status ? "connections are not redirected here"
+			 : "connections are not redirected here; the node is open";
+}
+
 static void check_link(struct ig_doctor *d, const struct ig_inspect_hook *hook, uint64_t expected)
 {
 	if (hook->link_error == -ENOENT)
 		ig_doctor_add(d, "attached", IG_DOCTOR_PROBLEM, FAIL_CLOSED_HINT,
-			"%s: no link is pinned in %s: connections are not redirected here%s",
-			hook->hook, d->pin_dir, d->status ? "" : "; the node is open");
+			"%s: no link is pinned in %s: %s", hook->hook, d->pin_dir,
+			lost_without(d, hook));
 	else if (hook->link_error)
 		ig_doctor_add(d, "attached", IG_DOCTOR_PROBLEM, "restart the agent",
 			"%s: the pinned link cannot be used: %s", hook->hook,

@@ -18,7 +18,7 @@
 #include "datapath/datapath_internal.h"
 #include "redirect.skel.h"
 
-#define N_HOOKS 5
+#define N_HOOKS 7
 
 struct hook {
 	struct bpf_program *program; /* owned by the skeleton */
@@ -36,6 +36,8 @@ static void list_hooks(struct redirect_bpf *skel, struct hook hooks[N_HOOKS])
 	hooks[2] = (struct hook){skel->progs.ig_sockops, BPF_CGROUP_SOCK_OPS, NULL, false};
 	hooks[3] = (struct hook){skel->progs.ig_connect4, BPF_CGROUP_INET4_CONNECT, NULL, false};
 	hooks[4] = (struct hook){skel->progs.ig_connect6, BPF_CGROUP_INET6_CONNECT, NULL, false};
+	hooks[5] = (struct hook){skel->progs.ig_bind4, BPF_CGROUP_INET4_BIND, NULL, false};
+	hooks[6] = (struct hook){skel->progs.ig_bind6, BPF_CGROUP_INET6_BIND, NULL, false};
 }
 
 /* The id of a cgroup is the inode number of its directory on 64-bit kernels. */

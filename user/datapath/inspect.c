@@ -33,6 +33,8 @@ static const struct {
 	{"sock_ops", "ig_sockops", BPF_CGROUP_SOCK_OPS},
 	{"getpeername4", "ig_getpeername4", BPF_CGROUP_INET4_GETPEERNAME},
 	{"getpeername6", "ig_getpeername6", BPF_CGROUP_INET6_GETPEERNAME},
+	{"bind4", "ig_bind4", BPF_CGROUP_INET4_BIND},
+	{"bind6", "ig_bind6", BPF_CGROUP_INET6_BIND},
 };
 
 static const char *const map_names[IG_INSPECT_MAPS] = {"settings", "workloads", "listeners",

@@ -106,7 +106,9 @@ static int open_listener(uint16_t preferred_port, int *ret_sock, uint16_t *ret_p
 	r = bind_loopback(sock, preferred_port);
 	if (r == 0 && listen(sock, IG_LISTENER_BACKLOG) < 0)
 		r = -errno;
-	if (r == -EADDRINUSE) {
+	/* EPERM: the bind hook's refusal where it cannot choose the error, for a namespace that has
+	 * its listener */
+	if (r == -EADDRINUSE || r == -EPERM) {
 		/* A failed listen() leaves the socket bound, so start over with a new one. */
 		sock = ig_close(sock);
 		sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
