@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """Boots a kernel in a virtual machine of its own and runs a command on it, with this machine's files
 beneath (read-only, changes stay in the guest's memory). The guest has no network device.
 

@@ -1,3 +1,4 @@
+#!/usr/bin/python3
 """The gate on other kernels than this machine's: Debian's 5.10, 6.1, 6.12 and the newest that Debian
 has, each in a virtual machine. Runs the programs of the suites bpf and netns there as they are, and
 compares docs/kernels.md with what `imdsgate doctor` finds.
