@@ -79,6 +79,14 @@ struct {
 	__type(value, __u32);
 } upstream SEC(".maps");
 
+/* Sockets that the monitor made to listen at the ports which the bind hooks keep for it */
+struct {
+	__uint(type, BPF_MAP_TYPE_SK_STORAGE);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__type(key, int);
+	__type(value, __u32);
+} port_owners SEC(".maps");
+
 /* Connections to an endpoint that connect4/6 let pass, for the guard, which sees packets of a pod
  * without their socket. Whoever is pushed out is dropped there: fail closed. */
 struct {

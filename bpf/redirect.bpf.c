@@ -6,8 +6,8 @@
  *   and to the agent's own port for /host/token, which only leaves a flow.
  * - sockops: publishes the flow of a redirected socket once its source port is known.
  * - getpeername4, getpeername6: the application still sees the address that it asked for.
- * - bind4, bind6: the port of a gate listener is nobody else's, also while no agent listens at it.
- *   Whoever had it then would answer in the place of the metadata service.
+ * - bind4, bind6: the ports of gate listeners and of /host/token are nobody else's, also while no
+ *   agent listens there. Who had one then would answer in the place of the metadata service.
  *
  * When something is missing (a listener in the namespace, memory for the socket's storage, a device
  * binding that cannot be undone, room for one more connection of the workload) the connect is
@@ -374,33 +374,46 @@ int ig_getpeername6(struct bpf_sock_addr *ctx)
 	return ALLOW;
 }
 
-/* Is it the port of the gate listener in the socket's namespace? The listener itself was bound
- * before its port came into the map; an agent that starts anew clears the map first. */
-static __always_inline bool is_gate_port(struct bpf_sock_addr *ctx)
+/* Is this port of loopback, in the socket's namespace, where connects are answered that should
+ * reach the agent? */
+static __always_inline bool is_kept_port(struct bpf_sock_addr *ctx, bool is_ip6_loopback)
 {
+	__u64 netns_cookie = bpf_get_netns_cookie(ctx);
 	const struct ig_listener_entry *listener;
 	__u16 port_be = (__u16)ctx->user_port;
-	__u64 netns_cookie;
+	const struct ig_settings *set;
+	__u32 zero = 0;
 
-	if (port_be == 0 || ctx->type != SOCK_STREAM ||
-		(ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_MPTCP))
+	if (port_be == 0)
 		return false;
-	netns_cookie = bpf_get_netns_cookie(ctx);
 	listener = bpf_map_lookup_elem(&listeners, &netns_cookie);
-	return listener && listener->port_be == port_be;
+	if (listener && listener->port_be == port_be && !is_ip6_loopback)
+		return true;
+	set = bpf_map_lookup_elem(&settings, &zero);
+	return set && set->host_token_port_be == port_be && set->host_netns_cookie == netns_cookie;
 }
 
-static __always_inline int handle_bind(struct bpf_sock_addr *ctx, __u32 addr_be)
+static __always_inline int keep_port(struct bpf_sock_addr *ctx, bool is_ip6_loopback)
 {
-	if (addr_be != 0 && addr_be != bpf_htonl(IG_ADDR_LOOPBACK))
+	if (ctx->type != SOCK_STREAM ||
+		(ctx->protocol != IPPROTO_TCP && ctx->protocol != IPPROTO_MPTCP))
 		return ALLOW;
-	return is_gate_port(ctx) ? refuse_with(EADDRINUSE) : ALLOW;
+	if (!is_kept_port(ctx, is_ip6_loopback))
+		return ALLOW;
+	if (ctx->sk && bpf_sk_storage_get(&port_owners, ctx->sk, NULL, 0))
+		return ALLOW;
+	return refuse_with(EADDRINUSE);
+}
+
+static __always_inline bool takes_loopback(__u32 addr_be)
+{
+	return addr_be == 0 || addr_be == bpf_htonl(IG_ADDR_LOOPBACK);
 }
 
 SEC("cgroup/bind4")
 int ig_bind4(struct bpf_sock_addr *ctx)
 {
-	return handle_bind(ctx, ctx->user_ip4);
+	return takes_loopback(ctx->user_ip4) ? keep_port(ctx, false) : ALLOW;
 }
 
 SEC("cgroup/bind6")
@@ -408,10 +421,14 @@ int ig_bind6(struct bpf_sock_addr *ctx)
 {
 	__u32 ip6[4] = {ctx->user_ip6[0], ctx->user_ip6[1], ctx->user_ip6[2], ctx->user_ip6[3]};
 
-	/* "::" takes the port of every IPv4 address, too */
-	if (!ig_is_v4_mapped(ip6) && (ip6[0] | ip6[1] | ip6[2] | ip6[3]))
+	if (ig_is_v4_mapped(ip6))
+		return takes_loopback(ip6[3]) ? keep_port(ctx, false) : ALLOW;
+	if (ip6[0] | ip6[1] | ip6[2])
 		return ALLOW;
-	return handle_bind(ctx, ip6[3]);
+	/* "::" takes the port of every IPv4 address, too */
+	if (ip6[3] == 0)
+		return keep_port(ctx, false);
+	return ip6[3] == bpf_htonl(1) ? keep_port(ctx, true) : ALLOW;
 }
 
 /* GPL is what the socket storage and probe-read helpers ask for; see LICENSE for the project's own.

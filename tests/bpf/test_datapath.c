@@ -252,6 +252,8 @@ static void only_sockets_can_be_marked(void **state)
 	(void)state;
 	assert_int_equal(ig_datapath_upstream_mark(dp, sock), 0);
 	assert_true(ig_datapath_upstream_mark(dp, file) < 0);
+	assert_int_equal(ig_datapath_port_owner_mark(dp, sock), 0);
+	assert_true(ig_datapath_port_owner_mark(dp, file) < 0);
 	(void)ig_datapath_free(dp);
 }
 

@@ -8,6 +8,7 @@ import json
 import os
 import re
 import select
+import socket
 import subprocess
 import sys
 
@@ -63,6 +64,19 @@ class TokenLoad:
     def stop(self):
         """What became of it all, see token_load.py."""
         return json.loads(self._process.communicate(timeout=40)[0])
+
+
+BIND = """
+import errno, socket, sys
+family, kind, protocol, address, port = sys.argv[1:]
+try:
+    with socket.socket(int(family), int(kind), int(protocol)) as s:
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        s.bind((address, int(port)))
+    print("bound")
+except OSError as error:
+    print(errno.errorcode[error.errno])
+"""
 
 
 class Dialer:
@@ -158,6 +172,14 @@ class Place:
                              stdout=subprocess.PIPE)
         assert process.stdout.readline() == "ready\n", f"cannot answer at {where}"
         return process
+
+    def bind(self, address, port, kind=socket.SOCK_STREAM, protocol=0):
+        """"bound", or the name of the error."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        status, out, err = self.run([sys.executable, "-S", "-c", BIND,
+                                     *map(str, (int(family), int(kind), protocol, address, port))])
+        assert status == 0, err
+        return out.strip()
 
     def gate_ports(self):
         return kernel.listening_ports(self.run(["cat", "/proc/net/tcp"])[1])

@@ -30,10 +30,12 @@ def main():
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends it without a word
     selector = selectors.DefaultSelector()
     for argument in sys.argv[1:]:
-        kind, address, port = argument.split(":")
-        sock = socket.socket(type=socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
+        kind, address = argument.split(":", 1)
+        address, port = address.rsplit(":", 1)
+        sock = socket.socket(socket.AF_INET6 if ":" in address else socket.AF_INET,
+                             socket.SOCK_DGRAM if kind == "udp" else socket.SOCK_STREAM)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((address, int(port)))
+        sock.bind((address.strip("[]"), int(port)))
         if kind == "tcp":
             sock.listen(64)
         selector.register(sock, selectors.EVENT_READ)

@@ -4,7 +4,6 @@ nothing."""
 
 import os
 import socket
-import sys
 
 from harness import GUARDED, TRACES, manifests, standard_world
 from places import Place
@@ -78,28 +77,6 @@ def both(w):
     assert w.pods["a"].dial().appid == A
 
 
-BIND = """
-import errno, socket, sys
-family, kind, protocol, address, port = sys.argv[1:]
-try:
-    with socket.socket(int(family), int(kind), int(protocol)) as s:
-        s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        s.bind((address, int(port)))
-    print("bound")
-except OSError as error:
-    print(errno.errorcode[error.errno])
-"""
-
-
-def bind(place, address, port, kind=socket.SOCK_STREAM, protocol=0):
-    """"bound", or the name of the error."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    status, out, err = place.run([sys.executable, "-S", "-c", BIND,
-                                  *map(str, (int(family), int(kind), protocol, address, port))])
-    assert status == 0, err
-    return out.strip()
-
-
 @suite.test("the gate's port is nobody else's while it is away, and its own again afterwards")
 def port_kept(w):
     gate, places = 254, (w.host, w.pods["a"])
@@ -108,11 +85,11 @@ def port_kept(w):
     for place in places:
         assert gate not in place.gate_ports()
         for address in ("127.0.0.1", "0.0.0.0", "::", "::ffff:127.0.0.1", "::ffff:0.0.0.0"):
-            assert bind(place, address, gate) in ("EADDRINUSE", "EPERM"), address
-        assert bind(place, "127.0.0.1", gate, protocol=MPTCP) != "bound"
-        assert bind(place, "127.0.0.1", gate + 1) == "bound"
-        assert bind(place, "127.0.0.2", gate) == "bound"
-        assert bind(place, "127.0.0.1", gate, socket.SOCK_DGRAM) == "bound"
+            assert place.bind(address, gate) in ("EADDRINUSE", "EPERM"), address
+        assert place.bind("127.0.0.1", gate, protocol=MPTCP) != "bound"
+        assert place.bind("127.0.0.1", gate + 1) == "bound"
+        assert place.bind("127.0.0.2", gate) == "bound"
+        assert place.bind("127.0.0.1", gate, socket.SOCK_DGRAM) == "bound"
     w.agent.start()
     assert all(gate in place.gate_ports() for place in places)
     assert w.pods["a"].dial().appid == A

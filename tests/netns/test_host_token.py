@@ -357,6 +357,18 @@ def replaced(w):
         assert app_of(ask(w, where)) == A
 
 
+@suite.test("while the agent is away nobody takes the port in its place, and it is served again")
+def kept(w):
+    w.agent.kill_both()
+    for address in ("127.0.0.1", "0.0.0.0", "::1", "::", "::ffff:127.0.0.1"):
+        assert w.host.bind(address, PORT) in ("EADDRINUSE", "EPERM"), address
+    assert w.host.bind("127.0.0.1", PORT + 1) == w.host.bind("127.0.0.2", PORT) == "bound"
+    assert w.pods["b"].bind("127.0.0.1", PORT) == "bound"
+    w.agent.start()
+    for where in (w.host_socket, PORT):
+        assert app_of(ask(w, where)) == A
+
+
 @suite.test("a binding that went away counts at once")
 def unbound(w):
     w.apply("identities.yaml", manifests.join(
@@ -403,10 +415,14 @@ def options(w):
 @suite.test("a port that somebody has is a reason not to start, on either loopback")
 def taken(w):
     assert w.agent.stop() == 0
-    w.host.respond(f"tcp:127.0.0.1:{PORT}")
-    status, said = w.agent.fail_to_start()
-    assert status == 1 and f"127.0.0.1:{PORT}" in said, said
-    assert IMDS not in said
+    holders = [(address, w.host.respond(f"tcp:{address}:{PORT}"))
+               for address in ("127.0.0.1", "[::1]")]
+    for address, holder in holders:
+        status, said = w.agent.fail_to_start()
+        assert status == 1 and f"{address}:{PORT}" in said, said
+        assert IMDS not in said
+        holder.kill()
+        holder.wait(10)
 
 
 if __name__ == "__main__":

@@ -36,6 +36,8 @@
 #include "imds/routes.h"
 #include "objects/store.h"
 
+struct ig_datapath;
+
 struct ig_agent {
 	const struct ig_options *options;
 	struct event_base *base;
@@ -172,8 +174,10 @@ struct ig_tally_counts ig_serve_counts(const struct ig_serve *serve, const struc
 
 /* Privileged. Listens on 127.0.0.1; keeps others from the same port of ::1, which clients may try
  * first. */
-int ig_host_token_open_port(uint16_t port, int *ret_fd, struct ig_err *reterr_err);
-int ig_host_token_open_guard(uint16_t port, int *ret_fd, struct ig_err *reterr_err);
+int ig_host_token_open_port(
+	uint16_t port, struct ig_datapath *dp, int *ret_fd, struct ig_err *reterr_err);
+int ig_host_token_open_guard(
+	uint16_t port, struct ig_datapath *dp, int *ret_fd, struct ig_err *reterr_err);
 /* Serves the socket, which it takes. */
 int ig_host_token_new(struct ig_agent *agent, int socket_fd, struct ig_host_token **ret);
 struct ig_host_token *ig_host_token_free(struct ig_host_token *host_token);

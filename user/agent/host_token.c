@@ -25,6 +25,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "ctl/server.h"
+#include "datapath/datapath.h"
 #include "imds/host_token.h"
 #include "policy/binding.h"
 #include "workload/cgroup.h"
@@ -42,7 +43,7 @@ IG_DEFINE_CLEANUP(struct ig_host_token *, ig_host_token_free);
 
 /* ---- privileged ---- */
 
-int ig_host_token_open_port(uint16_t port, int *ret_fd, struct ig_err *err)
+int ig_host_token_open_port(uint16_t port, struct ig_datapath *dp, int *ret_fd, struct ig_err *err)
 {
 	struct sockaddr_in address = {.sin_family = AF_INET,
 		.sin_port = htons(port),
@@ -51,7 +52,8 @@ int ig_host_token_open_port(uint16_t port, int *ret_fd, struct ig_err *err)
 	int on = 1;
 
 	/* connections of the process before this one may still linger */
-	if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
+	if (fd < 0 || ig_datapath_port_owner_mark(dp, fd) < 0 ||
+		setsockopt(fd, SOL_SOCKET, SO_REUSEADDR, &on, sizeof(on)) < 0 ||
 		bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0 ||
 		listen(fd, IG_LISTENER_BACKLOG) < 0)
 		return ig_err_set(err, -errno,
@@ -63,7 +65,7 @@ int ig_host_token_open_port(uint16_t port, int *ret_fd, struct ig_err *err)
 
 /* "localhost" is ::1 first for many clients, and any user could answer there: bound and not
  * listening, the port refuses, and they go on to 127.0.0.1. */
-int ig_host_token_open_guard(uint16_t port, int *ret_fd, struct ig_err *err)
+int ig_host_token_open_guard(uint16_t port, struct ig_datapath *dp, int *ret_fd, struct ig_err *err)
 {
 	struct sockaddr_in6 address = {.sin6_family = AF_INET6,
 		.sin6_port = htons(port),
@@ -73,7 +75,8 @@ int ig_host_token_open_guard(uint16_t port, int *ret_fd, struct ig_err *err)
 
 	if (fd < 0 && errno == EAFNOSUPPORT)
 		return 0;
-	if (fd < 0 || setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
+	if (fd < 0 || ig_datapath_port_owner_mark(dp, fd) < 0 ||
+		setsockopt(fd, IPPROTO_IPV6, IPV6_V6ONLY, &on, sizeof(on)) < 0)
 		return ig_err_set(err, -errno, "cannot make an IPv6 socket: %s", strerror(errno));
 	if (bind(fd, (const struct sockaddr *)&address, sizeof(address)) < 0) {
 		if (errno == EADDRNOTAVAIL)

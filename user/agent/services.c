@@ -39,49 +39,58 @@ static int make_socket_dir(const char *path, struct ig_err *err)
 	return 0;
 }
 
-static int open_control(void *userdata, int *ret_fd, struct ig_err *err)
+static int open_control(void *userdata, struct ig_datapath *dp, int *ret_fd, struct ig_err *err)
 {
 	const struct ig_options *o = userdata;
 	int r = make_socket_dir(o->socket, err);
 
+	(void)dp;
 	return r < 0 ? r : ig_ctl_listen(o->socket, o->uid, o->gid, ret_fd, err);
 }
 
-static int open_host_token_port(void *userdata, int *ret_fd, struct ig_err *err)
+static int open_host_token_port(
+	void *userdata, struct ig_datapath *dp, int *ret_fd, struct ig_err *err)
 {
 	const struct ig_options *o = userdata;
 
-	return ig_host_token_open_port(o->host_token_port, ret_fd, err);
+	return ig_host_token_open_port(o->host_token_port, dp, ret_fd, err);
 }
 
-static int open_host_token_guard(void *userdata, int *ret_fd, struct ig_err *err)
+static int open_host_token_guard(
+	void *userdata, struct ig_datapath *dp, int *ret_fd, struct ig_err *err)
 {
 	const struct ig_options *o = userdata;
 
-	return ig_host_token_open_guard(o->host_token_port, ret_fd, err);
+	return ig_host_token_open_guard(o->host_token_port, dp, ret_fd, err);
 }
 
 /* root's, so that not even our own user can connect */
-static int open_host_token_socket(void *userdata, int *ret_fd, struct ig_err *err)
+static int open_host_token_socket(
+	void *userdata, struct ig_datapath *dp, int *ret_fd, struct ig_err *err)
 {
 	const struct ig_options *o = userdata;
 	int r = make_socket_dir(o->host_token_socket, err);
 
+	(void)dp;
 	return r < 0 ? r : ig_ctl_listen(o->host_token_socket, 0, 0, ret_fd, err);
 }
 
-static int open_metrics_port(void *userdata, int *ret_fd, struct ig_err *err)
+static int open_metrics_port(
+	void *userdata, struct ig_datapath *dp, int *ret_fd, struct ig_err *err)
 {
 	const struct ig_options *o = userdata;
 
+	(void)dp;
 	return ig_metrics_open_port(&o->metrics, ret_fd, err);
 }
 
-static int open_metrics_socket(void *userdata, int *ret_fd, struct ig_err *err)
+static int open_metrics_socket(
+	void *userdata, struct ig_datapath *dp, int *ret_fd, struct ig_err *err)
 {
 	const struct ig_options *o = userdata;
 	int r = make_socket_dir(o->metrics.socket, err);
 
+	(void)dp;
 	return r < 0 ? r
 		     : ig_ctl_listen_mode(o->metrics.socket, 0, o->metrics.gid, 0660, ret_fd, err);
 }
@@ -132,7 +141,8 @@ static void set_metrics_port(
 
 void ig_services_table(const struct ig_options *o, struct ig_monitor_service ret[_IG_SERVICE_MAX])
 {
-	static int (*const open[_IG_SERVICE_MAX])(void *, int *, struct ig_err *) = {
+	static int (*const open[_IG_SERVICE_MAX])(
+		void *, struct ig_datapath *, int *, struct ig_err *) = {
 		[IG_SERVICE_CONTROL] = open_control,
 		[IG_SERVICE_HOST_TOKEN_PORT] = open_host_token_port,
 		[IG_SERVICE_HOST_TOKEN_GUARD] = open_host_token_guard,

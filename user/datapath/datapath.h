@@ -81,11 +81,14 @@ void ig_datapath_direct_delete(struct ig_datapath *dp, const struct ig_direct_ke
 
 int ig_datapath_listener_set(struct ig_datapath *dp, uint64_t netns_cookie, uint16_t port_be);
 int ig_datapath_listener_delete(struct ig_datapath *dp, uint64_t netns_cookie); /* 0 if absent */
-int ig_datapath_listeners_clear(struct ig_datapath *dp);
+/* Deletes all but the one of that namespace. */
+int ig_datapath_listeners_clear(struct ig_datapath *dp, uint64_t but_netns_cookie);
 
 /* Marks a socket as the agent's own, so that its connect to IMDS passes. */
 int ig_datapath_upstream_mark(struct ig_datapath *dp, int sock);
-/* The map of these marks, which NETLINK_SOCK_DIAG takes; borrowed. */
+/* Marks a socket as one that may bind a port which is kept for the agent. */
+int ig_datapath_port_owner_mark(struct ig_datapath *dp, int sock);
+/* The map of upstream marks, which NETLINK_SOCK_DIAG takes; borrowed. */
 int ig_datapath_upstream_fd(const struct ig_datapath *dp);
 
 /* Cookie of the network namespace that a datagram socket is of, for kernels that do not tell it by

@@ -38,8 +38,8 @@ static const struct {
 };
 
 static const char *const map_names[IG_INSPECT_MAPS] = {"settings", "workloads", "listeners",
-	"flows", "shares", "telling", "redirected", "upstream", "direct", "drops", "drops_all",
-	"events", "wakeups", "counters"};
+	"flows", "shares", "telling", "redirected", "upstream", "port_owners", "direct", "drops",
+	"drops_all", "events", "wakeups", "counters"};
 
 static int open_pin(const char *dir, const char *below, const char *name)
 {

@@ -13,7 +13,7 @@
 #include <stdint.h>
 
 #define IG_INSPECT_HOOKS	7
-#define IG_INSPECT_MAPS		14
+#define IG_INSPECT_MAPS		15
 #define IG_INSPECT_PROGRAMS_MAX 64 /* what the kernel allows at one cgroup */
 #define IG_INSPECT_NAME_BYTES	15
 

@@ -120,9 +120,15 @@ int ig_datapath_listener_delete(struct ig_datapath *dp, uint64_t netns_cookie)
 	return delete_key(bpf_map__fd(dp->skel->maps.listeners), netns_cookie);
 }
 
-int ig_datapath_listeners_clear(struct ig_datapath *dp)
+static bool is_cookie(uint64_t key, void *userdata)
 {
-	int r = sweep(bpf_map__fd(dp->skel->maps.listeners), IG_LISTENERS_MAX, NULL, NULL);
+	return key == *(const uint64_t *)userdata;
+}
+
+int ig_datapath_listeners_clear(struct ig_datapath *dp, uint64_t but_netns_cookie)
+{
+	int r = sweep(bpf_map__fd(dp->skel->maps.listeners), IG_LISTENERS_MAX, is_cookie,
+		&but_netns_cookie);
 
 	return r < 0 ? r : 0;
 }
@@ -132,6 +138,13 @@ int ig_datapath_upstream_mark(struct ig_datapath *dp, int sock)
 	__u32 one = 1;
 
 	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.upstream), &sock, &one, BPF_ANY);
+}
+
+int ig_datapath_port_owner_mark(struct ig_datapath *dp, int sock)
+{
+	__u32 one = 1;
+
+	return bpf_map_update_elem(bpf_map__fd(dp->skel->maps.port_owners), &sock, &one, BPF_ANY);
 }
 
 int ig_datapath_upstream_fd(const struct ig_datapath *dp)

@@ -101,6 +101,22 @@ static void close_entry(struct ig_listeners *t, struct entry *entry)
 	entry_free(entry);
 }
 
+static int listen_at(
+	struct ig_listeners *t, int netns_fd, uint16_t port, struct ig_listener *listener)
+{
+	_cleanup_close_ int sock = -1;
+	int r = ig_netns_socket(
+		netns_fd, t->home_fd, AF_INET, SOCK_STREAM | SOCK_NONBLOCK, 0, &sock);
+
+	if (r == 0)
+		r = ig_datapath_port_owner_mark(t->dp, sock);
+	if (r == 0)
+		r = ig_netns_listen(sock, port, &listener->port);
+	if (r == 0)
+		listener->sock = TAKE_FD(sock);
+	return r;
+}
+
 /* Opens a socket in the namespace; the entry is not in the table yet. */
 static int open_entry(struct ig_listeners *t, int netns_fd, const char *name, struct entry **ret)
 {
@@ -116,8 +132,9 @@ static int open_entry(struct ig_listeners *t, int netns_fd, const char *name, st
 	entry->listener.name = entry->name;
 	r = ig_cookie_of_netns(t->dp, netns_fd, t->home_fd, &entry->listener.netns_cookie);
 	if (r == 0)
-		r = ig_netns_listen(netns_fd, t->home_fd, t->preferred_port, &entry->listener.sock,
-			&entry->listener.port);
+		r = listen_at(t, netns_fd, t->preferred_port, &entry->listener);
+	if (r == -EADDRINUSE)
+		r = listen_at(t, netns_fd, 0, &entry->listener);
 	if (r < 0)
 		return r;
 	entry->listener.opened_seq = ++t->seq;

@@ -390,7 +390,8 @@ static int make_parts(struct monitor *m)
 	if (r == 0)
 		r = ig_heartbeat_new(m->base, &heartbeat_ops, m, &m->heartbeat);
 	if (r == 0)
-		r = ig_services_new(m->options->services, m->options->n_services, &m->services);
+		r = ig_services_new(
+			m->options->services, m->options->n_services, m->dp, &m->services);
 	if (r == 0)
 		r = ig_monitor_prepare_namespaces(m);
 	if (r == 0)

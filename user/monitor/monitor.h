@@ -13,13 +13,15 @@
 
 #include "base/err.h"
 
+struct ig_datapath;
+
 /* A socket that the server serves (services.h). */
 struct ig_monitor_service {
 	/* Says what it is, so that an agent which wants the same can go on with it; "": not asked
 	 * for. */
 	char key[IG_SERVICE_KEY_BYTES];
 	/* May leave *ret_fd alone: then it goes without. */
-	int (*open)(void *userdata, int *ret_fd, struct ig_err *reterr_err);
+	int (*open)(void *userdata, struct ig_datapath *dp, int *ret_fd, struct ig_err *reterr_err);
 	void (*adopted)(void *userdata); /* optional: it is another agent's socket */
 	void *userdata;
 };

@@ -228,8 +228,8 @@ int ig_monitor_open_listeners(struct monitor *m)
 {
 	uint64_t cookie;
 	/* What an earlier agent left points to closed sockets; without an entry a connect wakes us.
-	 */
-	int r = ig_datapath_listeners_clear(m->dp);
+	 * That of this namespace keeps the port for the listener below. */
+	int r = ig_datapath_listeners_clear(m->dp, m->host_cookie);
 
 	if (r < 0)
 		return ig_err_set(m->err, r, "cannot clear the map of listeners: %s", strerror(-r));

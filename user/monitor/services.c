@@ -13,10 +13,12 @@
 struct ig_services {
 	const struct ig_monitor_service *table;
 	size_t n;
+	struct ig_datapath *dp;
 	int fds[IG_SERVICES_MAX]; /* owned; -1 */
 };
 
-int ig_services_new(const struct ig_monitor_service *table, size_t n, struct ig_services **ret)
+int ig_services_new(const struct ig_monitor_service *table, size_t n, struct ig_datapath *dp,
+	struct ig_services **ret)
 {
 	struct ig_services *s;
 
@@ -27,6 +29,7 @@ int ig_services_new(const struct ig_monitor_service *table, size_t n, struct ig_
 		return -ENOMEM;
 	s->table = table;
 	s->n = n;
+	s->dp = dp;
 	for (size_t i = 0; i < IG_SERVICES_MAX; i++)
 		s->fds[i] = -1;
 	*ret = s;
@@ -71,7 +74,7 @@ int ig_services_open(struct ig_services *s, struct ig_err *reterr_err)
 
 	for (size_t i = 0; i < s->n && r == 0; i++)
 		if (s->table[i].key[0] && s->fds[i] < 0)
-			r = s->table[i].open(s->table[i].userdata, &s->fds[i], reterr_err);
+			r = s->table[i].open(s->table[i].userdata, s->dp, &s->fds[i], reterr_err);
 	return r;
 }
 

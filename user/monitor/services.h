@@ -12,8 +12,9 @@
 struct ig_channel;
 struct ig_services;
 
-/* table: outlives it. */
-int ig_services_new(const struct ig_monitor_service *table, size_t n, struct ig_services **ret);
+/* table, dp: outlive it. */
+int ig_services_new(const struct ig_monitor_service *table, size_t n, struct ig_datapath *dp,
+	struct ig_services **ret);
 struct ig_services *ig_services_free(struct ig_services *services);
 
 /* Its key ("": not asked for) and its socket (-1: none); -ENOENT beyond the end. Borrowed. */

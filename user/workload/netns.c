@@ -89,55 +89,24 @@ static int bind_loopback(int sock, uint16_t port)
 	return bind(sock, (const struct sockaddr *)&addr, sizeof(addr)) < 0 ? -errno : 0;
 }
 
-/* In the workload's namespace. */
-static int open_listener(uint16_t preferred_port, int *ret_sock, uint16_t *ret_port)
+int ig_netns_listen(int sock, uint16_t port, uint16_t *ret_port)
 {
-	_cleanup_close_ int sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
 	struct sockaddr_in bound = {};
 	socklen_t len = sizeof(bound);
 	int one = 1, r;
 
-	if (sock < 0)
-		return -errno;
 	/* connections of an earlier listener may linger on the port; two listeners it does not
 	 * allow */
-	if (setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
+	if (port && setsockopt(sock, SOL_SOCKET, SO_REUSEADDR, &one, sizeof(one)) < 0)
 		return -errno;
-	r = bind_loopback(sock, preferred_port);
-	if (r == 0 && listen(sock, IG_LISTENER_BACKLOG) < 0)
-		r = -errno;
-	/* EPERM: the bind hook's refusal where it cannot choose the error, for a namespace that has
-	 * its listener */
-	if (r == -EADDRINUSE || r == -EPERM) {
-		/* A failed listen() leaves the socket bound, so start over with a new one. */
-		sock = ig_close(sock);
-		sock = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-		if (sock < 0)
-			return -errno;
-		r = bind_loopback(sock, 0);
-		if (r == 0 && listen(sock, IG_LISTENER_BACKLOG) < 0)
-			r = -errno;
-	}
+	r = bind_loopback(sock, port);
 	if (r < 0)
 		return r;
-	if (getsockname(sock, (struct sockaddr *)&bound, &len) < 0)
+	if (listen(sock, IG_LISTENER_BACKLOG) < 0 ||
+		getsockname(sock, (struct sockaddr *)&bound, &len) < 0)
 		return -errno;
 	*ret_port = ntohs(bound.sin_port);
-	*ret_sock = TAKE_FD(sock);
 	return 0;
-}
-
-int ig_netns_listen(
-	int netns_fd, int home_fd, uint16_t preferred_port, int *ret_sock, uint16_t *ret_port)
-{
-	int r;
-
-	if (setns(netns_fd, CLONE_NEWNET) < 0)
-		return -errno;
-	r = open_listener(preferred_port, ret_sock, ret_port);
-	if (setns(home_fd, CLONE_NEWNET) < 0)
-		(void)raise(SIGKILL);
-	return r;
 }
 
 int ig_netns_socket(int netns_fd, int home_fd, int family, int type, int protocol, int *ret_sock)

@@ -22,12 +22,11 @@ int ig_netns_own_cookie(uint64_t *ret);
 /* Enters netns_fd for good: for processes that were made for it. */
 int ig_netns_enter(int netns_fd);
 
-/* Enters netns_fd, opens a listening socket on 127.0.0.1 there (preferred_port, or any other if
- * that one is taken), and comes back to home_fd. The socket has no SO_REUSEPORT: a process of the
- * workload could otherwise join it. If the way back fails the process ends: nothing may run in a
- * workload's namespace. */
-int ig_netns_listen(
-	int netns_fd, int home_fd, uint16_t preferred_port, int *ret_sock, uint16_t *ret_port);
-
-/* Enters netns_fd, makes a socket there, and comes back; ends the process likewise. */
+/* Enters netns_fd, makes a socket there, and comes back to home_fd. If the way back fails the
+ * process ends: nothing may run in a workload's namespace. */
 int ig_netns_socket(int netns_fd, int home_fd, int family, int type, int protocol, int *ret_sock);
+
+/* Has a TCP socket listen on 127.0.0.1 of its namespace; port 0: any. It gets no SO_REUSEPORT: a
+ * process of the workload could otherwise join it. After -EADDRINUSE it may be bound all the same
+ * and is of no more use. */
+int ig_netns_listen(int sock, uint16_t port, uint16_t *ret_port);
