@@ -302,6 +302,7 @@ def same_source_port(w):
     assert held[1].stdout.readline() == "HTTP/1.1 200 OK\n"
     assert held[0].stdout.readline() in ("ConnectionResetError\n", "\n")
     w.agent.audit.wait_for(event("connect.unattributed", reason="no_flow"), mark)
+    w.agent.audit.wait_for(event("token.issued"), mark)
     (issued,) = w.agent.audit.find(event("token.issued"), mark)
     assert issued["process"]["pid"] == held[1].pid, issued
 
@@ -335,6 +336,7 @@ def reset_before_accept(w):
         os.kill(server, 18)
     assert held.stdout.readline() == "HTTP/1.1 200 OK\n"
     w.agent.audit.wait_for(event("connect.unattributed", reason="closed_before_accept"), mark)
+    w.agent.audit.wait_for(event("token.issued"), mark)
     (issued,) = w.agent.audit.find(event("token.issued"), mark)
     assert (issued["process"]["pid"], issued["on_behalf_of"]["name"]) == (held.pid, "a"), issued
 
