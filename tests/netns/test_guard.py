@@ -60,7 +60,8 @@ def all_stopped(w, device="up0"):
         w.send(place, *args)
         arrived = w.sent(seen, device)  # not what older connections of the host still say
         assert not arrived, f"{name}: {arrived}"
-        assert w.counter("guard_dropped") == before + 1, name
+        dropped = w.counter("guard_dropped") - before
+        assert dropped == 1, f"{name}: {dropped} dropped"
         for record in w.agent.audit.find(event("guard.drop"), audit):
             if record["connection"]["source"].split(":")[1] in ("0", "40961"):
                 assert record["reason"] == reason, (name, record)
@@ -160,22 +161,6 @@ def passes(w):
     sources = {p["src"] for p in guarded_only(w.arrived(mark)) if p["payload"]}
     assert sources == {NODE, w.pods["d"].address}, sources
     assert w.counter("guard_passed") > before
-
-
-@suite.test("a pod with an exception whose address is translated passes")
-def translated(w):
-    assert w.host.run(["nft", "add table ip t; add chain ip t c { type nat hook postrouting "
-                       "priority 100; }; add rule ip t c oifname up0 masquerade"])[0] == 0
-    mark = w.seen.mark()
-    reply, refused = w.pods["d"].dial(), w.pods["c"].dial()
-    assert reply["result"] == "ok", reply
-    assert refused.body, refused
-    w.send(w.pods["c"], "raw", w.pods["c"].address, IMDS, 80, "--data")
-    w.send(w.pods["c"], "raw", w.pods["c"].address, IMDS, 80)
-    sources = {(p["src"], p["payload"] > 0) for p in guarded_only(w.arrived(mark))}
-    assert sources == {(NODE, True), (NODE, False)}, sources
-    assert not [p for p in w.seen.since(mark) if p["sport"] == 40961 and p["dst"] == IMDS]
-    assert w.host.run(["nft", "delete table ip t"])[0] == 0
 
 
 @suite.test("after a permitted connection its addresses carry nothing more")
@@ -494,6 +479,24 @@ def chosen(w):
         detach(w)
     w.agent.start(guard="up7,up0")
     all_stopped(w)
+
+
+# The last one: older kernels (5.10) put fragments together in a namespace from its first translation
+# on, and a lone one gets no further than there.
+@suite.test("a pod with an exception whose address is translated passes")
+def translated(w):
+    assert w.host.run(["nft", "add table ip t; add chain ip t c { type nat hook postrouting "
+                       "priority 100; }; add rule ip t c oifname up0 masquerade"])[0] == 0
+    mark = w.seen.mark()
+    reply, refused = w.pods["d"].dial(), w.pods["c"].dial()
+    assert reply["result"] == "ok", reply
+    assert refused.body, refused
+    w.send(w.pods["c"], "raw", w.pods["c"].address, IMDS, 80, "--data")
+    w.send(w.pods["c"], "raw", w.pods["c"].address, IMDS, 80)
+    sources = {(p["src"], p["payload"] > 0) for p in guarded_only(w.arrived(mark))}
+    assert sources == {(NODE, True), (NODE, False)}, sources
+    assert not [p for p in w.seen.since(mark) if p["sport"] == 40961 and p["dst"] == IMDS]
+    assert w.host.run(["nft", "delete table ip t"])[0] == 0
 
 
 if __name__ == "__main__":
