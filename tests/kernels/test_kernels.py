@@ -3,11 +3,13 @@
 has, each in a virtual machine. Runs the programs of the suites bpf and netns there as they are, and
 compares docs/kernels.md with what `imdsgate doctor` finds.
 
-Without KVM the processor is emulated, and fewer programs run: the output says which.
+Without KVM the processor is emulated, and fewer programs run: the output says which. --all runs them
+all the same, which takes ten minutes more for each kernel.
 
-    test_kernels.py [KERNEL...]
+    test_kernels.py [--all] [KERNEL...]
 """
 
+import argparse
 import concurrent.futures
 import json
 import os
@@ -35,24 +37,43 @@ ABSENT = {
     ("5.10", "netns/test_control"): {"mptcp reaches the lab"},
     ("5.10", "netns/test_doctor"): {"a namespace of a pod without a listener is a warning"},
 }
-SECONDS, SECONDS_EMULATED = 170, 540  # for all programs on one kernel
+# for all programs on one kernel: with KVM, emulated, emulated and with those that need it
+SECONDS, SECONDS_EMULATED, SECONDS_ALL = 170, 540, 3000
+PATIENCE, PATIENCE_EMULATED, PATIENCE_ALL = 1, 5, 10
 DOC = REPO / "docs" / "kernels.md"
 PROGRAM = re.compile(r"^\[ *\d+/\d+\] (\S+) … (ok|FAILED) \((?:(\d+) tests)?", re.M)
 SKIPPED = re.compile(r"^skipped: (\S+): (.*?)(?: \(.*\))?$", re.M)
 MISSING = re.compile(r"(.*) is missing: ")
 
 
-def programs(name):
-    if guest.has_kvm():
-        return PROGRAMS + AT_THE_ENDS + WITH_KVM
-    return PROGRAMS + (AT_THE_ENDS if name in (KERNELS[0], KERNELS[-1]) else ())
+class Plan:
+    """What is run on each kernel, and how long it may take."""
+
+    def __init__(self, everything):
+        self.is_whole = guest.has_kvm() or everything
+        self.seconds, self.patience = (
+            (SECONDS, PATIENCE) if guest.has_kvm() else
+            (SECONDS_ALL, PATIENCE_ALL) if everything else (SECONDS_EMULATED, PATIENCE_EMULATED))
+
+    def programs(self, name):
+        if self.is_whole:
+            return PROGRAMS + AT_THE_ENDS + WITH_KVM
+        return PROGRAMS + (AT_THE_ENDS if name in (KERNELS[0], KERNELS[-1]) else ())
+
+    def __str__(self):
+        if guest.has_kvm():
+            return "KVM"
+        if self.is_whole:
+            return "no KVM: the processor is emulated"
+        return (f"no KVM: the processor is emulated, without {' '.join(WITH_KVM)}, and "
+                f"{' '.join(AT_THE_ENDS)} on the oldest and newest kernel only")
 
 
 class Kernel:
     """What one guest said. Each point is (title, function that raises AssertionError)."""
 
-    def __init__(self, name):
-        self.name, self.error, self.output, self.features = name, None, "", []
+    def __init__(self, name, plan):
+        self.name, self.error, self.output, self.features, self.plan = name, None, "", [], plan
         self.release, self.unavailable, self.seconds = name, None, 0
 
     def boot(self):
@@ -60,10 +81,10 @@ class Kernel:
         try:
             directory = guest.fetch(self.name)
             self.release = guest.release_of(directory)
-            limit = SECONDS if guest.has_kvm() else SECONDS_EMULATED
+            plan = self.plan
             _, output = guest.run(directory, [
-                "/usr/bin/env", f"IG_PATIENCE={1 if guest.has_kvm() else 5}",
-                REPO / "tests/kernels/job", BUILD, str(limit), *programs(self.name)], limit + 30)
+                "/usr/bin/env", f"IG_PATIENCE={plan.patience}", REPO / "tests/kernels/job", BUILD,
+                str(plan.seconds), *plan.programs(self.name)], plan.seconds + 30)
             self.take(output)
         except guest.Unavailable as error:
             self.unavailable = str(error)
@@ -110,10 +131,10 @@ def documented_features():
     return {row[0].strip("`"): row[1:1 + len(KERNELS)] for row in rows[2:] if row[1] in ("yes", "no")}
 
 
-def points(names):
+def points(names, plan):
     """(title, kernel, function)"""
     for name in names:
-        for program in programs(name):
+        for program in plan.programs(name):
             yield f"{name}: {program}", name, lambda k, p=program: k.check_program(p)
         yield f"{name}: docs/kernels.md says what is missing", name, Kernel.check_doc
 
@@ -144,23 +165,25 @@ def refuse_without_means():
 
 
 def main():
+    parser = argparse.ArgumentParser(description="the gate on other kernels than this machine's")
+    parser.add_argument("--all", action="store_true", dest="everything")
+    parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=" ".join(KERNELS))
+    args = parser.parse_args()
     refuse_without_means()
-    names = sys.argv[1:] or KERNELS
-    plan = list(points(names))
-    print(f"1..{len(plan)}", flush=True)
-    print("# " + ("KVM" if guest.has_kvm() else
-                  f"no KVM: the processor is emulated, without {' '.join(WITH_KVM)}, and "
-                  f"{' '.join(AT_THE_ENDS)} on the oldest and newest kernel only"), flush=True)
+    names, plan = args.kernels or KERNELS, Plan(args.everything)
+    todo = list(points(names, plan))
+    print(f"1..{len(todo)}", flush=True)
+    print(f"# {plan}", flush=True)
     with concurrent.futures.ThreadPoolExecutor(min(len(names), os.cpu_count())) as pool:
         def stopped(*_):
             pool.shutdown(wait=False, cancel_futures=True)
             guest.stop()
             sys.exit(143)
         signal.signal(signal.SIGTERM, stopped)
-        longest_first = sorted(names, key=lambda name: -len(programs(name)))
-        booted = {name: pool.submit(Kernel(name).boot) for name in longest_first}
+        longest_first = sorted(names, key=lambda name: -len(plan.programs(name)))
+        booted = {name: pool.submit(Kernel(name, plan).boot) for name in longest_first}
         failed, number = 0, 0
-        for title, name, check in plan:
+        for title, name, check in todo:
             number += 1
             kernel = booted[name].result()
             failed += not report(number, title, kernel, check)
