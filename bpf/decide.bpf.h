@@ -120,6 +120,9 @@ static __always_inline enum ig_verdict ig_verdict_of(
 
 	if (endpoint >= _IG_ENDPOINT_MAX)
 		return IG_VERDICT_DENY;
+	/* The compiler must not leave out "& 3" for knowing more than the verifier remembers (of
+	 * what was on the stack meanwhile: Linux 6.1). */
+	barrier_var(endpoint);
 	if (entry) {
 		verdict = entry->verdict[endpoint & 3];
 	} else if (conn->declared) {
