@@ -19,6 +19,7 @@ from places import Reply
 from tap import Suite
 from tokens import A, B, labels, make_namespace, token_path
 
+NETNS = "/run/netns"
 PODS = "/api/v1/namespaces/default/pods"
 WAVES, SIZE = 6, 50
 KINDS = (("a", A.client_id), ("b", B.client_id), (None, None))  # label and identity
@@ -129,11 +130,19 @@ def _(c):
     assert len(upstream) >= 2 * WAVES * SIZE // 3, len(upstream)
 
 
+def namespaces_left():
+    """containerd may leave that of a sandbox whose making or end was interrupted."""
+    left = [n for n in os.listdir(NETNS) if os.path.ismount(f"{NETNS}/{n}")]
+    if left:
+        print(f"# left by the runtime: {left}")
+    return left
+
+
 @suite.test("nothing of them is left in the agent")
 def _(c):
     # a request of a pod that is not known any more waits for it, for some seconds
-    status = c.until(c.agent.status, lambda s: s["listeners"] == 1 and s["connections"] == 0,
-                     timeout=30)
+    status = c.until(c.agent.status, lambda s: s["connections"] == 0 and s["listeners"] ==
+                     1 + len(namespaces_left()), timeout=30)
     assert c.agent.pods() == {c.agent.wait()["metadata"]["name"]}, c.agent.pods()
     assert status["counters"]["flow_table_full"] == 0, status
     assert not status["audit"]["lost_kernel"], status
