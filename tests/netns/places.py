@@ -79,6 +79,20 @@ except OSError as error:
 """
 
 
+SPIN = """
+import socket, sys
+print("trying", flush=True)
+while True:
+    with socket.socket() as s:
+        try:
+            s.bind((sys.argv[1], int(sys.argv[2])))
+            s.listen()
+            break
+        except OSError:
+            pass
+"""
+
+
 class Dialer:
     """A dialer that does more than one thing: next() lets it go on."""
 
@@ -180,6 +194,13 @@ class Place:
                                      *map(str, (int(family), int(kind), protocol, address, port))])
         assert status == 0, err
         return out.strip()
+
+    def bind_without_end(self, address, port):
+        """Tries to have the port until it is ended, or has it."""
+        process = self.spawn([sys.executable, "-S", "-c", SPIN, address, str(port)],
+                             stdout=subprocess.PIPE)
+        assert process.stdout.readline() == "trying\n"
+        return process
 
     def gate_ports(self):
         return kernel.listening_ports(self.run(["cat", "/proc/net/tcp"])[1])

@@ -292,7 +292,10 @@ def gone(w):
 def open_node(w):
     links = os.path.join(w.bpffs, "imdsgate", "links")
     os.unlink(os.path.join(links, "ig_connect6"))
+    os.unlink(os.path.join(links, "ig_bind4"))
     report = run(w, *places(w))
+    lost = {c["found"].partition(":")[0]: c["found"] for c in report.of("attached", "problem")}
+    assert lost.keys() == {"connect6", "bind4"} and "can take the port" in lost["bind4"], lost
     assert report.one("node", "problem")["found"].startswith("half open"), report.of("node")
     assert report.one("attached", "problem")["found"].startswith("connect6"), report.of("attached")
     past = report.one("self_test", "problem")

@@ -95,6 +95,18 @@ def port_kept(w):
     assert w.pods["a"].dial().appid == A
 
 
+@suite.test("who tries without end does not have the gate's port either while the agent starts")
+def port_kept_at_start(w):
+    thief = w.host.bind_without_end("127.0.0.1", 254)
+    for _ in range(3):
+        w.agent.kill_both()
+        w.agent.start()
+    assert thief.poll() is None, "somebody else had the port"
+    thief.kill()
+    thief.wait(10)
+    assert 254 in w.host.gate_ports()
+
+
 @suite.test("the agent is stopped in an orderly way: still closed")
 def stopped(w):
     assert w.agent.stop() == 0
