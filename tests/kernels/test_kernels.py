@@ -4,7 +4,7 @@ has, each in a virtual machine. Runs the programs of the suites bpf and netns th
 compares docs/kernels.md with what `imdsgate doctor` finds.
 
 Without KVM the processor is emulated, and fewer programs run: the output says which. --all runs them
-all the same, which takes ten minutes more for each kernel.
+all the same, which takes ten to twenty minutes for each kernel.
 
     test_kernels.py [--all] [KERNEL...]
 """
@@ -166,9 +166,12 @@ def refuse_without_means():
 
 def main():
     parser = argparse.ArgumentParser(description="the gate on other kernels than this machine's")
-    parser.add_argument("--all", action="store_true", dest="everything")
+    parser.add_argument("--all", action="store_true", dest="everything",
+                        help="also what an emulated processor takes long for")
     parser.add_argument("kernels", nargs="*", metavar="KERNEL", help=" ".join(KERNELS))
     args = parser.parse_args()
+    if unknown := set(args.kernels) - set(KERNELS):
+        parser.error(f"no such kernel: {' '.join(unknown)}; there are {' '.join(KERNELS)}")
     refuse_without_means()
     names, plan = args.kernels or KERNELS, Plan(args.everything)
     todo = list(points(names, plan))
