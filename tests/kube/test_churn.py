@@ -132,10 +132,7 @@ def _(c):
 
 def namespaces_left():
     """containerd may leave that of a sandbox whose making or end was interrupted."""
-    left = [n for n in os.listdir(NETNS) if os.path.ismount(f"{NETNS}/{n}")]
-    if left:
-        print(f"# left by the runtime: {left}")
-    return left
+    return [n for n in os.listdir(NETNS) if os.path.ismount(f"{NETNS}/{n}")]
 
 
 @suite.test("nothing of them is left in the agent")
@@ -143,6 +140,7 @@ def _(c):
     # a request of a pod that is not known any more waits for it, for some seconds
     status = c.until(c.agent.status, lambda s: s["connections"] == 0 and s["listeners"] ==
                      1 + len(namespaces_left()), timeout=30)
+    print(f"# left by the runtime: {namespaces_left()}")
     assert c.agent.pods() == {c.agent.wait()["metadata"]["name"]}, c.agent.pods()
     assert status["counters"]["flow_table_full"] == 0, status
     assert not status["audit"]["lost_kernel"], status
